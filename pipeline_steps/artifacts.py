@@ -1,0 +1,498 @@
+"""Every Parquet table and safetensors file: its schema, its key, the only readers and writers.
+
+A file appears whole or not at all: it is written beside its final name and then renamed. Schema,
+key order, missing values and checksums are verified on write *and* on read, so that a damaged or
+foreign file ends in one clear line. Each file carries the culture and the fingerprint of the
+training pictures it was made from.
+"""
+
+import hashlib
+import io
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipeline_steps.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROWS_PER_GROUP = 64
+"""Fixed, so that a table's bytes do not depend on the batch size of the step that wrote it."""
+REBUILD = "delete it and run the same snakemake command again"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file was made from.
+
+    Attributes:
+        culture: the culture's name in the config.
+        fingerprint: SHA-256 over the training pictures and captions (see ``ingest``).
+    """
+
+    culture: str
+    fingerprint: str
+
+
+@contextmanager
+def appears_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` and rename it to ``path`` on success.
+
+    What a killed predecessor left is removed first; should it still be alive (a node that was
+    given up), its own rename then fails and its half-written file never shows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.name}.*.part"):
+        stale.unlink(missing_ok=True)
+    part = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with appears_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""A picture as Hugging Face ``datasets`` stores it: encoded bytes and a file name."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Parquet table's contract.
+
+    Attributes:
+        name: the artifact's name, written into the file.
+        version: raised whenever a column changes its meaning.
+        schema: columns, types and nullability.
+        key: columns that identify a row; rows are in strictly increasing key order.
+    """
+
+    name: str
+    version: int
+    schema: pa.Schema
+    key: tuple[str, ...]
+
+    @contextmanager
+    def writer(self, path: Path, origin: Origin | None = None, extra: Row | None = None) -> Iterator["_Writer"]:
+        """Open the table for streaming rows into it; it appears when the block ends well.
+
+        Args:
+            path: final name of the file.
+            origin: the culture and pictures it was made from.
+            extra: further facts to store beside them (strings or numbers).
+        """
+        note = {"artifact": self.name, "version": self.version, **_as_dict(origin), **(extra or {})}
+        metadata = {"scoft": json.dumps(note, sort_keys=True), "huggingface": _hub_features(self.schema)}
+        with appears_whole(path) as part:
+            with pq.ParquetWriter(
+                part, self.schema.with_metadata(metadata), write_page_checksum=True, compression="zstd"
+            ) as parquet:
+                rows = _Writer(self, path, parquet)
+                yield rows
+                rows.flush()
+
+    def write(self, path: Path, rows: Iterable[Row], origin: Origin | None = None, extra: Row | None = None) -> None:
+        """Write all rows; see :meth:`writer`."""
+        with self.writer(path, origin, extra) as table:
+            for row in rows:
+                table.add(row)
+
+    def rows(self, path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Stream the table's rows as dictionaries, checking them as they pass.
+
+        Args:
+            path: the file.
+            columns: read only these; the key columns are always read and checked.
+
+        Raises:
+            UserError: the file is missing, damaged, of another kind or version, or breaks its contract.
+        """
+        wanted = None if columns is None else [*dict.fromkeys([*self.key, *columns])]
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+                self._check_kind(path, parquet.schema_arrow)
+                last: tuple[Any, ...] | None = None
+                for batch in parquet.iter_batches(ROWS_PER_GROUP, columns=wanted):
+                    for row in batch.to_pylist():
+                        last = self._check_row(path, row, last, batch.schema)
+                        yield row
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, self.name, error) from error
+
+    def read(self, path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return all rows; see :meth:`rows`."""
+        return list(self.rows(path, columns))
+
+    def count(self, path: Path) -> int:
+        """Return the number of rows without reading them."""
+        try:
+            return pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, self.name, error) from error
+
+    def note(self, path: Path) -> dict[str, Any]:
+        """Return what was stored beside the rows: artifact, version, origin and extras."""
+        try:
+            schema = pq.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, self.name, error) from error
+        return self._check_kind(path, schema)
+
+    def _check_kind(self, path: Path, schema: pa.Schema) -> dict[str, Any]:
+        try:
+            note = json.loads((schema.metadata or {})[b"scoft"])
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path}: expected the table '{self.name}', found a foreign file; {REBUILD}") from error
+        _check_note(path, note, self.name, self.version)
+        if not schema.equals(self.schema):
+            raise UserError(f"{path}: its columns are not those of '{self.name}' v{self.version}; {REBUILD}")
+        return note
+
+    def _check_row(
+        self, path: Path, row: Row, last: tuple[Any, ...] | None, schema: pa.Schema
+    ) -> tuple[Any, ...]:
+        """Check one row's missing values and its place in key order; return its key."""
+        for field in schema:
+            if not field.nullable and row[field.name] is None:
+                raise UserError(f"{path}: row {_key_text(self, row)}: '{field.name}' is missing; {REBUILD}")
+        key = tuple(row[name] for name in self.key)
+        if last is not None and key <= last:
+            raise UserError(f"{path}: row {_key_text(self, row)} is repeated or out of order; {REBUILD}")
+        return key
+
+
+class _Writer:
+    """Buffers rows into groups of fixed size and checks each on its way."""
+
+    def __init__(self, table: Table, path: Path, parquet: pq.ParquetWriter) -> None:
+        self.table, self.path, self.parquet = table, path, parquet
+        self.buffer: list[Row] = []
+        self.last: tuple[Any, ...] | None = None
+
+    def add(self, row: Row) -> None:
+        """Append one row; all columns must be there, in any order."""
+        if row.keys() != set(self.table.schema.names):
+            raise KeyError(f"{self.table.name}: {sorted(set(self.table.schema.names) ^ row.keys())}")
+        self.last = self.table._check_row(self.path, row, self.last, self.table.schema)
+        self.buffer.append(row)
+        if len(self.buffer) == ROWS_PER_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the buffered rows as one group."""
+        if self.buffer:
+            self.parquet.write_table(pa.Table.from_pylist(self.buffer, self.table.schema))
+            self.buffer = []
+
+
+def _key_text(table: Table, row: Row) -> str:
+    return ", ".join(f"{name}={row[name]}" for name in table.key)
+
+
+def _as_dict(origin: Origin | None) -> dict[str, str]:
+    return {} if origin is None else {"culture": origin.culture, "fingerprint": origin.fingerprint}
+
+
+def _hub_features(schema: pa.Schema) -> str:
+    """Describe the columns the way ``datasets`` does, so that it shows pictures as pictures."""
+
+    def feature(kind: pa.DataType) -> dict[str, Any]:
+        if kind == PICTURE:
+            return {"_type": "Image"}
+        if pa.types.is_list(kind):
+            return {"feature": feature(kind.value_type), "_type": "List"}
+        return {"dtype": {"double": "float64", "float": "float32"}.get(str(kind), str(kind)), "_type": "Value"}
+
+    return json.dumps({"info": {"features": {field.name: feature(field.type) for field in schema}}})
+
+
+def _check_note(path: Path, note: Mapping[str, Any], name: str, version: int) -> None:
+    if note.get("artifact") != name:
+        raise UserError(f"{path}: expected '{name}', found '{note.get('artifact')}'; {REBUILD}")
+    if note.get("version") != version:
+        raise UserError(f"{path}: '{name}' v{note.get('version')}, this version reads v{version}; {REBUILD}")
+
+
+def _unreadable(path: Path, name: str, error: Exception) -> UserError:
+    if not path.exists():
+        return UserError(f"{path}: no such file; the table '{name}' was expected here")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(f"{path}: damaged, cannot be read as '{name}' ({reason}); {REBUILD}")
+
+
+def same_origin(*sources: tuple["Table | TensorFile", Path], culture: str | None = None) -> Origin:
+    """Return the origin that all files share.
+
+    Raises:
+        UserError: two of them were made from different pictures or cultures.
+    """
+    first: tuple[Path, Origin] | None = None
+    for kind, path in sources:
+        note = kind.note(path)
+        origin = Origin(str(note.get("culture")), str(note.get("fingerprint")))
+        if culture is not None and origin.culture != culture:
+            raise UserError(f"{path}: belongs to culture '{origin.culture}', not '{culture}'; {REBUILD}")
+        if first is not None and origin != first[1]:
+            raise UserError(f"{path}: was made from other pictures than {first[0]}; {REBUILD}")
+        first = first or (path, origin)
+    assert first is not None
+    return first[1]
+
+
+def encode_picture(picture: Image.Image, name: str) -> dict[str, Any]:
+    """Return a picture cell holding a PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": name}
+
+
+def decode_picture(cell: Row) -> Image.Image:
+    """Return a picture cell's picture, loaded, in the mode it was stored."""
+    picture = Image.open(io.BytesIO(cell["bytes"]))
+    picture.load()
+    return picture
+
+
+def _schema(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, str]) -> pa.Schema:
+    """Columns are required unless marked "optional"."""
+    return pa.schema([pa.field(name, kind, nullable=bool(rest)) for name, kind, *rest in fields])
+
+
+IMAGES = Table(
+    "images",
+    1,
+    _schema(
+        ("image_id", pa.string()),
+        ("image", PICTURE),
+        ("caption", pa.string()),
+        ("split", pa.string()),
+        ("source_width", pa.int32()),
+        ("source_height", pa.int32()),
+        ("crop", pa.list_(pa.int32())),
+        ("source_sha256", pa.string()),
+        ("category", pa.string(), "optional"),
+        ("era", pa.string(), "optional"),
+        ("contributor", pa.string(), "optional"),
+        ("source", pa.string(), "optional"),
+        ("author", pa.string(), "optional"),
+        ("licence", pa.string(), "optional"),
+        ("consent", pa.string(), "optional"),
+        ("extra", pa.string(), "optional"),
+    ),
+    ("image_id",),
+)
+"""The culture's pictures, cropped and resized once. ``crop`` is left, top, right, bottom in source
+pixels; ``split`` is train or test; ``extra`` holds further columns of the user's as JSON."""
+
+CAPTIONS = Table(
+    "captions",
+    1,
+    _schema(("image_id", pa.string()), ("index", pa.int32()), ("caption", pa.string())),
+    ("image_id", "index"),
+)
+"""BLIP's captions of the training pictures (c_blip^i)."""
+
+DEPTH = Table(
+    "depth", 1, _schema(("image_id", pa.string()), ("image", PICTURE)), ("image_id",)
+)
+"""Inverse depth of the training pictures, 8-bit grey, 255 near, as large as the picture."""
+
+NEGATIVES = Table(
+    "negatives",
+    1,
+    _schema(
+        ("image_id", pa.string()),
+        ("index", pa.int32()),
+        ("image", PICTURE),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+    ),
+    ("image_id", "index"),
+)
+"""The un-tuned model's own pictures of each training scene (x⁻)."""
+
+DISTANCES = Table(
+    "distances",
+    1,
+    _schema(
+        ("image_id", pa.string()), ("index", pa.int32()), ("distance", pa.float64()), ("kept", pa.bool_())
+    ),
+    ("image_id", "index"),
+)
+"""DreamSim distance of every negative to its positive."""
+
+NEGATIVES_KEPT = Table(
+    "negatives_kept", 1, NEGATIVES.schema.append(pa.field("distance", pa.float64(), False)), ("image_id", "index")
+)
+"""The negatives that are no false negatives."""
+
+SAMPLES = Table(
+    "samples",
+    1,
+    _schema(
+        ("prompt_id", pa.string()),
+        ("index", pa.int32()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("image", PICTURE),
+    ),
+    ("prompt_id", "index"),
+)
+"""Pictures generated for the test prompts."""
+
+SCORES = Table(
+    "scores",
+    1,
+    _schema(
+        ("variant", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64(), "optional"),
+        ("high", pa.float64(), "optional"),
+        ("unit", pa.string()),
+        ("generated", pa.int32()),
+        ("reference", pa.int32(), "optional"),
+        ("extractor", pa.string()),
+        ("weights_sha256", pa.string()),
+    ),
+    ("variant", "metric"),
+)
+"""One score of one variant, with its 95% interval, both sample sizes and the network behind it."""
+
+TRAIN_LOG = Table(
+    "train_log",
+    1,
+    _schema(
+        ("update", pa.int32()),
+        ("epoch", pa.int32()),
+        ("seconds", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("loss", pa.float64()),
+        ("loss_ldm", pa.float64()),
+        ("loss_m", pa.float64(), "optional"),
+        ("loss_p", pa.float64(), "optional"),
+        ("loss_c", pa.float64(), "optional"),
+        ("gradient_norm", pa.float64()),
+        ("gradient_norm_diffusion", pa.float64()),
+        ("gradient_norm_perceptual", pa.float64(), "optional"),
+    ),
+    ("update",),
+)
+"""Every loss part and gradient norm of every update (before clipping)."""
+
+# --- tensors ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A safetensors file's contract: its name and version stand in the file's own header."""
+
+    name: str
+    version: int
+
+    def write(
+        self,
+        path: Path,
+        tensors: Mapping[str, "Tensor"],
+        origin: Origin | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write tensors with the origin, ``extra`` and a checksum in the header."""
+        from safetensors.torch import save_file
+
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+        note = {"artifact": self.name, "version": self.version, **_as_dict(origin)}
+        metadata = {"scoft": json.dumps(note | {"sha256": _checksum(contiguous)}, sort_keys=True)}
+        with appears_whole(path) as part:
+            save_file(contiguous, part, metadata=metadata | dict(extra or {}))
+
+    def read(self, path: Path) -> dict[str, "Tensor"]:
+        """Return all tensors after verifying kind, version and checksum.
+
+        Raises:
+            UserError: the file is missing, damaged, a pickle, or of another kind or version.
+        """
+        from safetensors.torch import load_file
+
+        note = self.note(path)
+        try:
+            tensors = load_file(path)
+        except Exception as error:  # safetensors raises its own class, OSError and ValueError
+            raise _unreadable(path, self.name, error) from error
+        if _checksum(tensors) != note.get("sha256"):
+            raise UserError(f"{path}: damaged, its contents do not agree with its checksum; {REBUILD}")
+        return tensors
+
+    def note(self, path: Path) -> dict[str, Any]:
+        """Return artifact, version, origin and checksum from the header."""
+        metadata = self.metadata(path)
+        if "scoft" not in metadata:
+            raise UserError(f"{path}: expected '{self.name}', found a foreign file; {REBUILD}")
+        note = json.loads(metadata["scoft"])
+        _check_note(path, note, self.name, self.version)
+        return note
+
+    def metadata(self, path: Path) -> dict[str, str]:
+        """Return the header's metadata."""
+        from safetensors import safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                return file.metadata() or {}
+        except Exception as error:
+            raise _unreadable(path, self.name, error) from error
+
+
+def _checksum(tensors: Mapping[str, "Tensor"]) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+TRAIN_CACHE = TensorFile("train_cache", 1)
+"""Latents and text embeddings of the training pictures."""
+TARGETS = TensorFile("targets", 1)
+"""Perceptual features of positives and negatives, for one feature extractor and set of views."""
+LORA = TensorFile("lora", 1)
+"""LoRA weights with diffusers' keys."""
+CHECKPOINT = TensorFile("checkpoint", 1)
+"""Everything needed to go on training."""
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path, pattern: str = "**/*.safetensors") -> str:
+    """Return one SHA-256 over the names and bytes of a folder's weight files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob(pattern)):
+        digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+

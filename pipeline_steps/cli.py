@@ -1,0 +1,44 @@
+"""Turns a step's signature into its command line, sets up logging and threads, and exits plainly."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from pipeline_steps.errors import UserError
+
+LOG = logging.getLogger("scoft")
+
+
+def run_step(step: Callable[..., None]) -> None:
+    """Run a step from ``sys.argv``: one flag per parameter, ``--threads`` beside them.
+
+    A :class:`UserError` is printed on one line and ends with exit code 1; a wrong flag or setting
+    ends with exit code 2; anything else is a fault of ours and keeps its traceback.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    app = App(default_parameter=Parameter(consume_multiple=True, negative=()))
+    app.default(step)
+
+    @app.meta.default
+    def with_threads(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], threads: int = 1
+    ) -> None:
+        limit_threads(threads)
+        app(tokens, exit_on_error=True, result_action="return_value")
+
+    try:
+        app.meta(result_action="return_value")
+    except UserError as error:
+        print(f"ERROR {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def limit_threads(granted: int) -> None:
+    """Use no more threads than granted, nor than there are cores (more makes small models 3-4× slower)."""
+    threads = max(1, min(granted, len(os.sched_getaffinity(0))))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)

@@ -1,0 +1,341 @@
+"""Every setting: its type, default, bounds and one sentence. Imports nothing heavy.
+
+``PipelineConfig`` is the whole configuration; each rule hands one section to its step as JSON,
+where the same frozen class reads it back. ``python -m pipeline_steps.config`` writes the JSON
+schema that editors and Snakemake check against.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline_steps.errors import UserError
+
+VARIANTS = ("sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc")
+"""The models of Tables 1 and 2, from no training to all losses."""
+FULL_VARIANT = "scoft_mpc"
+"""The variant whose LoRA is the main product."""
+
+Variant = Literal["sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
+PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Frozen, and strict about keys; a field's docstring is its description in the schema."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Culture(Section):
+    """A culture, or any group that wants to be drawn rightly."""
+
+    suffix: str = Field(min_length=1)
+    """Appended to captions and prompts, e.g. ", in Korea"."""
+    images: Path
+    """Folder of pictures with metadata.jsonl, metadata.csv or one .txt per picture."""
+    prompts: Path = Path("resources/prompts/mini.txt")
+    """Text file with one test prompt a line; the suffix is appended to each."""
+
+
+class ModelRef(Section):
+    """A model on the hub or in a folder of the same layout."""
+
+    path: str = Field(min_length=1)
+    """Hub id ("runwayml/stable-diffusion-v1-5") or local folder."""
+    revision: str | None = None
+    """Commit on the hub; ignored for a folder."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Precision the weights are loaded in."""
+
+
+class Models(Section):
+    """The networks behind each stage; the defaults are the embedded family."""
+
+    base: ModelRef = ModelRef(path="resources/mini/base")
+    """Stable Diffusion: the model to be mended, its VAE, text encoder and scheduler."""
+    controlnet: ModelRef = ModelRef(path="resources/mini/controlnet")
+    """Depth ControlNet for the base model."""
+    captioner: ModelRef = ModelRef(path="resources/mini/captioner")
+    """BLIP."""
+    depth: ModelRef = ModelRef(path="resources/mini/depth")
+    """MiDaS: a transformers DPT, or a folder with controlnet_aux's checkpoint."""
+    dreamsim: ModelRef = ModelRef(path="resources/mini/dreamsim")
+    """DreamSim, in the package's own file format."""
+    clip: ModelRef = ModelRef(path="resources/mini/clip")
+    """CLIP for CLIPScore and, by default, for the perceptual distance."""
+    dino: ModelRef = ModelRef(path="resources/mini/dino")
+    """DINOv2."""
+    inception: ModelRef = ModelRef(path="resources/mini/inception")
+    """Feature network for KID: torch-fidelity's Inception weights file, or the embedded network's folder."""
+    oracle: ModelRef | None = ModelRef(path="resources/mini/oracle")
+    """Attribute reader of the embedded world; null for real pictures."""
+
+
+class DataConfig(Section):
+    """Ingest: from a folder of pictures to one table."""
+
+    caption_column: str = "text"
+    """Column of the metadata that holds the hand-written caption."""
+    resolution: int = Field(64, ge=16, le=4096, multiple_of=8)
+    """Side of the square training pictures in pixels."""
+    test_share: Share = 0.2
+    """Share of pictures held out for evaluation when the metadata has no "split" column."""
+    allow_upscale: bool = True
+    """Enlarge pictures smaller than the resolution instead of leaving them out."""
+
+
+class CaptionConfig(Section):
+    """BLIP captions (paper §4.2); how many and how drawn is our choice."""
+
+    captions_per_image: PositiveInt = 5
+    """Captions drawn per picture."""
+    top_p: float = Field(0.9, gt=0, le=1)
+    """Nucleus: share of probability from which each word is drawn."""
+    max_new_tokens: PositiveInt = 30
+    """Longest caption in tokens."""
+    batch_size: PositiveInt = 16
+    """Pictures per forward pass."""
+
+
+class DepthConfig(Section):
+    """MiDaS depth of the positives (paper §4.4)."""
+
+    batch_size: PositiveInt = 16
+    """Pictures per forward pass."""
+
+
+class NegativesConfig(Section):
+    """ControlNet negatives of the un-tuned model (paper §4.4)."""
+
+    per_positive: PositiveInt = 5
+    """Negatives per training picture."""
+    steps: PositiveInt = 20
+    """Denoising steps."""
+    guidance_scale: float = Field(7.5, ge=1)
+    """Classifier-free guidance."""
+    controlnet_scale: float = Field(1.0, ge=0, le=2)
+    """Strength of the depth condition."""
+    batch_size: PositiveInt = 16
+    """Pictures per forward pass."""
+
+
+class FilterConfig(Section):
+    """DreamSim filter of false negatives (paper §4.4; the threshold is not stated there)."""
+
+    min_distance: float = Field(0.1, ge=0, le=2)
+    """Negatives closer than this to their positive are dropped."""
+    batch_size: PositiveInt = 32
+    """Pictures per forward pass."""
+
+
+class PerceptualConfig(Section):
+    """The perceptual distance S (paper §4.3, §6)."""
+
+    extractor: Literal["clip", "clip_conv", "dreamsim", "dino", "blip", "blip2", "lpips"] = "clip"
+    """Feature extractor: "clip" is the vision transformer of models.clip (the authors' code), "clip_conv"
+    its convolutional RN101 (the paper)."""
+    model: ModelRef | None = None
+    """Weights of the extractor; by default the model of the same name in "models"."""
+    layers: tuple[Annotated[int, Field(ge=-64, le=64)], ...] = (1, 2, 3)
+    """Blocks whose outputs are compared; ignored by dreamsim and lpips."""
+    views: PositiveInt = 1
+    """Fixed views of each picture, drawn once and shared by x̂, x⁺ and x⁻; the first is the whole picture."""
+
+
+class DenoisingConfig(Section):
+    """From z_t to the picture x̂ (paper §4.3)."""
+
+    steps: PositiveInt = 20
+    """Most inner denoising steps; fewer where t is smaller."""
+    guidance_scale: float = Field(4.5, ge=1)
+    """1 + w of the inner classifier-free guidance."""
+    record: Literal["first", "last", "random"] = "first"
+    """The one UNet call whose gradient is recorded (Fig. 7)."""
+    scheduler: Literal["ddim", "ddpm"] = "ddim"
+    """Inner steps: deterministic, or the authors' stochastic ones."""
+
+
+class TrainConfig(Section):
+    """SCoFT LoRA training (paper §4)."""
+
+    updates: PositiveInt = 300
+    """Optimiser updates."""
+    batch_size: PositiveInt = 4
+    """Pictures per forward pass."""
+    accumulation: PositiveInt = 1
+    """Forward passes per update."""
+    learning_rate: float = Field(4e-3, gt=0, le=1)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """From the peak to zero (or constant) over the updates, after the warm-up."""
+    warmup: int = Field(0, ge=0)
+    """Updates of linear warm-up."""
+    weight_decay: Weight = 1e-2
+    """AdamW's weight decay."""
+    max_gradient_norm: float = Field(1.0, gt=0)
+    """Clipping of the whole gradient."""
+    lora_rank: PositiveInt = 8
+    """Rank r of the LoRA."""
+    lora_alpha: float | None = Field(None, gt=0)
+    """LoRA scale numerator; by default equal to the rank."""
+    lora_targets: tuple[str, ...] = Field(("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
+    """Attention projections that get a LoRA."""
+    flip: bool = True
+    """Random horizontal flips, shared by a positive and its negatives."""
+    weight_ldm: Weight = 0.7
+    """a of L = a·L_LDM + b·L_M + p·L_P + c·L_C."""
+    weight_m: Weight = 0.3
+    """b."""
+    weight_p: Weight = 0.25
+    """p."""
+    weight_c: Weight = 0.25
+    """c."""
+    memorisation_captions: Literal["one", "all"] = "one"
+    """L_M against one BLIP caption drawn per step (unbiased, 1/k of the cost) or the mean of all."""
+    contrast: Literal["hinge", "difference"] = "hinge"
+    """L_C as Eq. 4's triplet, or the authors' S⁺ − mean S⁻ without a hinge."""
+    contrast_lambda: Weight = 0.5
+    """λ of Eq. 4 (not stated in the paper)."""
+    contrast_margin: float = 0.0
+    """m of Eq. 4 (not stated in the paper)."""
+    perceptual_every: PositiveInt = 5
+    """Update on which L_P and L_C are evaluated: every n-th."""
+    perceptual_share: Share | None = 0.2
+    """Scale the perceptual gradient to this share of the diffusion gradient's norm; null: nominal weights."""
+    perceptual_clip: float | None = Field(None, gt=0)
+    """Clip the perceptual gradient apart, before it is added; null: not."""
+    perceptual_t_weight: Literal["none", "alpha_bar"] = "none"
+    """Weight of L_P and L_C by t: none, or ᾱ_t (S means little where all is noise)."""
+    snr_gamma: float | None = Field(None, gt=0)
+    """γ of min-SNR weighting of L_LDM; null: w_t = 1, as the authors."""
+    perceptual: PerceptualConfig = PerceptualConfig()
+    """The distance S."""
+    denoising: DenoisingConfig = DenoisingConfig()
+    """The picture x̂."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory."""
+    checkpoint_every: PositiveInt = 50
+    """Updates between checkpoints."""
+    checkpoints_kept: PositiveInt = 2
+    """Checkpoints kept."""
+
+    @model_validator(mode="after")
+    def _weights(self) -> "TrainConfig":
+        if self.weight_ldm + self.weight_m + self.weight_p + self.weight_c == 0:
+            raise ValueError("all loss weights are 0: there is nothing to train on")
+        if self.warmup >= self.updates:
+            raise ValueError(f"warmup ({self.warmup}) must be smaller than updates ({self.updates})")
+        return self
+
+
+class SampleConfig(Section):
+    """Generation for evaluation (paper §5)."""
+
+    images_per_prompt: PositiveInt = 20
+    """Pictures per prompt; their seeds are common to all variants."""
+    steps: PositiveInt = 50
+    """DPM-Solver++ steps."""
+    guidance_scale: float = Field(4.5, ge=1)
+    """Classifier-free guidance."""
+    batch_size: PositiveInt = 20
+    """Pictures per forward pass."""
+
+
+class ScoreConfig(Section):
+    """KID and CLIPScore (paper §5)."""
+
+    variants: tuple[Variant, ...] = Field(("sd", "scoft_mpc"), min_length=1)
+    """Variants in results/<culture>/scores.parquet."""
+    batch_size: PositiveInt = 64
+    """Pictures per forward pass."""
+    bootstrap: PositiveInt = 1000
+    """Resamples behind each interval."""
+
+
+class PipelineConfig(Section):
+    """The whole configuration."""
+
+    results: Path = Path("results")
+    """Root of all outputs; runs with different settings can stand side by side."""
+    seed: int = Field(1024, ge=0, lt=2**63)
+    """The run's seed, from which every other is derived."""
+    threads: PositiveInt = 8
+    """Most threads of one job; never more than Snakemake grants or the machine has."""
+    cultures: dict[str, Culture] = Field(min_length=1)
+    """Name (lower-case letters, digits, _ and -) to culture."""
+    models: Models = Models()
+    """Networks."""
+    data: DataConfig = DataConfig()
+    """Ingest."""
+    caption: CaptionConfig = CaptionConfig()
+    """Captioning."""
+    depth: DepthConfig = DepthConfig()
+    """Depth."""
+    negatives: NegativesConfig = NegativesConfig()
+    """Negative synthesis."""
+    filter: FilterConfig = FilterConfig()
+    """False-negative filter."""
+    train: TrainConfig = TrainConfig()
+    """Training."""
+    sample: SampleConfig = SampleConfig()
+    """Generation."""
+    score: ScoreConfig = ScoreConfig()
+    """Scoring."""
+
+    @field_validator("cultures")
+    @classmethod
+    def _names(cls, cultures: dict[str, Culture]) -> dict[str, Culture]:
+        for name in cultures:
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
+                raise ValueError(f"culture name {name!r} must match [a-z][a-z0-9_-]*")
+        return cultures
+
+
+def load_config(raw: dict[str, Any]) -> PipelineConfig:
+    """Validate a configuration, files and folders included.
+
+    Raises:
+        UserError: one message with every mistake, each naming its key.
+    """
+    try:
+        config = PipelineConfig.model_validate(raw)
+    except ValidationError as error:
+        raise UserError("configuration: " + "; ".join(_explain(e) for e in error.errors())) from error
+    missing = [
+        f"cultures.{name}.{key}: no such {kind}: {path}"
+        for name, culture in config.cultures.items()
+        for key, kind, path in (
+            ("images", "folder or file", culture.images),
+            ("prompts", "file", culture.prompts),
+        )
+        if not path.exists()
+    ]
+    if missing:
+        raise UserError("configuration: " + "; ".join(missing))
+    return config
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such setting"
+    shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{shown}"
+
+
+SCHEMA_FILE = Path("workflow/schemas/config.schema.yaml")
+
+
+def json_schema() -> str:
+    """Return the JSON schema of the configuration as text (JSON is YAML)."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **PipelineConfig.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(json_schema(), encoding="utf-8")

@@ -1,0 +1,81 @@
+"""What the training of every embedded model shares: batches, one loop, the image range."""
+
+import math
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def to_unit(pictures: np.ndarray) -> Tensor:
+    """uint8 (n, h, w, 3) to float32 (n, 3, h, w) in [0, 1]."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
+
+
+def normalise(unit: Tensor) -> Tensor:
+    """Pictures in [0, 1] to CLIP's normalisation."""
+    mean, std = (torch.tensor(v, device=unit.device).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+    return (unit - mean) / std
+
+
+def fit(
+    name: str,
+    modules: nn.Module,
+    loss: Callable[[np.ndarray, int], Tensor],
+    *,
+    count: int,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    warmup: int = 50,
+    weight_decay: float = 1e-2,
+    seed: int = 0,
+    average: float | None = None,
+    parameters: Iterable[nn.Parameter] | None = None,
+) -> None:
+    """Train in place with AdamW, a linear warm-up and a cosine to zero.
+
+    Args:
+        loss: takes row numbers of the batch and the step, returns a scalar.
+        count: number of rows to draw batches from, without replacement within an epoch.
+        average: decay of an exponential moving average of the weights, left in the modules at the end.
+    """
+    rng = np.random.default_rng(seed)
+    trained = [p for p in (parameters or modules.parameters()) if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))),
+    )
+    shadow = [deepcopy(p.detach()) for p in trained] if average else None
+    order = np.empty(0, np.int64)
+    smoothed = None
+    modules.train()
+    with tqdm(total=steps, desc=name, mininterval=5) as bar:
+        for step in range(steps):
+            while len(order) < batch_size:
+                order = np.concatenate([order, rng.permutation(count)])
+            rows, order = order[:batch_size], order[batch_size:]
+            value = loss(rows, step)
+            value.backward()
+            nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            schedule.step()
+            if shadow is not None:
+                decay = min(average, (step + 1) / (step + 10))
+                for mean, weight in zip(shadow, trained, strict=True):
+                    mean.lerp_(weight.detach(), 1 - decay)
+            smoothed = value.item() if smoothed is None else 0.98 * smoothed + 0.02 * value.item()
+            bar.set_postfix(loss=f"{smoothed:.4f}", refresh=False)
+            bar.update()
+    if shadow is not None:
+        for mean, weight in zip(shadow, trained, strict=True):
+            weight.data.copy_(mean)
+    modules.eval()
