@@ -13,12 +13,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from tqdm import tqdm
 
 from pipeline_steps.errors import UserError
 
@@ -398,6 +400,29 @@ TRAIN_LOG = Table(
     ("update",),
 )
 """Every loss part and gradient norm of every update (before clipping)."""
+
+
+
+def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Cut a stream of rows into lists of at most ``size``."""
+    rows = iter(rows)
+    while batch := list(islice(rows, size)):
+        yield batch
+
+
+def progress(rows: Iterable[Row], total: int, label: str) -> Iterator[Row]:
+    """Pass rows through behind a progress bar."""
+    yield from tqdm(rows, total=total, desc=label, unit="picture", mininterval=1)
+
+
+def train_batches(images: Path, size: int, label: str) -> Iterator[list[Row]]:
+    """Stream the training pictures in batches behind a progress bar."""
+    count = sum(row["split"] == "train" for row in IMAGES.rows(images, ["split"]))
+    if count == 0:
+        raise UserError(f"{images}: no training picture; add pictures to the culture's folder")
+    train = (row for row in IMAGES.rows(images) if row["split"] == "train")
+    yield from batches(progress(train, count, label), size)
+
 
 # --- tensors ----------------------------------------------------------------------------------
 

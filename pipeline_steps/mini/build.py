@@ -34,7 +34,7 @@ from pipeline_steps.mini.corpora import (
     write_mini_ccub,
     write_mini_coco,
 )
-from pipeline_steps.mini.training import CLIP_MEAN, CLIP_STD
+from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURES, SIZE
 
 STEPS = {

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipeline_steps.mini.corpora import Corpus
-from pipeline_steps.mini.training import fit, to_unit
+from pipeline_steps.method.pictures import to_unit
+from pipeline_steps.mini.training import fit
 
 NOISE_SCHEDULE = {
     "num_train_timesteps": 1000,

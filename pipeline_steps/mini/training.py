@@ -1,4 +1,4 @@
-"""What the training of every embedded model shares: batches, one loop, the image range."""
+"""The one loop in which every embedded model is trained."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -8,21 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-def to_unit(pictures: np.ndarray) -> Tensor:
-    """uint8 (n, h, w, 3) to float32 (n, 3, h, w) in [0, 1]."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
-
-
-def normalise(unit: Tensor) -> Tensor:
-    """Pictures in [0, 1] to CLIP's normalisation."""
-    mean, std = (torch.tensor(v, device=unit.device).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
-    return (unit - mean) / std
-
 
 def fit(
     name: str,

@@ -1,0 +1,59 @@
+"""A figure with its 95% interval, and the bootstrap over clusters."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, its 95% interval where one can be had, and how the interval was got.
+
+    Attributes:
+        value: the figure.
+        low: lower end, or None.
+        high: upper end, or None.
+        interval: how the interval was got, or why there is none.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    interval: str
+
+
+def codes(labels: Sequence[Hashable]) -> np.ndarray:
+    """Number labels 0, 1, … in the order of their first appearance."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
+
+
+def clustered_mean(
+    values: Sequence[float] | np.ndarray, clusters: Sequence[Hashable], resamples: int, seed: int
+) -> Estimate:
+    """Mean of all values with a percentile bootstrap over whole clusters.
+
+    Pictures of one prompt resemble one another: resampling them one by one would make the interval
+    too narrow, so prompts are drawn with all their pictures (Davison & Hinkley 1997, §3.8).
+
+    Args:
+        values: one per picture, shape (n,).
+        clusters: the prompt of each picture.
+        resamples: bootstrap resamples.
+        seed: of the resampling; the same seed pairs the resamples of two variants.
+
+    Raises:
+        ValueError: there are no values, one is not finite, or the lengths differ.
+    """
+    data, group = np.asarray(values, np.float64), codes(clusters)
+    if data.shape != group.shape or not data.size or not np.isfinite(data).all():
+        raise ValueError(f"{data.shape} values for {group.shape} clusters: need finite values, one per cluster label")
+    sums, counts = np.bincount(group, data), np.bincount(group)
+    mean = float(data.mean())
+    if len(counts) < 2:
+        return Estimate(mean, None, None, "none: one prompt cannot be resampled")
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(resamples, len(counts)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(mean, float(low), float(high), f"95%, bootstrap over {len(counts)} prompts")

@@ -1,0 +1,73 @@
+"""SCoFT's losses (paper §4), one value per picture, so that batches can be split in any way.
+
+L = a·L_LDM + b·L_M + p·L_P + c·L_C
+"""
+
+import torch
+from torch import Tensor
+
+def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each picture: (n, c, h, w) twice to (n,)."""
+    return (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
+
+
+def min_snr_weight(alpha_bar: Tensor, gamma: float, v_prediction: bool = False) -> Tensor:
+    """Weight w_t of Eq. 1 by min-SNR-γ (Hang et al. 2023, Eq. 6 and 8).
+
+    Args:
+        alpha_bar: ᾱ_t, (n,), in (0, 1).
+        gamma: γ > 0, cap of the signal-to-noise ratio.
+        v_prediction: the network predicts velocity, not noise.
+
+    Returns:
+        min(SNR, γ) / SNR, or / (SNR + 1) for velocity; (n,).
+    """
+    snr = alpha_bar / (1 - alpha_bar)
+    return snr.clamp(max=gamma) / (snr + 1 if v_prediction else snr)
+
+
+def ldm_loss(predicted: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Eq. 1, squared: w_t ‖ε − ε_θ(z_t, c_ccub, t)‖², as a mean over elements; (n,)."""
+    return weight * squared_error(predicted, target)
+
+
+def memorisation_loss(predicted: Tensor, blip_predictions: Tensor) -> Tensor:
+    """Eq. 2, squared: ‖ε_θ(z_t, c_ccub, t) − sg[mean_i ε_θ(z_t, c_blip^i, t)]‖²; (n,).
+
+    With one caption drawn at random the gradient is the same in expectation, since
+    2(a − mean b_i) = mean 2(a − b_i), at 1/k of the cost.
+
+    Args:
+        predicted: (n, c, h, w), with gradient.
+        blip_predictions: (n, k, c, h, w), the current network's, without gradient.
+    """
+    return squared_error(predicted, blip_predictions.detach().float().mean(dim=1))
+
+
+def perceptual_loss(positive: Tensor) -> Tensor:
+    """Eq. 3: S(x̂, x⁺), averaged over views: (n, views) to (n,)."""
+    return positive.mean(1)
+
+
+def contrastive_loss(
+    positive: Tensor, negative: Tensor, present: Tensor, *, lam: float, margin: float, hinge: bool = True
+) -> Tensor:
+    """Eq. 4: mean over negatives of max(S(x̂, x⁺) − λ S(x̂, x⁻) + m, 0); (n,).
+
+    Without ``hinge``, the authors' code: S⁺ − mean S⁻ (λ and m unused).
+
+    Args:
+        positive: S(x̂, x⁺), (n, views).
+        negative: S(x̂, x⁻), (n, most negatives, views).
+        present: bool (n, most negatives): which negatives there are. A picture without any gives 0.
+        lam: λ.
+        margin: m.
+        hinge: Eq. 4's, or the authors' difference.
+    """
+    if hinge:
+        terms = (positive[:, None] - lam * negative + margin).clamp(min=0)
+    else:
+        terms = positive[:, None] - negative
+    count = present.sum(1)
+    total = (terms.mean(2) * present).sum(1)
+    return torch.where(count > 0, total / count.clamp(min=1), 0.0)
