@@ -370,6 +370,7 @@ SCORES = Table(
         ("value", pa.float64()),
         ("low", pa.float64(), "optional"),
         ("high", pa.float64(), "optional"),
+        ("interval", pa.string()),
         ("unit", pa.string()),
         ("generated", pa.int32()),
         ("reference", pa.int32(), "optional"),
@@ -378,7 +379,7 @@ SCORES = Table(
     ),
     ("variant", "metric"),
 )
-"""One score of one variant, with its 95% interval, both sample sizes and the network behind it."""
+"""One score of one variant: interval and how it was got, both sample sizes, and the network behind it."""
 
 TRAIN_LOG = Table(
     "train_log",
@@ -514,10 +515,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def folder_sha256(folder: Path, pattern: str = "**/*.safetensors") -> str:
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".tar")
+
+
+def folder_sha256(folder: Path) -> str:
     """Return one SHA-256 over the names and bytes of a folder's weight files."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob(pattern)):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in WEIGHT_FILES):
         digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 

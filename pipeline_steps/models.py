@@ -14,8 +14,17 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from pipeline_steps.config import ModelRef
+from pipeline_steps.artifacts import file_sha256, folder_sha256
+from pipeline_steps.config import ModelRef, PerceptualConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.method.perceptual import (
+    Extractor,
+    conv_features,
+    dreamsim_features,
+    lpips_features,
+    vit_features,
+)
+from pipeline_steps.method.pictures import resize
 
 if TYPE_CHECKING:
     from diffusers import (
@@ -25,7 +34,13 @@ if TYPE_CHECKING:
         StableDiffusionPipeline,
         UNet2DConditionModel,
     )
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
     from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel, ProcessorMixin
+
+    from pipeline_steps.mini.oracle import AttributeNet
+
+PictureEncoder = Callable[[torch.Tensor], torch.Tensor]
+"""RGB pictures of one size, uint8 (n, 3, h, w), to float32 features (n, d) on the CPU."""
 
 MIDAS_CHECKPOINT = "dpt_hybrid-midas-501f0c75.pt"
 """The file by which controlnet_aux's MidasDetector is recognised in a folder."""
@@ -142,6 +157,27 @@ def text_encoder(base: ModelRef) -> "tuple[CLIPTextModel, CLIPTokenizer]":
     return encoder, load(CLIPTokenizer, base, "base", subfolder="tokenizer")
 
 
+def prompt_encoder(base: ModelRef) -> Callable[[Sequence[str]], torch.Tensor]:
+    """Load the text encoder as a function of prompts, (n, 77, d).
+
+    Prompts over the limit are cut with the end token kept, as diffusers does.
+    """
+    encoder, tokenizer = text_encoder(base)
+
+    @torch.inference_mode()
+    def encode(prompts: Sequence[str]) -> torch.Tensor:
+        tokens = tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=tokenizer.model_max_length,
+            return_tensors="pt",
+        )
+        return encoder(tokens.input_ids.to(encoder.device))[0]
+
+    return encode
+
+
 def noise_schedule(base: ModelRef) -> "SchedulerMixin":
     """Load the training noise schedule (``alphas_cumprod``, ``prediction_type``)."""
     from diffusers import DDPMScheduler
@@ -218,3 +254,148 @@ def load_dreamsim(folder: Path, adapter: bool = True) -> nn.Module:
     if adapter:
         model = PeftModel.from_pretrained(model, folder / "clip_vitl14_single_lora")
     return model.float().eval()
+
+
+# --- what looks at generated pictures: RGB of one size, uint8 (n, 3, h, w), to one CPU row each ---
+
+
+def kid_network(ref: ModelRef) -> "FeatureExtractorBase":
+    """Load the feature network for KID as torch-fidelity's extractor, called with uint8 (n, 3, h, w).
+
+    A file is torch-fidelity's InceptionV3 (its download ``weights-inception-2015-12-05-6726825d.pth``);
+    a folder is the embedded network.
+    """
+    path = Path(ref.path)
+    if path.is_file():
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        return frozen(
+            FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048"], feature_extractor_weights_path=ref.path
+            )
+        )
+    if (path / "config.json").exists():
+        from pipeline_steps.mini.kid_network import EmbeddedExtractor
+
+        return frozen(EmbeddedExtractor("embedded", ["grid"], feature_extractor_weights_path=ref.path))
+    raise UserError(
+        f"models.inception: '{ref.path}' is neither torch-fidelity's InceptionV3 weights nor the embedded "
+        "network's folder; name the downloaded weights-inception-2015-12-05-6726825d.pth"
+    )
+
+
+def kid_encoder(ref: ModelRef) -> PictureEncoder:
+    """Load the encoder for KID: 2048 features of InceptionV3, or the embedded network's grid."""
+    network = kid_network(ref)
+
+    @torch.inference_mode()
+    def encode(rgb: torch.Tensor) -> torch.Tensor:
+        return network(rgb.to(device()))[0].float().cpu()
+
+    return encode
+
+
+def clip_encoders(ref: ModelRef) -> tuple[PictureEncoder, Callable[[Sequence[str]], torch.Tensor]]:
+    """Load CLIP's encoders of pictures and of texts (cut at 77 tokens with the end token kept)."""
+    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+
+    model = frozen(load(CLIPModel, ref, "clip", dtype=dtype(ref)))
+    processor = load(AutoImageProcessor, ref, "clip")
+    tokenizer = load(AutoTokenizer, ref, "clip", model_max_length=77)
+
+    @torch.inference_mode()
+    def pictures(rgb: torch.Tensor) -> torch.Tensor:
+        pixels = processor(list(rgb), return_tensors="pt").pixel_values.to(model.device, model.dtype)
+        return model.get_image_features(pixel_values=pixels).pooler_output.float().cpu()
+
+    @torch.inference_mode()
+    def texts(prompts: Sequence[str]) -> torch.Tensor:
+        tokens = tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        return model.get_text_features(**tokens.to(model.device)).pooler_output.float().cpu()
+
+    return pictures, texts
+
+
+def dino_encoder(ref: ModelRef) -> PictureEncoder:
+    """Load DINOv2's encoder: its class token after the last layer."""
+    from transformers import AutoImageProcessor, Dinov2Model
+
+    model = frozen(load(Dinov2Model, ref, "dino", dtype=dtype(ref)))
+    processor = load(AutoImageProcessor, ref, "dino")
+
+    @torch.inference_mode()
+    def encode(rgb: torch.Tensor) -> torch.Tensor:
+        pixels = processor(list(rgb), return_tensors="pt").pixel_values.to(model.device, model.dtype)
+        return model(pixel_values=pixels).pooler_output.float().cpu()
+
+    return encode
+
+
+def dreamsim_encoder(ref: ModelRef) -> PictureEncoder:
+    """Load DreamSim's embedding."""
+    embed, side = dreamsim(ref)
+
+    @torch.inference_mode()
+    def encode(rgb: torch.Tensor) -> torch.Tensor:
+        return embed(resize(rgb.to(device()).float() / 255, side)).float().cpu()
+
+    return encode
+
+
+def oracle(ref: ModelRef) -> "AttributeNet":
+    """Load the embedded world's attribute reader."""
+    from pipeline_steps.mini.oracle import AttributeNet
+
+    return frozen(AttributeNet.from_pretrained(Path(ref.path)))
+
+
+def weights_sha256(ref: ModelRef) -> str:
+    """Return one SHA-256 over a model's weight files, which must be on this machine."""
+    path = Path(ref.path)
+    if path.is_file():
+        return file_sha256(path)
+    if not path.is_dir():
+        from huggingface_hub import snapshot_download
+
+        path = Path(snapshot_download(ref.path, revision=ref.revision, local_files_only=True))
+    return folder_sha256(path)
+
+
+def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
+    """Load the network behind the perceptual distance S as a differentiable function of pictures.
+
+    Raises:
+        UserError: a layer number the network does not have.
+    """
+    if config.extractor == "dreamsim":
+        return dreamsim_features(*dreamsim(ref))
+    if config.extractor == "lpips":
+        import lpips
+
+        return lpips_features(frozen(lpips.LPIPS(net="vgg", verbose=False, model_path=ref.path)))
+    if config.extractor == "clip_conv":
+        import open_clip
+
+        visual = frozen(open_clip.create_model("RN101-quickgelu", pretrained=ref.path)).visual
+        return conv_features(visual, config.layers, visual.image_size[0])
+    vision, mean, std = _vision_tower(ref, config.extractor)
+    depth = vision.config.num_hidden_layers
+    if any(abs(layer) > depth for layer in config.layers):
+        raise UserError(f"train.perceptual.layers: {list(config.layers)}, but '{ref.path}' has {depth} blocks")
+    return vit_features(vision, config.layers, vision.config.image_size, mean, std)
+
+
+def _vision_tower(ref: ModelRef, extractor: str) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
+    """Load a transformers vision tower and the normalisation it was trained with."""
+    from transformers import (
+        Blip2VisionModel,
+        BlipVisionModel,
+        CLIPImageProcessor,
+        CLIPVisionModel,
+        Dinov2Model,
+    )
+
+    kinds = {"clip": CLIPVisionModel, "dino": Dinov2Model, "blip": BlipVisionModel, "blip2": Blip2VisionModel}
+    processor = load(CLIPImageProcessor, ref, extractor)
+    tower = frozen(load(kinds[extractor], ref, extractor, dtype=dtype(ref)))
+    return tower, tuple(processor.image_mean), tuple(processor.image_std)

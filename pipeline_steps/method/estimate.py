@@ -48,7 +48,9 @@ def clustered_mean(
     """
     data, group = np.asarray(values, np.float64), codes(clusters)
     if data.shape != group.shape or not data.size or not np.isfinite(data).all():
-        raise ValueError(f"{data.shape} values for {group.shape} clusters: need finite values, one per cluster label")
+        raise ValueError(
+            f"{data.shape} values for {group.shape} clusters: need finite values and as many labels"
+        )
     sums, counts = np.bincount(group, data), np.bincount(group)
     mean = float(data.mean())
     if len(counts) < 2:

@@ -1,4 +1,4 @@
-"""Kernel inception distance: unbiased, on the full set, with an interval that needs no resampling with repeats."""
+"""Kernel inception distance: unbiased, on the full set, with a jackknife interval."""
 
 from collections.abc import Hashable, Sequence
 
@@ -69,7 +69,8 @@ def kid(generated: Tensor, reference: Tensor, groups: Sequence[Hashable] | None 
         return Estimate(value, value, value, "95%, jackknife without spread")
     freedom = spread**2 / sum(v**2 / (len(w) - 1) for v, w in zip(parts, (without_x, without_y), strict=True))
     reach = float(stats.t.ppf(0.975, freedom) * spread**0.5)
-    return Estimate(value, value - reach, value + reach, f"95%, jackknife over {x_how} and {y_how} of the reference")
+    how = f"95%, jackknife over {x_how} and {y_how} of the reference"
+    return Estimate(value, value - reach, value + reach, how)
 
 
 def kid_subsets(generated: Tensor, reference: Tensor) -> Estimate | None:

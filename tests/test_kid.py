@@ -1,0 +1,107 @@
+"""KID against independent computations: naive float64 loops, and torch-fidelity on the same features."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from pipeline_steps.method import kid as module
+from pipeline_steps.method.kid import kid, kid_subsets, polynomial_kernel
+
+
+def naive_kid(x, y):
+    """The definition, pair by pair."""
+
+    def k(a, b):
+        return (sum(float(p) * float(q) for p, q in zip(a, b, strict=True)) / len(a) + 1.0) ** 3
+
+    n, m = len(x), len(y)
+    return (
+        sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+        + sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+        - 2 * sum(k(a, b) for a in x for b in y) / (n * m)
+    )
+
+
+def features(count, width=24, shift=0.0, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(shift, 1, (count, width)).astype(np.float32))
+
+
+@pytest.mark.parametrize(("n", "m", "shift"), [(2, 2, 0.0), (17, 9, 0.3), (40, 31, 1.5)])
+def test_agrees_with_the_definition(n, m, shift):
+    x, y = features(n, shift=shift), features(m, seed=1)
+    assert kid(x, y).value == pytest.approx(naive_kid(x.tolist(), y.tolist()), abs=1e-6)
+
+
+def test_agrees_with_torch_fidelity_where_one_subset_is_everything():
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    x, y = features(30, 2048, 0.2).abs(), features(30, 2048, seed=1).abs()
+    theirs = kid_features_to_metric(x.double(), y.double(), kid_subsets=1, kid_subset_size=30, verbose=False)
+    assert kid(x, y).value == pytest.approx(theirs["kernel_inception_distance_mean"], abs=1e-6)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    x, y = features(33, shift=0.4), features(21, seed=1)
+    groups = [i // 5 for i in range(33)]
+    whole = kid(x, y, groups)
+    monkeypatch.setattr(module, "BLOCK", 4)
+    assert kid(x, y, groups).value == pytest.approx(whole.value, abs=1e-12)
+    assert kid(x, y, groups).low == pytest.approx(whole.low, abs=1e-12)
+
+
+def test_jackknife_by_recomputing_every_part():
+    x, y = features(13, shift=0.5), features(8, seed=1)
+    groups = ["a"] * 4 + ["b"] * 3 + ["c"] * 6
+    keep = np.array(groups)
+    by_prompt = [naive_kid(x[keep != g].tolist(), y.tolist()) for g in "abc"]
+    by_picture = [naive_kid(x.tolist(), torch.cat([y[:j], y[j + 1 :]]).tolist()) for j in range(8)]
+    parts = [(len(v) - 1) / len(v) * sum((v - np.mean(v)) ** 2) for v in (by_prompt, by_picture)]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 7)
+    reach = stats.t.ppf(0.975, freedom) * sum(parts) ** 0.5
+    found = kid(x, y, groups)
+    assert found.high - found.value == pytest.approx(reach, rel=1e-6)
+    assert found.value - found.low == pytest.approx(reach, rel=1e-6)
+    assert "3 prompts" in found.interval and "8 pictures" in found.interval
+
+
+def test_interval_covers_the_true_value():
+    """The true KID of two unit normals is 0; a 95% interval should miss it about once in twenty."""
+    missed = 0
+    for trial in range(100):
+        found = kid(features(60, seed=2 * trial), features(60, seed=2 * trial + 1))
+        missed += not found.low <= 0 <= found.high
+    assert missed <= 12
+
+
+def test_one_prompt_falls_back_to_pictures_and_two_pictures_to_no_interval():
+    assert "20 pictures" in kid(features(20), features(9, seed=1), ["only"] * 20).interval
+    bare = kid(features(2), features(2, seed=1))
+    assert bare.low is None and bare.interval.startswith("none")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (features(1), features(9), "at least 2"),
+        (features(9), features(0), "at least 2"),
+        (features(9), features(9, 12), "width 24 and 12"),
+        (features(9) * float("nan"), features(9), "not finite"),
+    ],
+)
+def test_refuses_what_would_give_nan(x, y, words):
+    with pytest.raises(ValueError, match=words):
+        kid(x, y)
+
+
+def test_subsets_need_enough_pictures():
+    x, y = features(40, shift=0.5), features(30, seed=1)
+    assert kid_subsets(features(3), y) is None
+    found = kid_subsets(x, y)
+    assert "subsets of 15" in found.interval
+    assert found.low < kid(x, y).value < found.high
+
+
+def test_kernel_by_hand():
+    x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
+    assert polynomial_kernel(x, y).item() == pytest.approx((11 / 2 + 1) ** 3)
