@@ -305,6 +305,20 @@ IMAGES = Table(
 """The culture's pictures, cropped and resized once. ``crop`` is left, top, right, bottom in source
 pixels; ``split`` is train or test; ``extra`` holds further columns of the user's as JSON."""
 
+FINDINGS = Table(
+    "findings",
+    1,
+    _schema(
+        ("severity", pa.int32()),
+        ("kind", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.string()),
+    ),
+    ("severity", "kind", "file", "line"),
+)
+"""What ingest found odd, worst first: severity 0 left out, 1 to be mended, 2 worth knowing; ``line`` says
+what is wrong and how to mend it."""
+
 CAPTIONS = Table(
     "captions",
     1,
@@ -387,7 +401,6 @@ TRAIN_LOG = Table(
     _schema(
         ("update", pa.int32()),
         ("epoch", pa.int32()),
-        ("seconds", pa.float64()),
         ("learning_rate", pa.float64()),
         ("loss", pa.float64()),
         ("loss_ldm", pa.float64()),

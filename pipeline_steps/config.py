@@ -37,7 +37,10 @@ class Culture(Section):
     suffix: str = Field(min_length=1)
     """Appended to captions and prompts, e.g. ", in Korea"."""
     images: Path
-    """Folder of pictures with metadata.jsonl, metadata.csv or one .txt per picture."""
+    """Folder of pictures with metadata.jsonl, metadata.csv or one .txt per picture; or a Hugging Face
+    data set as Parquet; or a .csv of links (url, caption), which are downloaded."""
+    withdrawn: Path | None = None
+    """List of withdrawn pictures, one file name or image id a line; they are left out."""
     prompts: Path = Path("resources/prompts/mini.txt")
     """Text file with one test prompt a line; the suffix is appended to each."""
 
@@ -87,6 +90,12 @@ class DataConfig(Section):
     """Share of pictures held out for evaluation when the metadata has no "split" column."""
     allow_upscale: bool = True
     """Enlarge pictures smaller than the resolution instead of leaving them out."""
+    duplicate_difference: float = Field(4.0, ge=0, le=32)
+    """Pictures that differ by no more than this (mean of 0–255, seen small) count as the same; 0: identical only."""
+    max_megapixels: float = Field(120, gt=0, le=2000)
+    """Larger pictures are left out: some are made to fill the memory."""
+    max_megabytes: float = Field(100, gt=0, le=4000)
+    """Larger files are left out."""
 
 
 class CaptionConfig(Section):
@@ -129,6 +138,13 @@ class FilterConfig(Section):
 
     min_distance: float = Field(0.1, ge=0, le=2)
     """Negatives closer than this to their positive are dropped."""
+    batch_size: PositiveInt = 32
+    """Pictures per forward pass."""
+
+
+class CacheConfig(Section):
+    """Latents, text and perceptual features computed once."""
+
     batch_size: PositiveInt = 32
     """Pictures per forward pass."""
 
@@ -280,6 +296,8 @@ class PipelineConfig(Section):
     """Negative synthesis."""
     filter: FilterConfig = FilterConfig()
     """False-negative filter."""
+    cache: CacheConfig = CacheConfig()
+    """Training cache and perceptual targets."""
     train: TrainConfig = TrainConfig()
     """Training."""
     sample: SampleConfig = SampleConfig()

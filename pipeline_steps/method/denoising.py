@@ -96,6 +96,16 @@ def take(condition: Condition, rows: Tensor) -> Condition:
     return {name: value[rows] for name, value in condition.items()}
 
 
+def _both(
+    predict: Predict, z: Tensor, t: Tensor, condition: Condition, null: Condition, scale: float
+) -> tuple[Tensor, Tensor | None]:
+    """Predict with and without the caption in one batch; without guidance only with it."""
+    if scale == 1:
+        return predict(z, t, condition), None
+    joined = {name: torch.cat([value, null[name]]) for name, value in condition.items()}
+    return predict(z.repeat(2, 1, 1, 1), t.repeat(2), joined).chunk(2)
+
+
 def denoise(
     predict: Predict,
     z_t: Tensor,
@@ -108,6 +118,7 @@ def denoise(
     scale: float,
     record: Tensor,
     first: Tensor | None = None,
+    first_null: Tensor | None = None,
     kind: Prediction = "epsilon",
     noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
@@ -125,7 +136,8 @@ def denoise(
         steps: most inner steps.
         scale: 1 + w; 1 needs no null pass.
         record: step recorded for each picture, (n,).
-        first: ε_θ(z_t, c, t) with gradient, L_LDM's own forward: used where ``record`` is 0.
+        first: ε_θ(z_t, c, t) with gradient, L_LDM's own forward, so that step 0 needs no other.
+        first_null: ε_θ(z_t, ∅, t), likewise.
         kind: what the network predicts.
         noise: step number to (n, c, h, w) for DDPM; None for DDIM.
 
@@ -137,25 +149,19 @@ def denoise(
     for j in range(int(count.max())):
         tau, active = timesteps[:, j], j < count
         recorded = ((record == j) & active).nonzero().squeeze(1)
-        reuse = j == 0 and first is not None
-        with torch.no_grad():
-            if reuse and len(recorded) == len(t):
-                plain, unconditional = first, predict(z, tau, null) if scale != 1 else None
-            elif scale == 1:
-                plain, unconditional = predict(z.detach(), tau, condition), None
-            else:  # both branches in one batch
-                both = {name: torch.cat([value, null[name]]) for name, value in condition.items()}
-                plain, unconditional = predict(z.detach().repeat(2, 1, 1, 1), tau.repeat(2), both).chunk(2)
-        predicted = plain
-        if reuse:
-            predicted = torch.where((record == 0).view(-1, 1, 1, 1), first, plain)
-        elif len(recorded):
-            with_gradient = predict(z.detach()[recorded], tau[recorded], take(condition, recorded))
-            predicted = plain.index_copy(0, recorded, with_gradient.to(plain.dtype))
+        if j == 0 and first is not None:
+            plain = torch.where((record == 0).view(-1, 1, 1, 1), first, first.detach())
+            unconditional = first_null
+        else:
+            with torch.no_grad():
+                plain, unconditional = _both(predict, z.detach(), tau, condition, null, scale)
+            if len(recorded):
+                with_gradient = predict(z.detach()[recorded], tau[recorded], take(condition, recorded))
+                plain = plain.index_copy(0, recorded, with_gradient.to(plain.dtype))
         following = torch.where(j + 1 < count, alpha_bars[timesteps[:, min(j + 1, steps - 1)]], 1.0)
         stepped = step_down(
             z,
-            guided(predicted, unconditional, scale).float(),
+            guided(plain, unconditional, scale).float(),
             alpha_bars[tau].view(-1, 1, 1, 1),
             following.view(-1, 1, 1, 1),
             kind,

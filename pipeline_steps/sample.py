@@ -1,0 +1,95 @@
+"""Pictures of the test prompts (paper §5): the same seeds for every variant."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import IMAGES, SAMPLES, Row
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import ModelRef, SampleConfig
+from pipeline_steps.errors import UserError
+from pipeline_steps.seeds import derive_seed
+
+
+def sample(
+    images: Path,
+    prompts: Path,
+    samples: Path,
+    culture: str,
+    suffix: str,
+    seed: int,
+    base: ModelRef,
+    config: SampleConfig,
+    lora: Path | None = None,
+) -> None:
+    """Generate ``images_per_prompt`` pictures of every prompt with DPM-Solver++.
+
+    Seeds are bound to (seed, culture, prompt, index): all variants start from the same noise.
+
+    Args:
+        images: the culture's pictures; only their origin is read.
+        prompts: text file, one prompt a line; lines that begin with # are comments.
+        samples: table to write.
+        culture: its name.
+        suffix: appended to every prompt.
+        seed: the run's seed.
+        base: Stable Diffusion.
+        config: how many, steps, guidance.
+        lora: LoRA to load; none for the un-tuned model.
+
+    Raises:
+        UserError: no prompts, repeated prompts, or a LoRA made from other pictures.
+    """
+    import torch
+
+    from pipeline_steps import models
+
+    sources = [(IMAGES, images)] + ([(artifacts.LORA, lora)] if lora else [])
+    origin = artifacts.same_origin(*sources, culture=culture)
+    lines = read_prompts(prompts)
+    total = len(lines) * config.images_per_prompt
+    pipeline = models.text_to_image(base, lora)
+    wanted = _wanted(lines, culture, suffix, seed, config.images_per_prompt)
+    with SAMPLES.writer(samples, origin) as table:
+        for batch in artifacts.batches(artifacts.progress(wanted, total, "sample"), config.batch_size):
+            pictures = pipeline(
+                prompt=[row["prompt"] for row in batch],
+                generator=[torch.Generator().manual_seed(row["seed"]) for row in batch],
+                num_inference_steps=config.steps,
+                guidance_scale=config.guidance_scale,
+            ).images
+            for row, picture in zip(batch, pictures, strict=True):
+                name = f"{row['prompt_id']}_{row['index']:03d}.png"
+                table.add({**row, "image": artifacts.encode_picture(picture, name)})
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Read a prompt file: one prompt a line, blank lines and # comments left out.
+
+    Raises:
+        UserError: nothing to draw, or a prompt twice (its pictures would be the same).
+    """
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise UserError(f"{path}: no prompts; write one a line")
+    for number, line in enumerate(lines):
+        if line in lines[:number]:
+            raise UserError(f"{path}: the prompt {line!r} stands there twice; leave one out")
+    return lines
+
+
+def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) -> Iterator[Row]:
+    """Stream prompt and seed of every picture, in key order."""
+    for number, line in enumerate(lines):
+        for index in range(count):
+            yield {
+                "prompt_id": f"{number:04d}",
+                "index": index,
+                "prompt": line + suffix,
+                "seed": derive_seed(seed, "sample", culture, line, index),
+            }
+
+
+if __name__ == "__main__":
+    run_step(sample)

@@ -1,0 +1,91 @@
+"""Perceptual features of positives and negatives: computed once per view, read by every update."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import IMAGES, NEGATIVES_KEPT, TARGETS, Row
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import CacheConfig, ModelRef, PerceptualConfig
+from pipeline_steps.seeds import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def targets(
+    images: Path,
+    negatives_kept: Path,
+    targets: Path,
+    culture: str,
+    seed: int,
+    extractor: ModelRef,
+    perceptual: PerceptualConfig,
+    config: CacheConfig,
+) -> None:
+    """Extract the features of x⁺ and x⁻ under the fixed views, plain and flipped (paper §4.3-4.4).
+
+    The file holds, for N pictures, M kept negatives, V views and each compared layer l:
+    ``views`` (N, V, 4); ``positive.l`` (N, 2, V, positions, channels); ``negative.l``
+    (M, 2, V, positions, channels); ``negatives_of`` (N, most negatives), rows of the latter, -1 for
+    none. A negative is seen under its positive's views and flips.
+
+    Args:
+        images: table of pictures; its ``train`` rows are the positives.
+        negatives_kept: the negatives.
+        targets: file to write.
+        culture: its name.
+        seed: the run's seed.
+        extractor: weights of the feature extractor.
+        perceptual: which extractor, layers and how many views.
+        config: batch size.
+    """
+    import torch
+
+    from pipeline_steps import models
+    from pipeline_steps.method.perceptual import view_features
+    from pipeline_steps.method.pictures import draw_views, to_unit
+
+    origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
+    extract = models.feature_extractor(extractor, perceptual)
+    views: dict[str, Tensor] = {}
+    members: dict[str, list[int]] = {}
+
+    @torch.inference_mode()
+    def features(batches: Iterable[list[Row]]) -> list[Tensor]:
+        """One tensor (rows, 2, V, positions, channels) per layer."""
+        parts: list[list[Tensor]] = []
+        for batch in batches:
+            unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch]).to(models.device())
+            boxes = torch.stack([views[row["image_id"]] for row in batch])
+            plain, flipped = (view_features(extract, x, boxes) for x in (unit, unit.flip(-1)))
+            parts.append([torch.stack(pair, 1).cpu() for pair in zip(plain, flipped, strict=True)])
+        return [torch.cat(layer) for layer in zip(*parts, strict=True)]
+
+    for row in IMAGES.rows(images, ["split"]):
+        if row["split"] == "train":
+            image_id = row["image_id"]
+            views[image_id] = draw_views(perceptual.views, generator(seed, "views", culture, image_id))
+            members[image_id] = []
+    for number, row in enumerate(NEGATIVES_KEPT.rows(negatives_kept, [])):
+        members[row["image_id"]].append(number)
+
+    positive = features(artifacts.train_batches(images, config.batch_size, "positives"))
+    count = NEGATIVES_KEPT.count(negatives_kept)
+    kept = artifacts.progress(NEGATIVES_KEPT.rows(negatives_kept), count, "negatives")
+    negative = features(artifacts.batches(kept, config.batch_size))
+    most = max(1, *map(len, members.values()))
+    tensors = {
+        "views": torch.stack(list(views.values())),
+        "negatives_of": torch.tensor([rows + [-1] * (most - len(rows)) for rows in members.values()]),
+    }
+    for layer, found in enumerate(positive):
+        tensors[f"positive.{layer}"] = found
+        tensors[f"negative.{layer}"] = negative[layer] if negative else found[:0]
+    TARGETS.write(targets, tensors, origin, {"image_ids": json.dumps(list(views))})
+
+
+if __name__ == "__main__":
+    run_step(targets)

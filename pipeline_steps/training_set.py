@@ -1,0 +1,89 @@
+"""The cached training set: which picture comes when, and everything random about it."""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline_steps.artifacts import TARGETS, TRAIN_CACHE
+from pipeline_steps.config import TrainConfig
+from pipeline_steps.errors import UserError
+from pipeline_steps.method.scoft import Batch
+from pipeline_steps.seeds import generator
+
+
+class TrainingSet:
+    """Batches by number: number ``g`` is picture ``order(epoch)[g mod N]`` of epoch ``g div N``.
+
+    Order and randomness depend on (seed, epoch, image id) alone, so that any batch can be had at
+    any time: a restarted run sees what an uninterrupted one sees, and 1 × 4, 4 × 1 and 2 processes × 2
+    see the same pictures with the same noise.
+    """
+
+    def __init__(self, train_cache: Path, targets: Path | None, culture: str, seed: int, config: TrainConfig) -> None:
+        self.culture, self.seed, self.config = culture, seed, config
+        self.cache = TRAIN_CACHE.read(train_cache)
+        self.image_ids: list[str] = json.loads(TRAIN_CACHE.metadata(train_cache)["image_ids"])
+        self.targets = TARGETS.read(targets) if targets else None
+        if targets and json.loads(TARGETS.metadata(targets)["image_ids"]) != self.image_ids:
+            raise UserError(f"{targets}: lists other pictures than {train_cache}; delete both and run again")
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @lru_cache(maxsize=2)  # noqa: B019 (one object per process)
+    def order(self, epoch: int) -> list[int]:
+        """Return the epoch's permutation."""
+        return torch.randperm(len(self), generator=generator(self.seed, "order", self.culture, epoch)).tolist()
+
+    def batch(self, numbers: Sequence[int], perceptual: bool, device: torch.device) -> Batch:
+        """Assemble a batch on the device; perceptual targets only where they are needed."""
+        places = [(g // len(self), self.order(g // len(self))[g % len(self)]) for g in numbers]
+        rows = torch.tensor([row for _, row in places])
+        streams = [generator(self.seed, "train", self.culture, self.image_ids[row], epoch) for epoch, row in places]
+
+        t = torch.cat([torch.randint(0, 1000, (1,), generator=s) for s in streams])
+        flip = torch.cat([torch.rand(1, generator=s) < 0.5 for s in streams]) & self.config.flip
+        draw = torch.cat([torch.rand(1, generator=s) for s in streams])
+        caption = torch.cat([torch.rand(1, generator=s) for s in streams])
+        shape = self.cache["latents_mean"].shape[2:]
+        posterior, noise = (torch.stack([torch.randn(shape, generator=s) for s in streams]) for _ in range(2))
+
+        side = flip.long()
+        mean, std = (self.cache[name][rows, side].float() for name in ("latents_mean", "latents_std"))
+        blip = self.cache["text_blip"][rows]
+        if self.config.memorisation_captions == "one":
+            blip = blip[torch.arange(len(rows)), (caption * blip.shape[1]).long()][:, None]
+        batch = Batch(
+            z0=(mean + std * posterior).to(device),
+            noise=noise.to(device),
+            t=t.to(device),
+            text={"encoder_hidden_states": self.cache["text"][rows].to(device)},
+            blip={"encoder_hidden_states": blip.to(device)},
+            null={"encoder_hidden_states": self.cache["text_null"].expand(len(rows), -1, -1).to(device)},
+            record_draw=draw.to(device),
+        )
+        if perceptual:
+            self._add_targets(batch, rows, side, device)
+            if self.config.denoising.scheduler == "ddpm":
+                batch.inner_noise = lambda _: torch.stack(
+                    [torch.randn(shape, generator=s) for s in streams]
+                ).to(device)
+        return batch
+
+    def _add_targets(self, batch: Batch, rows: Tensor, side: Tensor, device: torch.device) -> None:
+        """Attach views, features of x⁺ and x⁻ and which negatives there are."""
+        assert self.targets is not None
+        members = self.targets["negatives_of"][rows]
+        layers = sum(name.startswith("positive.") for name in self.targets)
+        batch.boxes = self.targets["views"][rows].to(device)
+        batch.present = (members >= 0).to(device)
+        batch.positive = [self.targets[f"positive.{layer}"][rows, side].to(device) for layer in range(layers)]
+        for layer in range(layers):
+            stored = self.targets[f"negative.{layer}"]
+            if len(stored) == 0:  # the filter kept none at all: any features will do, none is present
+                stored = self.targets[f"positive.{layer}"][:1]
+            batch.negative.append(stored[members.clamp(min=0), side[:, None]].to(device))

@@ -1,0 +1,76 @@
+# Needs:  captions.parquet, depth.parquet, images.parquet
+# Leaves: {results}/{culture}/negatives.parquet         the un-tuned model's own pictures of each scene
+#         {results}/{culture}/negatives_kept.parquet    those that are no false negatives
+#         {results}/{culture}/distances.parquet         DreamSim distance of each to its positive
+
+
+rule synthesize:
+    input:
+        captions=f"{RESULTS}/{{culture}}/captions.parquet",
+        depth=f"{RESULTS}/{{culture}}/depth.parquet",
+    output:
+        negatives=f"{RESULTS}/{{culture}}/negatives.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/synthesize.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/synthesize.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+    params:
+        suffix=suffix,
+        seed=SETTINGS.seed,
+        base=model("base"),
+        controlnet=model("controlnet"),
+        config=section("negatives"),
+    shell:
+        """
+        python -m pipeline_steps.synthesize \
+            --captions {input.captions:q} \
+            --depth {input.depth:q} \
+            --negatives {output.negatives:q} \
+            --culture {wildcards.culture:q} \
+            --suffix {params.suffix:q} \
+            --seed {params.seed} \
+            --base {params.base:q} \
+            --controlnet {params.controlnet:q} \
+            --config {params.config:q} \
+            --threads {threads} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule filter:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+        negatives=f"{RESULTS}/{{culture}}/negatives.parquet",
+    output:
+        negatives_kept=f"{RESULTS}/{{culture}}/negatives_kept.parquet",
+        distances=f"{RESULTS}/{{culture}}/distances.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/filter.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/filter.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+    params:
+        dreamsim=model("dreamsim"),
+        config=section("filter"),
+    shell:
+        """
+        python -m pipeline_steps.filter \
+            --images {input.images:q} \
+            --negatives {input.negatives:q} \
+            --negatives-kept {output.negatives_kept:q} \
+            --distances {output.distances:q} \
+            --culture {wildcards.culture:q} \
+            --dreamsim {params.dreamsim:q} \
+            --config {params.config:q} \
+            --threads {threads} \
+            2>&1 | tee {log:q}
+        """
