@@ -463,6 +463,7 @@ class TensorFile:
         metadata = {"scoft": json.dumps(note | {"sha256": _checksum(contiguous)}, sort_keys=True)}
         with appears_whole(path) as part:
             save_file(contiguous, part, metadata=metadata | dict(extra or {}))
+            _sort_metadata(part)
 
     def read(self, path: Path) -> dict[str, "Tensor"]:
         """Return all tensors after verifying kind, version and checksum.
@@ -501,6 +502,18 @@ class TensorFile:
             raise _unreadable(path, self.name, error) from error
 
 
+def _sort_metadata(path: Path) -> None:
+    """Put a safetensors header's metadata in order: the library's own order changes from run to run."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= size
+        file.seek(8)
+        file.write(text.ljust(size))
+
+
 def _checksum(tensors: Mapping[str, "Tensor"]) -> str:
     import torch
 
@@ -518,6 +531,8 @@ TARGETS = TensorFile("targets", 1)
 """Perceptual features of positives and negatives, for one feature extractor and set of views."""
 LORA = TensorFile("lora", 1)
 """LoRA weights with diffusers' keys."""
+FEATURES = TensorFile("features", 1)
+"""What each network sees in a table of pictures, row by row (see ``features``)."""
 CHECKPOINT = TensorFile("checkpoint", 1)
 """Everything needed to go on training."""
 

@@ -1,0 +1,345 @@
+"""From a folder of pictures to one table: checked, cropped and resized once (paper §3)."""
+
+import hashlib
+import json
+import re
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from pipeline_steps import artifacts, pictures, sources
+from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
+from pipeline_steps.cli import LOG, run_step
+from pipeline_steps.config import DataConfig
+from pipeline_steps.errors import UserError
+from pipeline_steps.seeds import derive_seed
+from pipeline_steps.sources import LEFT_OUT, MEND, NOTE, Entry, Finding, shown
+
+
+@dataclass
+class Held:
+    """What is remembered of a picture while the others are read; the rest waits on disk.
+
+    Attributes:
+        name: as the user writes it.
+        offset: of its row in the spool.
+        source: SHA-256 of the file's bytes.
+        pixels: SHA-256 of the encoded square.
+        caption: SHA-256 is taken over it with the rest, so it stays.
+        split: train, test, or None while undecided.
+        look: 64-bit difference hash and 8 × 8 RGB thumbnail, to find near duplicates.
+        image_id: given once all names are known.
+    """
+
+    name: str
+    offset: int
+    source: str
+    pixels: str
+    caption: str
+    split: str | None
+    look: tuple[int, np.ndarray]
+    image_id: str = ""
+
+
+def ingest(
+    folder: Path,
+    images: Path,
+    culture: str,
+    suffix: str,
+    seed: int,
+    config: DataConfig,
+    findings: Path | None = None,
+    withdrawn: Path | None = None,
+    data_sets: Path | None = None,
+) -> None:
+    """Read a culture's pictures, decide on every oddity once, and write one table.
+
+    A picture that cannot be used is left out and named in ``findings``; a folder that cannot be
+    understood is refused. The split is the metadata's, or drawn per picture from
+    (seed, culture, image id), so that adding a picture does not move the others.
+
+    Args:
+        folder: pictures with captions, or a Parquet file; see :func:`sources.entries`.
+        images: table to write, in order of image id.
+        culture: its name.
+        suffix: of the culture; captions that do not name it are counted.
+        seed: the run's seed.
+        config: caption column, resolution, limits.
+        findings: table to write: everything that was odd, worst first.
+        withdrawn: list of pictures to leave out; see :func:`sources.withdrawn_names`.
+        data_sets: folder that keeps, for every fingerprint, which pictures it stands for.
+
+    Raises:
+        UserError: nothing usable, or the same picture in both splits.
+    """
+    found: list[Finding] = []
+    images.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=images.parent) as spool:
+        held = _read(folder, sources.withdrawn_names(withdrawn), spool, config, found)
+        if not held:
+            reason = min(found) if found else None
+            raise UserError(
+                f"{folder}: no usable picture" + (f"; first: {reason.file}: {reason.line}" if reason else "")
+            )
+        _name(held)
+        held.sort(key=lambda h: h.image_id)
+        _split(
+            held, _same_looking(held, config.duplicate_difference), culture, seed, config.test_share, found
+        )
+        found += _suffix_missing(held, suffix)
+        fingerprint = _fingerprint(held)
+        with IMAGES.writer(images, Origin(culture, fingerprint)) as table:
+            for one in held:
+                table.add(_row(one, spool))
+    if data_sets is not None:
+        listing = "".join(f"{h.image_id}\t{h.source}\t{h.name}\n" for h in held)
+        artifacts.write_text(data_sets / f"{fingerprint}.tsv", listing)
+    if findings is not None:
+        FINDINGS.write(findings, (vars(f) for f in sorted(set(found))), Origin(culture, fingerprint))
+    _tell(culture, held, found)
+
+
+def _read(
+    folder: Path, withdrawn: set[str], spool: IO[bytes], config: DataConfig, found: list[Finding]
+) -> list[Held]:
+    """Decode every picture once, keeping the squares in ``spool``."""
+    held: list[Held] = []
+    splits: dict[str, str | None] = {}
+    gone: set[str] = set()
+    for entry in tqdm(
+        sources.entries(folder, config.caption_column, found), desc="ingest", unit="picture", mininterval=1
+    ):
+        if entry.name in splits:
+            if entry.split != splits[entry.name]:
+                raise UserError(f"{folder}: {shown(entry.name)} is in both splits; delete one of its rows")
+            found.append(Finding(NOTE, "row", shown(entry.name), "has several rows; the first counts"))
+            continue
+        splits[entry.name] = entry.split
+        try:
+            data = _bytes(entry, config.max_megabytes)
+            digest = hashlib.sha256(data).hexdigest()
+            if entry.consent_withdrawn or withdrawn & _names(entry.name, digest):
+                gone.add(digest)
+                continue
+            held.append(_hold(entry, data, digest, spool, config, found))
+        except pictures.UnusableError as error:
+            found.append(Finding(LEFT_OUT, "picture", shown(entry.name), str(error)))
+    kept = [one for one in held if one.source not in gone]
+    if gone:
+        found.append(
+            Finding(NOTE, "withdrawn", "", f"{len(gone)} withdrawn pictures and their copies are left out")
+        )
+    return kept
+
+
+def _names(name: str, digest: str) -> set[str]:
+    """Return everything a withdrawn list may call a picture."""
+    path = PurePosixPath(name)
+    return {name, path.name, path.stem, picture_id(name), digest}
+
+
+def _bytes(entry: Entry, max_megabytes: float) -> bytes:
+    if isinstance(entry.data, bytes):
+        return entry.data
+    size = entry.data.stat().st_size
+    if size > max_megabytes * 1e6:
+        raise pictures.UnusableError(
+            f"{size / 1e6:.0f} MB are more than data.max_megabytes ({max_megabytes:g}); make it smaller"
+        )
+    return entry.data.read_bytes()
+
+
+def _hold(
+    entry: Entry, data: bytes, digest: str, spool: IO[bytes], config: DataConfig, found: list[Finding]
+) -> Held:
+    cut = pictures.square(data, config.resolution, config.max_megapixels)
+    name = shown(entry.name)
+    found.extend(Finding(NOTE, "picture", name, oddity) for oddity in cut.oddities)
+    if min(cut.width, cut.height) < config.resolution:
+        size = f"{cut.width}×{cut.height} is smaller than {config.resolution} pixels"
+        if not config.allow_upscale:
+            raise pictures.UnusableError(f"{size}; find a larger one, or set data.allow_upscale")
+        found.append(Finding(MEND, "small", name, f"{size} and is enlarged; find a larger one"))
+    png = artifacts.encode_picture(cut.picture, "")["bytes"]
+    row = {
+        "caption": entry.caption,
+        "source_width": cut.width,
+        "source_height": cut.height,
+        "crop": list(cut.crop),
+        "source_sha256": digest,
+        **entry.about,
+        "extra": json.dumps(entry.extra, ensure_ascii=False, sort_keys=True, default=str)
+        if entry.extra
+        else None,
+    }
+    text = json.dumps(row).encode()
+    offset = spool.tell()
+    spool.write(len(text).to_bytes(8) + len(png).to_bytes(8) + text + png)
+    pixels = hashlib.sha256(png).hexdigest()
+    return Held(entry.name, offset, digest, pixels, entry.caption, entry.split, _look(cut.picture))
+
+
+def _row(one: Held, spool: IO[bytes]) -> Row:
+    spool.seek(one.offset)
+    text_size, png_size = int.from_bytes(spool.read(8)), int.from_bytes(spool.read(8))
+    row = json.loads(spool.read(text_size))
+    cell = {"bytes": spool.read(png_size), "path": f"{one.image_id}.png"}
+    return {**row, "image_id": one.image_id, "image": cell, "split": one.split}
+
+
+def _fingerprint(held: list[Held]) -> str:
+    """Return the SHA-256 over image id, picture, caption and split of all rows in order."""
+    digest = hashlib.sha256()
+    for one in held:
+        digest.update(json.dumps([one.image_id, one.pixels, one.caption, one.split]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+def picture_id(name: str) -> str:
+    """Return a readable id from a file name: its stem, safe as a file name, in any script."""
+    stem = unicodedata.normalize("NFC", sources.clean_text(PurePosixPath(name).stem))
+    # Format characters hide or reverse text; the joiners are part of emoji and Indic words.
+    stem = "".join(
+        c for c in stem if unicodedata.category(c) not in ("Cf", "Co", "Cn") or c in "\u200c\u200d"
+    )
+    stem = re.sub(r'[\s/\\:*?"<>|\']+', "_", stem).strip("._") or "picture"
+    if len(stem.encode()) > 120:
+        stem = (
+            stem.encode()[:110].decode(errors="ignore") + "~" + hashlib.sha256(name.encode()).hexdigest()[:8]
+        )
+    return stem
+
+
+def _name(held: list[Held]) -> None:
+    """Give every picture its id; those that would share one get a piece of their name's hash."""
+    taken = Counter(picture_id(one.name).casefold() for one in held)
+    for one in held:
+        one.image_id = picture_id(one.name)
+        if taken[one.image_id.casefold()] > 1:
+            one.image_id += "~" + hashlib.sha256(one.name.encode()).hexdigest()[:8]
+
+
+# --- splits and duplicates --------------------------------------------------------------------
+
+
+def _look(picture: Image.Image) -> tuple[int, np.ndarray]:
+    """Return what near duplicates share: a 64-bit difference hash and a thumbnail."""
+    grey = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.LANCZOS)).astype(np.int16)
+    bits = (grey[:, 1:] > grey[:, :-1]).ravel()
+    small = np.asarray(picture.resize((8, 8), Image.Resampling.BOX))
+    return int("".join("1" if b else "0" for b in bits), 2), small
+
+
+def _same_looking(held: list[Held], difference: float) -> dict[int, int]:
+    """Map each picture that looks like an earlier one to that one (indices).
+
+    Candidates share a quarter of the difference hash, so that any two within 3 bits meet; their
+    thumbnails then differ by at most ``difference``.
+    """
+    buckets: dict[tuple[int, int], list[int]] = {}
+    exact: dict[str, int] = {}
+    first: dict[int, int] = {}
+    for index, one in enumerate(held):
+        known = exact.setdefault(one.pixels, index)
+        if known != index:
+            first[index] = first.get(known, known)
+            continue
+        bits, small = one.look
+        keys = [(part, bits >> (16 * part) & 0xFFFF) for part in range(4)]
+        if difference > 0:
+            for other in dict.fromkeys(i for key in keys for i in buckets.get(key, ())):
+                other_bits, other_small = held[other].look
+                if (bits ^ other_bits).bit_count() <= 3 and _mean_difference(
+                    small, other_small
+                ) <= difference:
+                    first[index] = other
+                    break
+        if index not in first:
+            for key in keys:
+                buckets.setdefault(key, []).append(index)
+    return first
+
+
+def _mean_difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.int16) - b).mean())
+
+
+def _split(
+    held: list[Held], first: dict[int, int], culture: str, seed: int, test_share: float, found: list[Finding]
+) -> None:
+    """Draw every open split (pictures that look alike go together), and check all of them."""
+    given = {first.get(i, i): one.split for i, one in enumerate(held) if one.split}
+    leaders = {first.get(i, i) for i, one in enumerate(held) if not one.split} - given.keys()
+    drawn = sorted((derive_seed(seed, "split", culture, held[i].image_id) / 2**63, i) for i in leaders)
+    test = {i for value, i in drawn if value < test_share}
+    if 0 < test_share < 1 and drawn:  # neither side may stay empty where pictures can be moved
+        if not test and "test" not in given.values() and (len(drawn) > 1 or given):
+            test = {drawn[0][1]}
+        elif len(test) == len(drawn) and "train" not in given.values():
+            test.remove(drawn[-1][1])
+    for i, one in enumerate(held):
+        leader = first.get(i, i)
+        one.split = one.split or given.get(leader) or ("test" if leader in test else "train")
+    _check_duplicates(held, first, found)
+    splits = Counter(one.split for one in held)
+    if not splits["train"]:
+        raise UserError(f"{culture}: all {len(held)} pictures are in the test split; mark some as train")
+    if not splits["test"]:
+        found.append(Finding(MEND, "split", "", "no picture is held out for scoring; mark some as test"))
+
+
+def _check_duplicates(held: list[Held], first: dict[int, int], found: list[Finding]) -> None:
+    for i, other in sorted(first.items()):
+        one, twin = held[i], held[other]
+        same = "is the same picture as" if one.pixels == twin.pixels else "looks the same as"
+        if one.split != twin.split:
+            raise UserError(
+                f"{shown(one.name)} ({one.split}) {same} {shown(twin.name)} ({twin.split}): a training picture in "
+                "the test split; delete one, or lower data.duplicate_difference if they differ"
+            )
+        found.append(
+            Finding(MEND, "duplicate", shown(one.name), f"{same} {shown(twin.name)}; keep one of them")
+        )
+
+
+def _suffix_missing(held: list[Held], suffix: str) -> Iterator[Finding]:
+    words = suffix.strip(" ,.").casefold()
+    missing = sum(words not in one.caption.casefold() for one in held)
+    if missing:
+        yield Finding(
+            NOTE,
+            "suffix",
+            "",
+            f"{missing} of {len(held)} captions do not say '{words}'; they are kept as written",
+        )
+
+
+def _tell(culture: str, held: list[Held], found: list[Finding]) -> None:
+    for finding in sorted(set(found)):
+        level = LOG.warning if finding.severity < NOTE else LOG.info
+        level("%s: %s %s", culture, finding.file, finding.line)
+    train = sum(one.split == "train" for one in held)
+    left_out = sum(f.severity == LEFT_OUT for f in found)
+    LOG.info(
+        "%s: %d pictures: %d train, %d test; %d left out",
+        culture,
+        len(held),
+        train,
+        len(held) - train,
+        left_out,
+    )
+
+
+if __name__ == "__main__":
+    run_step(ingest)
