@@ -1,0 +1,65 @@
+"""Tiny networks of the real classes, with random weights."""
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny_unet():
+    """Return a function that builds the UNet anew with a LoRA whose gradient is nowhere zero."""
+    from diffusers import UNet2DConditionModel
+    from peft import LoraConfig
+
+    def build() -> UNet2DConditionModel:
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            sample_size=4,
+            in_channels=4,
+            out_channels=4,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            cross_attention_dim=12,
+            attention_head_dim=2,
+            norm_num_groups=4,
+        ).requires_grad_(False)
+        unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+        for parameter in unet.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.3)
+        return unet.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_vae():
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(1)
+    return (
+        AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(4, 8),
+            latent_channels=4,
+            norm_num_groups=2,
+            sample_size=8,
+        )
+        .requires_grad_(False)
+        .eval()
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_vision():
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    torch.manual_seed(2)
+    config = CLIPVisionConfig(
+        hidden_size=8, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=8, patch_size=4
+    )
+    return CLIPVisionModel(config).requires_grad_(False).eval()
