@@ -263,14 +263,42 @@ class SampleConfig(Section):
 
 
 class ScoreConfig(Section):
-    """KID and CLIPScore (paper §5)."""
+    """Scores and their intervals (paper §5, §6)."""
 
     variants: tuple[Variant, ...] = Field(("sd", "scoft_mpc"), min_length=1)
-    """Variants in results/<culture>/scores.parquet."""
+    """Variants in results/<culture>/scores.parquet and on the report."""
     batch_size: PositiveInt = 64
     """Pictures per forward pass."""
-    bootstrap: PositiveInt = 1000
-    """Resamples behind each interval."""
+    neighbours: PositiveInt = 5
+    """k of density and coverage."""
+    bootstrap: int = Field(1000, ge=100)
+    """Resamples behind each bootstrap interval."""
+
+
+class EvaluationConfig(Section):
+    """What the tables and figures need beside the test prompts (paper §5, §6)."""
+
+    train_prompts: PositiveInt = 10
+    """Captions of training pictures drawn as prompts (Table 2)."""
+    coco: Path = Path("resources/mini/coco")
+    """MS-COCO's val2017 and annotations, or a folder with metadata.jsonl (Table 1)."""
+    coco_pictures: int = Field(100, ge=2)
+    """Pictures drawn from it; each caption is a prompt, once per variant."""
+    generic_prompts: Path = Path("resources/prompts/mini_generic.txt")
+    """Prompts that name no culture (Fig. 8), one a line."""
+
+
+class ReportConfig(Section):
+    """The page results/report.html."""
+
+    include: tuple[Literal["table1", "table2", "fig5", "fig6", "fig7", "fig8"], ...] = ()
+    """The paper's tables and figures to add; what they need is made for all cultures."""
+    pictures_per_prompt: PositiveInt = 4
+    """Pictures of each prompt on the contact sheets."""
+    positives: PositiveInt = 12
+    """Training pictures shown with their depth and negatives."""
+    thumbnail: int = Field(96, ge=16, le=512)
+    """Longest side of a shown picture in pixels."""
 
 
 class PipelineConfig(Section):
@@ -304,6 +332,10 @@ class PipelineConfig(Section):
     """Generation."""
     score: ScoreConfig = ScoreConfig()
     """Scoring."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Tables and figures."""
+    report: ReportConfig = ReportConfig()
+    """Report."""
 
     @field_validator("cultures")
     @classmethod

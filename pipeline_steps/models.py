@@ -5,6 +5,7 @@ call. Only safetensors are read where a model offers them; code from a model fol
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
     from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel, ProcessorMixin
 
-    from pipeline_steps.mini.oracle import AttributeNet
-
 PictureEncoder = Callable[[torch.Tensor], torch.Tensor]
 """RGB pictures of one size, uint8 (n, 3, h, w), to float32 features (n, d) on the CPU."""
+
+LOG = logging.getLogger(__name__)
 
 MIDAS_CHECKPOINT = "dpt_hybrid-midas-501f0c75.pt"
 """The file by which controlnet_aux's MidasDetector is recognised in a folder."""
@@ -310,6 +311,10 @@ def clip_encoders(ref: ModelRef) -> tuple[PictureEncoder, Callable[[Sequence[str
 
     @torch.inference_mode()
     def texts(prompts: Sequence[str]) -> torch.Tensor:
+        lengths = [len(ids) for ids in tokenizer(list(prompts)).input_ids]
+        if max(lengths) > tokenizer.model_max_length:
+            longest = prompts[lengths.index(max(lengths))]
+            LOG.warning("%r… has %d tokens: CLIP reads the first 77", longest[:60], max(lengths))
         tokens = tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
         return model.get_text_features(**tokens.to(model.device)).pooler_output.float().cpu()
 
@@ -342,11 +347,18 @@ def dreamsim_encoder(ref: ModelRef) -> PictureEncoder:
     return encode
 
 
-def oracle(ref: ModelRef) -> "AttributeNet":
-    """Load the embedded world's attribute reader."""
-    from pipeline_steps.mini.oracle import AttributeNet
+def attribute_encoder(ref: ModelRef) -> PictureEncoder:
+    """Load the embedded world's oracle: (n, attributes), the number of each attribute's value, int64."""
+    from pipeline_steps.mini.oracle import AttributeNet, resize_to_world
 
-    return frozen(AttributeNet.from_pretrained(Path(ref.path)))
+    net = frozen(AttributeNet.from_pretrained(Path(ref.path)))
+
+    @torch.inference_mode()
+    def encode(rgb: torch.Tensor) -> torch.Tensor:
+        logits = net.logits(resize_to_world(rgb.to(device()).float() / 255))
+        return torch.stack([values.argmax(-1) for values in logits.values()], dim=1).cpu()
+
+    return encode
 
 
 def weights_sha256(ref: ModelRef) -> str:

@@ -16,10 +16,10 @@ def sample(
     prompts: Path,
     samples: Path,
     culture: str,
-    suffix: str,
     seed: int,
     base: ModelRef,
     config: SampleConfig,
+    suffix: str = "",
     lora: Path | None = None,
 ) -> None:
     """Generate ``images_per_prompt`` pictures of every prompt with DPM-Solver++.
@@ -31,10 +31,10 @@ def sample(
         prompts: text file, one prompt a line; lines that begin with # are comments.
         samples: table to write.
         culture: its name.
-        suffix: appended to every prompt.
         seed: the run's seed.
         base: Stable Diffusion.
         config: how many, steps, guidance.
+        suffix: appended to every prompt.
         lora: LoRA to load; none for the un-tuned model.
 
     Raises:

@@ -1,22 +1,23 @@
-"""KID, CLIPScore and, in the embedded world, attribute scores of one variant (paper §5)."""
+"""Every score of one variant's pictures from their features (paper §5, §6)."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline_steps.artifacts import IMAGES, SAMPLES, SCORES, Table, decode_picture, same_origin
+from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, same_origin
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import ModelRef, ScoreConfig
+from pipeline_steps.config import ScoreConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.method.estimate import Estimate, clustered_mean
+from pipeline_steps.method.estimate import Estimate, clustered_mean, jackknife
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LOG = logging.getLogger("scoft")
+LOG = logging.getLogger(__name__)
 
 
 class Score(NamedTuple):
@@ -25,54 +26,86 @@ class Score(NamedTuple):
     metric: str
     estimate: Estimate
     unit: str
+    generated: int
     reference: int | None
-    extractor: ModelRef
+    network: str
+
+
+class Pictures(NamedTuple):
+    """Some pictures: what each network saw (rows of one tensor each), their texts and their clusters."""
+
+    seen: dict[str, "Tensor"]
+    texts: list[str]
+    clusters: list[str]
+
+    def where(self, mask: "Sequence[bool] | np.ndarray") -> "Pictures":
+        """Keep the pictures where the mask is true."""
+        rows = np.flatnonzero(mask)
+        return Pictures(
+            {name: tensor[rows] for name, tensor in self.seen.items()},
+            [self.texts[row] for row in rows],
+            [self.clusters[row] for row in rows],
+        )
 
 
 def score(
     samples: Path,
+    features: Path,
     images: Path,
+    reference: Path,
     scores: Path,
     variant: str,
-    clip: ModelRef,
-    inception: ModelRef,
     config: ScoreConfig,
-    oracle: ModelRef | None = None,
 ) -> None:
-    """Score one variant's pictures against the culture's test split.
+    """Score one variant's pictures against a set of real ones.
 
-    Blank pictures (one colour throughout, as a safety checker leaves them) are counted and left
-    out. KID is stored raw.
+    Against the reference's split "test": ``kid`` (full set, raw), ``kid_subsets`` (torch-fidelity's),
+    ``cmmd``, ``density``, ``coverage``. Against its split "train": ``nearest_train`` and, where the
+    prompts are captions of training pictures, ``clip_i``, ``dino`` and ``dreamsim``. On their own:
+    ``clip_score``, ``div``, ``vendi`` and, in the drawn world, the attribute scores. Blank pictures
+    are counted and left out; a score for which there are too few pictures is left out with a
+    warning that says so.
 
     Args:
-        samples: the variant's generated pictures.
-        images: the culture's pictures; the rows of split "test" are the reference.
+        samples: the variant's generated pictures; only their prompts are read.
+        features: theirs.
+        images: the real pictures; only captions and splits are read.
+        reference: their features.
         scores: the table to write.
         variant: its name.
-        clip: CLIP.
-        inception: feature network for KID.
-        config: the section "score".
-        oracle: attribute reader of the embedded world; None: no attribute scores.
+        config: neighbours and resamples.
 
     Raises:
-        UserError: fewer than two pictures on a side, pictures of mixed sizes, or other pictures' files.
+        UserError: fewer than two pictures on a side, or files that do not belong together.
     """
-    from pipeline_steps import models
-
-    origin = same_origin((SAMPLES, samples), (IMAGES, images))
-    generated = list(_batches(SAMPLES, samples, config.batch_size))
-    real = list(_batches(IMAGES, images, config.batch_size, split="test"))
-    rows = [row for _, batch in generated for row in batch]
-    for path, count in ((samples, len(rows)), (images, sum(len(batch) for _, batch in real))):
-        if count < 2:
+    origin = same_origin((SAMPLES, samples), (FEATURES, features))
+    same_origin((IMAGES, images), (FEATURES, reference))
+    networks = json.loads(FEATURES.metadata(features)["networks"])
+    if networks != json.loads(FEATURES.metadata(reference)["networks"]):
+        raise UserError(f"{features} and {reference}: seen by different networks; delete both and run again")
+    rows = SAMPLES.read(samples, ["prompt_id", "prompt"])
+    generated = _pictures(features, [row["prompt"] for row in rows], [row["prompt_id"] for row in rows])
+    rows = IMAGES.read(images, ["caption", "split"])
+    real = _pictures(reference, [row["caption"] for row in rows], [row["image_id"] for row in rows])
+    split = np.array([row["split"] for row in rows])
+    blank = generated.seen["blank"].numpy()
+    generated, test, train = (
+        generated.where(~blank),
+        real.where(split == "test"),
+        real.where(split == "train"),
+    )
+    for path, pictures in ((samples, generated), (images, test)):
+        if len(pictures.texts) < 2:
             raise UserError(
-                f"{path}: {count} picture(s) to score (blank ones left out); KID needs at least 2"
+                f"{path}: {len(pictures.texts)} pictures to score (blank ones left out); need at least 2"
             )
 
-    found = _kid(generated, real, rows, inception) + _clip_score(generated, rows, clip, config.bootstrap)
-    if oracle is not None:
-        found += _attributes(generated, rows, origin.culture, oracle, config.bootstrap)
-    hashes = {ref: models.weights_sha256(ref) for ref in {item.extractor for item in found}}
+    found = [
+        *_against_test(generated, test, config.neighbours),
+        *_against_train(generated, train, config.bootstrap),
+        *_alone(generated, config.bootstrap),
+        *_drawn_world(generated, origin.culture, config.bootstrap),
+    ]
     SCORES.write(
         scores,
         [
@@ -81,150 +114,139 @@ def score(
                 "metric": item.metric,
                 **vars(item.estimate),
                 "unit": item.unit,
-                "generated": len(rows),
+                "generated": item.generated,
                 "reference": item.reference,
-                "extractor": item.extractor.path,
-                "weights_sha256": hashes[item.extractor],
+                "extractor": networks[item.network]["path"],
+                "weights_sha256": networks[item.network]["sha256"],
             }
-            for item in sorted(found, key=lambda item: item.metric)
+            for item in sorted(found)
         ],
         origin,
-        extra={"blank": SAMPLES.count(samples) - len(rows)},
+        {"blank": int(blank.sum())},
     )
 
 
-Batches = list[tuple["Tensor", list[dict[str, Any]]]]
+def _pictures(features: Path, texts: list[str], clusters: list[str]) -> Pictures:
+    seen = FEATURES.read(features)
+    if len(seen["blank"]) != len(texts):
+        raise UserError(
+            f"{features}: {len(seen['blank'])} rows for {len(texts)} pictures; delete it and run again"
+        )
+    return Pictures(seen, [" ".join(text.split()) for text in texts], clusters)
 
 
-def _kid(generated: Batches, real: Batches, rows: list[dict[str, Any]], inception: ModelRef) -> list[Score]:
-    """KID of all pictures and torch-fidelity's subset estimate."""
-    import torch
+def _against_test(generated: Pictures, test: Pictures, neighbours: int) -> Iterator[Score]:
+    """KID, CMMD, density and coverage against the held-out pictures."""
+    from pipeline_steps.method import coverage
+    from pipeline_steps.method.kid import UNIT, gaussian_kernel, kid, kid_subsets
 
-    from pipeline_steps import models
-    from pipeline_steps.method.kid import UNIT, kid, kid_subsets
+    n, m = len(generated.texts), len(test.texts)
 
-    encode = models.kid_encoder(inception)
-    x, y = (torch.cat([encode(rgb) for rgb, _ in batches]) for batches in (generated, real))
-    found = [Score("kid", kid(x, y, [row["prompt_id"] for row in rows]), UNIT, len(y), inception)]
+    def row(metric: str, estimate: Estimate, unit: str, network: str) -> Score:
+        return Score(metric, estimate, unit, n, m, network)
+
+    x, y = generated.seen["inception"], test.seen["inception"]
+    yield row("kid", kid(x, y, generated.clusters), UNIT, "inception")
     subsets = kid_subsets(x, y)
-    if subsets is None:
-        LOG.warning("kid_subsets left out: %d and %d pictures are too few for subsets", len(x), len(y))
+    if subsets:
+        yield row("kid_subsets", subsets, UNIT, "inception")
     else:
-        found.append(Score("kid_subsets", subsets, UNIT, len(y), inception))
-    return found
-
-
-def _clip_score(
-    generated: Batches, rows: list[dict[str, Any]], clip: ModelRef, resamples: int
-) -> list[Score]:
-    import torch
-
-    from pipeline_steps import models
-    from pipeline_steps.method.similarity import clip_score
-
-    encode_pictures, encode_texts = models.clip_encoders(clip)
-    texts = {row["prompt"]: None for row in rows}
-    embedded = dict(zip(texts, encode_texts(list(texts)), strict=True))
-    values = clip_score(
-        torch.cat([encode_pictures(rgb) for rgb, _ in generated]),
-        torch.stack([embedded[row["prompt"]] for row in rows]),
+        LOG.warning("kid_subsets left out: %d generated and %d real pictures are too few", n, m)
+    clip = (generated.seen["clip"], test.seen["clip"])
+    yield row(
+        "cmmd", kid(*clip, generated.clusters, gaussian_kernel), "MMD² (CMMD prints 1000 times this)", "clip"
     )
-    return [_mean("clip_score", values.numpy(), rows, "2.5·max(cos, 0)", clip, resamples)]
+    if m <= neighbours:
+        LOG.warning("density and coverage left out: %d real pictures, %d neighbours", m, neighbours)
+        return
+    reached = coverage.in_reach(x, y, neighbours)
+    spread = jackknife(
+        lambda keep: float(coverage.density(reached[keep], neighbours).mean()), generated.clusters
+    )
+    yield row("density", spread, f"share of balls over k = {neighbours}", "inception")
+    covered = jackknife(lambda keep: coverage.coverage(reached[keep]), generated.clusters)
+    yield row("coverage", covered, "share of real pictures", "inception")
 
 
-def _attributes(
-    generated: Batches, rows: list[dict[str, Any]], culture: str, oracle: ModelRef, resamples: int
-) -> list[Score]:
-    """Shares of pictures with the culture's right values, the stereotype's, and what the prompt names.
+def _against_train(generated: Pictures, train: Pictures, resamples: int) -> Iterator[Score]:
+    """Likeness to the training pictures: the nearest one, and those of the same prompt (Table 2)."""
+    import torch.nn.functional as F
 
-    Each attribute alone, all cultural ones at once ("_all"), and their mean.
+    if not train.texts:
+        return
+    same = np.array([[text == caption for caption in train.texts] for text in generated.texts])
+    prompted = same.any(1)
+    for metric, network in (("clip_i", "clip"), ("dino", "dino"), ("dreamsim", "dreamsim")):
+        x, y = (F.normalize(side.seen[network].double(), dim=-1) for side in (generated, train))
+        cosines = (x @ y.T).numpy()
+        if network == "dreamsim":
+            nearest = clustered_mean(cosines.max(1), generated.clusters, resamples, seed=0)
+            yield Score("nearest_train", nearest, "cosine", len(cosines), len(train.texts), network)
+        if prompted.any():
+            own = np.where(same, cosines, 0).sum(1)[prompted] / same.sum(1)[prompted]
+            mean = clustered_mean(own, generated.where(prompted).clusters, resamples, seed=0)
+            yield Score(metric, mean, "cosine", len(own), int(same.any(0).sum()), network)
+
+
+def _alone(generated: Pictures, resamples: int) -> Iterator[Score]:
+    """CLIPScore, DIV and the Vendi score."""
+    from pipeline_steps.method.coverage import vendi
+    from pipeline_steps.method.similarity import clip_score, diversity
+
+    seen, n = generated.seen, len(generated.texts)
+    fit = clustered_mean(
+        clip_score(seen["clip"], seen["text"]).numpy(), generated.clusters, resamples, seed=0
+    )
+    yield Score("clip_score", fit, "2.5·max(cos, 0)", n, None, "clip")
+    values, prompts = diversity(seen["dreamsim"], generated.clusters)
+    if values:
+        yield Score("div", clustered_mean(values, prompts, resamples, 0), "1 − cosine", n, None, "dreamsim")
+    else:
+        LOG.warning("div left out: no prompt has two pictures")
+    variety = jackknife(lambda keep: vendi(seen["dreamsim"][np.flatnonzero(keep)]), generated.clusters)
+    yield Score("vendi", variety, "effective number of pictures", n, None, "dreamsim")
+
+
+def _drawn_world(generated: Pictures, culture: str, resamples: int) -> Iterator[Score]:
+    """Shares of the culture's right values, of the stereotype's, and of what the prompts name.
+
+    For the cultural attributes: each alone, all at once ("_all"), and their mean. The right values
+    are known here alone, in evaluation.
     """
-    from pipeline_steps import models
-    from pipeline_steps.mini.oracle import resize_to_world
-    from pipeline_steps.mini.world import CULTURAL, RIGHT, STEREOTYPE
+    from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, GENERIC, RIGHT, STEREOTYPE
 
-    reader = models.oracle(oracle)
-    batches = [reader.read(resize_to_world(rgb.to(models.device()).float() / 255)) for rgb, _ in generated]
-    read = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    tables = {"stereotype": STEREOTYPE}
+    if "attributes" not in generated.seen:
+        return
+    read = {
+        name: np.array(ATTRIBUTES[name])[column]
+        for name, column in zip(ATTRIBUTES, generated.seen["attributes"].numpy().T, strict=True)
+    }
+
+    def row(metric: str, values: np.ndarray, clusters: list[str]) -> Score:
+        estimate = clustered_mean(values, clusters, resamples, seed=0)
+        return Score(metric, estimate, "share", len(values), None, "attributes")
+
+    wanted = {"stereotype": STEREOTYPE}
     if culture in RIGHT:
-        tables["attribute_accuracy"] = RIGHT[culture]
+        wanted["attribute_accuracy"] = RIGHT[culture]
     else:
         LOG.warning("attribute_accuracy left out: the drawn world has no culture '%s'", culture)
-    found = []
-    for metric, wanted in tables.items():
-        hits = np.stack([read[name] == wanted[name] for name in CULTURAL], axis=1)
-        columns = {metric: hits.mean(1), f"{metric}_all": hits.all(1)}
-        columns |= {f"{metric}_{name}": hits[:, index] for index, name in enumerate(CULTURAL)}
-        found += [_mean(name, values, rows, "share", oracle, resamples) for name, values in columns.items()]
-    followed = np.array(
-        [_followed(row["prompt"], {k: v[i] for k, v in read.items()}) for i, row in enumerate(rows)]
-    )
-    named = ~np.isnan(followed)
-    if named.any():
-        spoken = [row for row, keep in zip(rows, named, strict=True) if keep]
-        found.append(_mean("generic_accuracy", followed[named], spoken, "share", oracle, resamples))
-    return found
+    for metric, values in wanted.items():
+        hits = np.stack([read[name] == values[name] for name in CULTURAL], axis=1)
+        yield row(metric, hits.mean(1), generated.clusters)
+        yield row(f"{metric}_all", hits.all(1), generated.clusters)
+        for name, column in zip(CULTURAL, hits.T, strict=True):
+            yield row(f"{metric}_{name}", column, generated.clusters)
 
-
-def _followed(prompt: str, read: dict[str, str]) -> float:
-    """Share of the generic attributes named in a prompt that the picture shows; nan: none is named."""
-    from pipeline_steps.mini.world import ATTRIBUTES, GENERIC
-
-    words = set(prompt.lower().replace(",", " ").split())
-    named = [(name, value) for name in GENERIC for value in ATTRIBUTES[name] if value in words]
-    return float(np.mean([read[name] == value for name, value in named])) if named else float("nan")
-
-
-def _mean(
-    metric: str,
-    values: Sequence[float] | np.ndarray,
-    rows: list[dict[str, Any]],
-    unit: str,
-    extractor: ModelRef,
-    resamples: int,
-) -> Score:
-    estimate = clustered_mean(values, [row["prompt_id"] for row in rows], resamples, seed=0)
-    return Score(metric, estimate, unit, None, extractor)
-
-
-def _batches(
-    table: Table, path: Path, size: int, split: str | None = None
-) -> Iterator[tuple["Tensor", list[dict[str, Any]]]]:
-    """Yield uint8 pictures (n, 3, h, w) with their rows, blank ones left out.
-
-    Raises:
-        UserError: a picture that cannot be decoded or differs in size from the first.
-    """
-    import torch
-
-    pictures, rows, first = [], [], None
-    for row in table.rows(path):
-        if split is not None and row["split"] != split:
-            continue
-        name = ", ".join(f"{column}={row[column]}" for column in table.key)
-        try:
-            picture = decode_picture(row.pop("image")).convert("RGB")
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: row {name}: the picture cannot be decoded; make the file anew"
-            ) from error
-        first = first or picture.size
-        if picture.size != first:
-            raise UserError(
-                f"{path}: row {name}: {picture.width}×{picture.height} pixels, the first picture has "
-                f"{first[0]}×{first[1]}; pictures scored together must have one size"
-            )
-        if all(low == high for low, high in picture.getextrema()):
-            LOG.warning("%s: row %s: blank picture left out", path, name)
-            continue
-        pictures.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
-        rows.append(row)
-        if len(pictures) == size:
-            yield torch.stack(pictures), rows
-            pictures, rows = [], []
-    if pictures:
-        yield torch.stack(pictures), rows
+    shown, clusters = [], []
+    for number, text in enumerate(generated.texts):
+        words = set(text.lower().replace(",", " ").split())
+        named = [(name, value) for name in GENERIC for value in ATTRIBUTES[name] if value in words]
+        if named:
+            shown.append(np.mean([read[name][number] == value for name, value in named]))
+            clusters.append(generated.clusters[number])
+    if shown:
+        yield row("generic_accuracy", np.array(shown), clusters)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""A figure with its 95% interval, and the bootstrap over clusters."""
+"""A figure with its 95% interval: bootstrap over clusters, and jackknife."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,23 @@ def clustered_mean(
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(mean, float(low), float(high), f"95%, bootstrap over {len(counts)} prompts")
+
+
+def jackknife(statistic: Callable[[np.ndarray], float], clusters: Sequence[Hashable]) -> Estimate:
+    """A statistic of the whole set with the interval of leaving out one cluster at a time.
+
+    For statistics that depend on how many different pictures there are, which resampling with
+    repeats would bias.
+
+    Args:
+        statistic: takes a boolean mask of the pictures to use, shape (n,).
+        clusters: the prompt of each picture.
+    """
+    group = codes(clusters)
+    value = float(statistic(np.ones(len(group), bool)))
+    count = int(group.max()) + 1
+    if count < 2:
+        return Estimate(value, None, None, "none: one prompt cannot be left out")
+    without = np.array([statistic(group != number) for number in range(count)])
+    reach = float(stats.t.ppf(0.975, count - 1) * ((count - 1) * without.var()) ** 0.5)
+    return Estimate(value, value - reach, value + reach, f"95%, jackknife over {count} prompts")

@@ -1,9 +1,10 @@
-"""Kernel inception distance: unbiased, on the full set, with a jackknife interval."""
+"""Kernel distances: KID and its CLIP kin CMMD, unbiased, on the full set, with a jackknife interval."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
@@ -16,6 +17,8 @@ SUBSETS = 100
 LARGEST_SUBSET = 1000
 """Their size where there are enough pictures (its default)."""
 UNIT = "MMD² (the paper prints 1000 times this)"
+
+Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -31,7 +34,26 @@ def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def kid(generated: Tensor, reference: Tensor, groups: Sequence[Hashable] | None = None) -> Estimate:
+def gaussian_kernel(x: Tensor, y: Tensor) -> Tensor:
+    """Gaussian kernel of width 10 on the unit sphere, as CMMD has it (Jayasumana et al. 2024, §4).
+
+    Args:
+        x: features, shape (n, d).
+        y: features, shape (m, d).
+
+    Returns:
+        Kernel matrix, shape (n, m).
+    """
+    cosines = F.normalize(x, dim=-1) @ F.normalize(y, dim=-1).T
+    return torch.exp((cosines - 1) / 10**2)
+
+
+def kid(
+    generated: Tensor,
+    reference: Tensor,
+    groups: Sequence[Hashable] | None = None,
+    kernel: Kernel = polynomial_kernel,
+) -> Estimate:
     """Unbiased squared MMD of all pictures with a jackknife interval.
 
     KID = mean_{i≠j} k(x_i, x_j) + mean_{i≠j} k(y_i, y_j) − 2 mean_{ij} k(x_i, y_j), in float64. Its
@@ -43,6 +65,7 @@ def kid(generated: Tensor, reference: Tensor, groups: Sequence[Hashable] | None 
         generated: features x, shape (n, d), n ≥ 2.
         reference: features y, shape (m, d), m ≥ 2.
         groups: the prompt of each generated picture; None: each picture is its own group.
+        kernel: the cubic one for KID, the Gaussian one on CLIP embeddings for CMMD.
 
     Returns:
         The raw value (may be slightly negative) with its interval.
@@ -55,9 +78,9 @@ def kid(generated: Tensor, reference: Tensor, groups: Sequence[Hashable] | None 
         raise ValueError(f"features of width {x.shape[1]} and {y.shape[1]} cannot be compared")
     x_labels, x_how = _deletable(len(x), groups, "prompts")
     y_labels, y_how = _deletable(len(y), None, "pictures")
-    cross_x, cross_y = _row_sums(x, y), _row_sums(y, x)
-    within_x, left_x = _within(x, x_labels)
-    within_y, left_y = _within(y, y_labels)
+    cross_x, cross_y = _row_sums(x, y, kernel), _row_sums(y, x, kernel)
+    within_x, left_x = _within(x, x_labels, kernel)
+    within_y, left_y = _within(y, y_labels, kernel)
     value = float(within_x + within_y - 2 * cross_x.sum() / (len(x) * len(y)))
     if x_labels is None or y_labels is None:
         return Estimate(value, None, None, "none: too few pictures to leave one out")
@@ -119,16 +142,16 @@ def _deletable(count: int, groups: Sequence[Hashable] | None, word: str) -> tupl
     return (np.arange(count), f"{count} pictures") if count > 2 else (None, "")
 
 
-def _row_sums(x: Tensor, y: Tensor) -> Tensor:
+def _row_sums(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     """Σ_j k(x_i, y_j) for every i, block by block: shape (n,)."""
-    return torch.cat([polynomial_kernel(block, y).sum(1) for block in x.split(BLOCK)])
+    return torch.cat([kernel(block, y).sum(1) for block in x.split(BLOCK)])
 
 
-def _within(x: Tensor, labels: np.ndarray | None) -> tuple[Tensor, Tensor]:
+def _within(x: Tensor, labels: np.ndarray | None, kernel: Kernel) -> tuple[Tensor, Tensor]:
     """Mean of k over pairs i ≠ j: of all pictures, and without each group, shape (groups,)."""
     n = len(x)
-    itself = ((x * x).sum(1) / x.shape[1] + 1) ** 3
-    sums = _row_sums(x, x) - itself
+    itself = torch.cat([kernel(block, block).diagonal() for block in x.split(BLOCK)])
+    sums = _row_sums(x, x, kernel) - itself
     total = sums.sum()
     if labels is None:
         return total / (n * (n - 1)), total.new_empty(0)
@@ -137,7 +160,7 @@ def _within(x: Tensor, labels: np.ndarray | None) -> tuple[Tensor, Tensor]:
     own = torch.zeros(len(sizes), dtype=x.dtype)
     for group in torch.nonzero(sizes > 1).flatten().tolist():
         members = x[index == group]
-        own[group] = _row_sums(members, members).sum() - itself[index == group].sum()
+        own[group] = _row_sums(members, members, kernel).sum() - itself[index == group].sum()
     left = n - sizes
     without = total - 2 * torch.zeros_like(own).index_add(0, index, sums) + own
     return total / (n * (n - 1)), without / (left * (left - 1))

@@ -1,7 +1,12 @@
 # Needs:  images.parquet, lora.safetensors of the variants
-# Leaves: {results}/{culture}/samples/{variant}.parquet    pictures of the test prompts
-#         {results}/{culture}/scores/{variant}.parquet     KID, CLIPScore
-#         {results}/{culture}/scores.parquet               those of the configured variants
+# Leaves: {results}/{culture}/samples/{variant}.parquet       pictures of the test prompts
+#         {results}/{culture}/features/{variant}.safetensors  what each network sees in them
+#         {results}/{culture}/scores/{variant}.parquet        every score with its interval
+#         {results}/{culture}/scores.parquet                  those of the configured variants
+#         {results}/{culture}/runs/{prompt_set}/…             the same for other prompts: training captions,
+#                                                             MS-COCO captions, prompts that name no culture
+#         {results}/table1.csv, {results}/table2.csv          the paper's tables, its own figures beside ours
+#         {results}/figures/…                                 Fig. 6 and 8, the power of KID
 
 
 def lora_of(wildcards):
@@ -31,7 +36,7 @@ rule sample:
         gpu=1,
     params:
         lora=lambda wildcards, input: optional("--lora", input.lora),
-        suffix=suffix,
+        suffix=lambda wildcards: optional("--suffix", suffix(wildcards)),
         seed=SETTINGS.seed,
         base=model("base"),
         config=section("sample"),
@@ -43,7 +48,7 @@ rule sample:
             {params.lora:q} \
             --samples {output.samples:q} \
             --culture {wildcards.culture:q} \
-            --suffix {params.suffix:q} \
+            {params.suffix:q} \
             --seed {params.seed} \
             --base {params.base:q} \
             --config {params.config:q} \
@@ -52,10 +57,62 @@ rule sample:
         """
 
 
+rule features:
+    input:
+        pictures=f"{RESULTS}/{{culture}}/images.parquet",
+    output:
+        features=f"{RESULTS}/{{culture}}/features/images.safetensors",
+    log:
+        f"{RESULTS}/logs/{{culture}}/features_images.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/features_images.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+    params:
+        kind=lambda wildcards, input: "images" if input.pictures.endswith("/images.parquet") else "samples",
+        clip=model("clip"),
+        inception=model("inception"),
+        dino=model("dino"),
+        dreamsim=model("dreamsim"),
+        oracle=optional("--oracle", SETTINGS.models.oracle and model("oracle")),
+        batch_size=SETTINGS.score.batch_size,
+    shell:
+        """
+        python -m pipeline_steps.features \
+            --pictures {input.pictures:q} \
+            --features {output.features:q} \
+            --kind {params.kind} \
+            --clip {params.clip:q} \
+            --inception {params.inception:q} \
+            --dino {params.dino:q} \
+            --dreamsim {params.dreamsim:q} \
+            {params.oracle:q} \
+            --batch-size {params.batch_size} \
+            --threads {threads} \
+            2>&1 | tee {log:q}
+        """
+
+
+use rule features as features_samples with:
+    input:
+        pictures=f"{RESULTS}/{{culture}}/samples/{{variant}}.parquet",
+    output:
+        features=f"{RESULTS}/{{culture}}/features/{{variant}}.safetensors",
+    log:
+        f"{RESULTS}/logs/{{culture}}/features_{{variant}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/features_{{variant}}.tsv"
+
+
 rule score:
     input:
         samples=f"{RESULTS}/{{culture}}/samples/{{variant}}.parquet",
+        features=f"{RESULTS}/{{culture}}/features/{{variant}}.safetensors",
         images=f"{RESULTS}/{{culture}}/images.parquet",
+        reference=f"{RESULTS}/{{culture}}/features/images.safetensors",
     output:
         scores=f"{RESULTS}/{{culture}}/scores/{{variant}}.parquet",
     log:
@@ -64,26 +121,18 @@ rule score:
         f"{RESULTS}/benchmarks/{{culture}}/score_{{variant}}.tsv"
     conda:
         "../../envs/pipeline.yaml"
-    threads: THREADS
-    resources:
-        gpu=1,
     params:
-        oracle=optional("--oracle", SETTINGS.models.oracle and model("oracle")),
-        clip=model("clip"),
-        inception=model("inception"),
         config=section("score"),
     shell:
         """
         python -m pipeline_steps.score \
             --samples {input.samples:q} \
+            --features {input.features:q} \
             --images {input.images:q} \
+            --reference {input.reference:q} \
             --scores {output.scores:q} \
             --variant {wildcards.variant} \
-            --clip {params.clip:q} \
-            --inception {params.inception:q} \
-            {params.oracle:q} \
             --config {params.config:q} \
-            --threads {threads} \
             2>&1 | tee {log:q}
         """
 
@@ -106,3 +155,152 @@ rule merge_scores:
             --scores {output.scores:q} \
             2>&1 | tee {log:q}
         """
+
+
+# --- other prompts: the same samples, features and scores under runs/{prompt_set} ---
+
+
+wildcard_constraints:
+    prompt_set="train_prompts|coco_prompts|generic_prompts",
+
+
+COCO = f"{RESULTS}/reference/coco"
+
+
+rule train_prompts:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+    output:
+        prompts=f"{RESULTS}/{{culture}}/runs/train_prompts/prompts.txt",
+    log:
+        f"{RESULTS}/logs/{{culture}}/train_prompts.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/train_prompts.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        total=SETTINGS.evaluation.train_prompts,
+        seed=SETTINGS.seed,
+    shell:
+        """
+        python -m pipeline_steps.train_prompts \
+            --images {input.images:q} \
+            --prompts {output.prompts:q} \
+            --culture {wildcards.culture:q} \
+            --count {params.total} \
+            --seed {params.seed} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule coco:
+    input:
+        folder=str(SETTINGS.evaluation.coco),
+    output:
+        images=f"{COCO}/images.parquet",
+        prompts=f"{COCO}/prompts.txt",
+    log:
+        f"{RESULTS}/logs/reference/coco.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/reference/coco.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        total=SETTINGS.evaluation.coco_pictures,
+        seed=SETTINGS.seed,
+        config=section("data"),
+    shell:
+        """
+        python -m pipeline_steps.coco \
+            --folder {input.folder:q} \
+            --images {output.images:q} \
+            --prompts {output.prompts:q} \
+            --count {params.total} \
+            --seed {params.seed} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+use rule features as features_coco with:
+    input:
+        pictures=f"{COCO}/images.parquet",
+    output:
+        features=f"{COCO}/features.safetensors",
+    log:
+        f"{RESULTS}/logs/reference/features.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/reference/features.tsv"
+
+
+def set_prompts(wildcards):
+    """The prompts of a set, drawn or the user's own."""
+    return {
+        "train_prompts": f"{RESULTS}/{{culture}}/runs/train_prompts/prompts.txt",
+        "coco_prompts": f"{COCO}/prompts.txt",
+        "generic_prompts": str(SETTINGS.evaluation.generic_prompts),
+    }[wildcards.prompt_set]
+
+
+def set_images(wildcards):
+    """The real pictures a set is scored against."""
+    return (
+        f"{COCO}/images.parquet"
+        if wildcards.prompt_set == "coco_prompts"
+        else f"{RESULTS}/{{culture}}/images.parquet"
+    )
+
+
+def set_reference(wildcards):
+    coco = wildcards.prompt_set == "coco_prompts"
+    return f"{COCO}/features.safetensors" if coco else f"{RESULTS}/{{culture}}/features/images.safetensors"
+
+
+def set_config(wildcards):
+    """Sampling settings: one picture for each MS-COCO caption."""
+    once = {"images_per_prompt": 1} if wildcards.prompt_set == "coco_prompts" else {}
+    return SETTINGS.sample.model_copy(update=once).model_dump_json()
+
+
+use rule sample as sample_set with:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+        prompts=set_prompts,
+        lora=lora_of,
+    output:
+        samples=f"{RESULTS}/{{culture}}/runs/{{prompt_set}}/samples/{{variant}}.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/sample_{{prompt_set}}_{{variant}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/sample_{{prompt_set}}_{{variant}}.tsv"
+    params:
+        lora=lambda wildcards, input: optional("--lora", input.lora),
+        suffix=[],
+        seed=SETTINGS.seed,
+        base=model("base"),
+        config=set_config,
+
+
+use rule features as features_set with:
+    input:
+        pictures=f"{RESULTS}/{{culture}}/runs/{{prompt_set}}/samples/{{variant}}.parquet",
+    output:
+        features=f"{RESULTS}/{{culture}}/runs/{{prompt_set}}/features/{{variant}}.safetensors",
+    log:
+        f"{RESULTS}/logs/{{culture}}/features_{{prompt_set}}_{{variant}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/features_{{prompt_set}}_{{variant}}.tsv"
+
+
+use rule score as score_set with:
+    input:
+        samples=f"{RESULTS}/{{culture}}/runs/{{prompt_set}}/samples/{{variant}}.parquet",
+        features=f"{RESULTS}/{{culture}}/runs/{{prompt_set}}/features/{{variant}}.safetensors",
+        images=set_images,
+        reference=set_reference,
+    output:
+        scores=f"{RESULTS}/{{culture}}/runs/{{prompt_set}}/scores/{{variant}}.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/score_{{prompt_set}}_{{variant}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/score_{{prompt_set}}_{{variant}}.tsv"

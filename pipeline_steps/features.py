@@ -1,0 +1,126 @@
+"""Features of a set of pictures: every network looks once, every score reads the result."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pipeline_steps.artifacts import (
+    FEATURES,
+    IMAGES,
+    SAMPLES,
+    Row,
+    Table,
+    batches,
+    decode_picture,
+    progress,
+    same_origin,
+)
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import ModelRef
+from pipeline_steps.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOG = logging.getLogger(__name__)
+
+
+def features(
+    pictures: Path,
+    features: Path,
+    kind: Literal["images", "samples"],
+    clip: ModelRef,
+    inception: ModelRef,
+    dino: ModelRef,
+    dreamsim: ModelRef,
+    batch_size: int,
+    oracle: ModelRef | None = None,
+) -> None:
+    """Encode every picture of a table, and its caption or prompt.
+
+    Row ``i`` of each tensor is row ``i`` of the table: ``inception``, ``clip``, ``text`` (CLIP's, of
+    the caption or prompt), ``dino`` and ``dreamsim`` (n, d) in float32; ``blank`` (n,), true for a
+    picture of one colour, as a safety checker leaves it; with the oracle, ``attributes`` (n, a), the
+    number of the value read for each attribute of the drawn world.
+
+    Args:
+        pictures: the table.
+        features: the file to write.
+        kind: which table it is.
+        clip: CLIP.
+        inception: feature network for KID.
+        dino: DINOv2.
+        dreamsim: DreamSim.
+        batch_size: pictures per forward pass.
+        oracle: attribute reader of the embedded world; None for real pictures.
+
+    Raises:
+        UserError: no pictures, one that cannot be decoded, or mixed sizes.
+    """
+    import torch
+
+    from pipeline_steps import models
+
+    table = {"images": IMAGES, "samples": SAMPLES}[kind]
+    text = {"images": "caption", "samples": "prompt"}[kind]
+    origin = same_origin((table, pictures))
+    clip_pictures, clip_texts = models.clip_encoders(clip)
+    encoders = {
+        "inception": models.kid_encoder(inception),
+        "clip": clip_pictures,
+        "dino": models.dino_encoder(dino),
+        "dreamsim": models.dreamsim_encoder(dreamsim),
+    }
+    networks = {"inception": inception, "clip": clip, "dino": dino, "dreamsim": dreamsim}
+    if oracle is not None:
+        encoders["attributes"], networks["attributes"] = models.attribute_encoder(oracle), oracle
+
+    found: dict[str, list[Tensor]] = {name: [] for name in (*encoders, "text", "blank")}
+    rows = progress(table.rows(pictures), table.count(pictures), "features")
+    for batch in batches(_same_size(rows, table, pictures), batch_size):
+        rgb = torch.from_numpy(np.stack([row["rgb"] for row in batch])).permute(0, 3, 1, 2)
+        for name, encode in encoders.items():
+            found[name].append(encode(rgb))
+        found["text"].append(clip_texts([row[text] for row in batch]))
+        found["blank"].append((rgb.amax((2, 3)) == rgb.amin((2, 3))).all(1))
+    if not found["blank"]:
+        raise UserError(f"{pictures}: holds no pictures; delete it and run the same snakemake command again")
+    tensors = {name: torch.cat(parts) for name, parts in found.items()}
+    if blank := int(tensors["blank"].sum()):
+        LOG.warning(
+            "%s: %d of %d pictures are blank and will not be scored", pictures, blank, len(tensors["blank"])
+        )
+    seen = {name: {"path": ref.path, "sha256": models.weights_sha256(ref)} for name, ref in networks.items()}
+    FEATURES.write(features, tensors, origin, {"networks": json.dumps(seen, sort_keys=True)})
+
+
+def _same_size(rows: Iterator[Row], table: Table, path: Path) -> Iterator[Row]:
+    """Add each row's picture as "rgb", uint8 (h, w, 3).
+
+    Raises:
+        UserError: a picture that cannot be decoded or differs in size from the first.
+    """
+    first = None
+    for row in rows:
+        name = ", ".join(f"{column}={row[column]}" for column in table.key)
+        try:
+            picture = decode_picture(row["image"]).convert("RGB")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path}: row {name}: not a readable picture; delete the file and run again"
+            ) from error
+        first = first or picture.size
+        if picture.size != first:
+            raise UserError(
+                f"{path}: row {name}: {picture.width}×{picture.height} pixels, but the first picture has "
+                f"{first[0]}×{first[1]}; pictures scored together must have one size"
+            )
+        yield {**row, "rgb": np.asarray(picture)}
+
+
+if __name__ == "__main__":
+    run_step(features)
