@@ -7,7 +7,7 @@ import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -23,6 +23,9 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import derive_seed
 from pipeline_steps.sources import LEFT_OUT, MEND, NOTE, Entry, Finding, shown
 
+HIDDEN = ("Cf", "Co", "Cn")
+"""Unicode categories of characters that cannot be seen."""
+
 
 @dataclass
 class Held:
@@ -33,7 +36,7 @@ class Held:
         offset: of its row in the spool.
         source: SHA-256 of the file's bytes.
         pixels: SHA-256 of the encoded square.
-        caption: SHA-256 is taken over it with the rest, so it stays.
+        caption: part of the fingerprint.
         split: train, test, or None while undecided.
         look: 64-bit difference hash and 8 × 8 RGB thumbnail, to find near duplicates.
         image_id: given once all names are known.
@@ -85,35 +88,34 @@ def ingest(
     with tempfile.TemporaryFile(dir=images.parent) as spool:
         held = _read(folder, sources.withdrawn_names(withdrawn), spool, config, found)
         if not held:
-            reason = min(found) if found else None
-            raise UserError(
-                f"{folder}: no usable picture" + (f"; first: {reason.file}: {reason.line}" if reason else "")
-            )
+            reason = f"; first: {min(found).file}: {min(found).line}" if found else ""
+            raise UserError(f"{folder}: no usable picture{reason}")
         _name(held)
-        held.sort(key=lambda h: h.image_id)
-        _split(
-            held, _same_looking(held, config.duplicate_difference), culture, seed, config.test_share, found
-        )
-        found += _suffix_missing(held, suffix)
-        fingerprint = _fingerprint(held)
-        with IMAGES.writer(images, Origin(culture, fingerprint)) as table:
+        held.sort(key=lambda one: one.image_id)
+        alike = _same_looking(held, config.duplicate_difference)
+        _split(held, alike, culture, seed, config.test_share)
+        found += [*_check_splits(culture, held, alike), *_suffix_missing(held, suffix)]
+        origin = Origin(culture, _fingerprint(held))
+        with IMAGES.writer(images, origin) as table:
             for one in held:
                 table.add(_row(one, spool))
-    if data_sets is not None:
-        listing = "".join(f"{h.image_id}\t{h.source}\t{h.name}\n" for h in held)
-        artifacts.write_text(data_sets / f"{fingerprint}.tsv", listing)
+    found = sorted(set(found))
     if findings is not None:
-        FINDINGS.write(findings, (vars(f) for f in sorted(set(found))), Origin(culture, fingerprint))
+        FINDINGS.write(findings, map(vars, found), origin)
+    if data_sets is not None:
+        listing = "".join(f"{one.image_id}\t{one.source}\t{shown(one.name)}\n" for one in held)
+        artifacts.write_text(data_sets / f"{origin.fingerprint}.tsv", listing)
     _tell(culture, held, found)
 
 
 def _read(
     folder: Path, withdrawn: set[str], spool: IO[bytes], config: DataConfig, found: list[Finding]
 ) -> list[Held]:
-    """Decode every picture once, keeping the squares in ``spool``."""
+    """Decode every picture once, keeping the squares in ``spool``; leave out the withdrawn ones."""
     held: list[Held] = []
+    gone: list[Held] = []
     splits: dict[str, str | None] = {}
-    gone: set[str] = set()
+    used: set[str] = set()
     for entry in tqdm(
         sources.entries(folder, config.caption_column, found), desc="ingest", unit="picture", mininterval=1
     ):
@@ -126,24 +128,41 @@ def _read(
         try:
             data = _bytes(entry, config.max_megabytes)
             digest = hashlib.sha256(data).hexdigest()
-            if entry.consent_withdrawn or withdrawn & _names(entry.name, digest):
-                gone.add(digest)
-                continue
-            held.append(_hold(entry, data, digest, spool, config, found))
+            if called := withdrawn & _names(entry.name, digest):
+                entry = replace(entry, withdrawn=True)
+                used |= called
+            if entry.withdrawn:
+                found.append(Finding(NOTE, "withdrawn", shown(entry.name), "is withdrawn; left out"))
+            (gone if entry.withdrawn else held).append(_hold(entry, data, digest, spool, config, found))
         except pictures.UnusableError as error:
             found.append(Finding(LEFT_OUT, "picture", shown(entry.name), str(error)))
-    kept = [one for one in held if one.source not in gone]
-    if gone:
-        found.append(
-            Finding(NOTE, "withdrawn", "", f"{len(gone)} withdrawn pictures and their copies are left out")
-        )
+    for name in sorted(withdrawn - used):
+        line = "is in the withdrawn list and names no picture here; check its spelling"
+        found.append(Finding(NOTE, "withdrawn", shown(name), line))
+    return _without(held, gone, config.duplicate_difference, found)
+
+
+def _without(held: list[Held], gone: list[Held], difference: float, found: list[Finding]) -> list[Held]:
+    """Drop identical copies of the withdrawn pictures, and name what merely looks like one."""
+    alike = _same_looking([*gone, *held], difference)
+    kept = []
+    for i, one in enumerate(held, len(gone)):
+        twin = gone[alike[i]] if alike.get(i, len(gone)) < len(gone) else None
+        if twin and one.pixels == twin.pixels:
+            line = f"is a copy of the withdrawn {shown(twin.name)}; left out"
+            found.append(Finding(NOTE, "withdrawn", shown(one.name), line))
+            continue
+        if twin:
+            line = f"looks like the withdrawn {shown(twin.name)}; withdraw it too if it is the same"
+            found.append(Finding(MEND, "withdrawn", shown(one.name), line))
+        kept.append(one)
     return kept
 
 
 def _names(name: str, digest: str) -> set[str]:
     """Return everything a withdrawn list may call a picture."""
     path = PurePosixPath(name)
-    return {name, path.name, path.stem, picture_id(name), digest}
+    return {name, path.name, path.stem, picture_id(name), _hashed_id(name), digest}
 
 
 def _bytes(entry: Entry, max_megabytes: float) -> bytes:
@@ -152,7 +171,7 @@ def _bytes(entry: Entry, max_megabytes: float) -> bytes:
     size = entry.data.stat().st_size
     if size > max_megabytes * 1e6:
         raise pictures.UnusableError(
-            f"{size / 1e6:.0f} MB are more than data.max_megabytes ({max_megabytes:g}); make it smaller"
+            f"{size / 1e6:.3g} MB are more than data.max_megabytes ({max_megabytes:g}); make it smaller"
         )
     return entry.data.read_bytes()
 
@@ -210,14 +229,11 @@ def picture_id(name: str) -> str:
     """Return a readable id from a file name: its stem, safe as a file name, in any script."""
     stem = unicodedata.normalize("NFC", sources.clean_text(PurePosixPath(name).stem))
     # Format characters hide or reverse text; the joiners are part of emoji and Indic words.
-    stem = "".join(
-        c for c in stem if unicodedata.category(c) not in ("Cf", "Co", "Cn") or c in "\u200c\u200d"
-    )
+    stem = "".join(c for c in stem if unicodedata.category(c) not in HIDDEN or c in "\u200c\u200d")
     stem = re.sub(r'[\s/\\:*?"<>|\']+', "_", stem).strip("._") or "picture"
     if len(stem.encode()) > 120:
-        stem = (
-            stem.encode()[:110].decode(errors="ignore") + "~" + hashlib.sha256(name.encode()).hexdigest()[:8]
-        )
+        digest = hashlib.sha256(stem.encode()).hexdigest()
+        stem = f"{stem.encode()[:110].decode(errors='ignore')}~{digest[:8]}"
     return stem
 
 
@@ -227,7 +243,11 @@ def _name(held: list[Held]) -> None:
     for one in held:
         one.image_id = picture_id(one.name)
         if taken[one.image_id.casefold()] > 1:
-            one.image_id += "~" + hashlib.sha256(one.name.encode()).hexdigest()[:8]
+            one.image_id = _hashed_id(one.name)
+
+
+def _hashed_id(name: str) -> str:
+    return f"{picture_id(name)}~{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 # --- splits and duplicates --------------------------------------------------------------------
@@ -255,32 +275,28 @@ def _same_looking(held: list[Held], difference: float) -> dict[int, int]:
         if known != index:
             first[index] = first.get(known, known)
             continue
-        bits, small = one.look
-        keys = [(part, bits >> (16 * part) & 0xFFFF) for part in range(4)]
-        if difference > 0:
-            for other in dict.fromkeys(i for key in keys for i in buckets.get(key, ())):
-                other_bits, other_small = held[other].look
-                if (bits ^ other_bits).bit_count() <= 3 and _mean_difference(
-                    small, other_small
-                ) <= difference:
-                    first[index] = other
-                    break
-        if index not in first:
-            for key in keys:
-                buckets.setdefault(key, []).append(index)
+        keys = [(part, one.look[0] >> (16 * part) & 0xFFFF) for part in range(4)]
+        near = dict.fromkeys(i for key in keys for i in buckets.get(key, ())) if difference > 0 else ()
+        leader = next((i for i in near if _near(one, held[i], difference)), None)
+        if leader is not None:
+            first[index] = leader
+            continue
+        for key in keys:
+            buckets.setdefault(key, []).append(index)
     return first
 
 
-def _mean_difference(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a.astype(np.int16) - b).mean())
+def _near(one: Held, other: Held, difference: float) -> bool:
+    (bits, small), (other_bits, other_small) = one.look, other.look
+    if (bits ^ other_bits).bit_count() > 3:
+        return False
+    return float(np.abs(small.astype(np.int16) - other_small).mean()) <= difference
 
 
-def _split(
-    held: list[Held], first: dict[int, int], culture: str, seed: int, test_share: float, found: list[Finding]
-) -> None:
-    """Draw every open split (pictures that look alike go together), and check all of them."""
-    given = {first.get(i, i): one.split for i, one in enumerate(held) if one.split}
-    leaders = {first.get(i, i) for i, one in enumerate(held) if not one.split} - given.keys()
+def _split(held: list[Held], alike: dict[int, int], culture: str, seed: int, test_share: float) -> None:
+    """Decide every open split; pictures that look alike go together."""
+    given = {alike.get(i, i): one.split for i, one in enumerate(held) if one.split}
+    leaders = {alike.get(i, i) for i, one in enumerate(held) if not one.split} - given.keys()
     drawn = sorted((derive_seed(seed, "split", culture, held[i].image_id) / 2**63, i) for i in leaders)
     test = {i for value, i in drawn if value < test_share}
     if 0 < test_share < 1 and drawn:  # neither side may stay empty where pictures can be moved
@@ -289,56 +305,44 @@ def _split(
         elif len(test) == len(drawn) and "train" not in given.values():
             test.remove(drawn[-1][1])
     for i, one in enumerate(held):
-        leader = first.get(i, i)
+        leader = alike.get(i, i)
         one.split = one.split or given.get(leader) or ("test" if leader in test else "train")
-    _check_duplicates(held, first, found)
-    splits = Counter(one.split for one in held)
-    if not splits["train"]:
-        raise UserError(f"{culture}: all {len(held)} pictures are in the test split; mark some as train")
-    if not splits["test"]:
-        found.append(Finding(MEND, "split", "", "no picture is held out for scoring; mark some as test"))
 
 
-def _check_duplicates(held: list[Held], first: dict[int, int], found: list[Finding]) -> None:
-    for i, other in sorted(first.items()):
+def _check_splits(culture: str, held: list[Held], alike: dict[int, int]) -> Iterator[Finding]:
+    """Name the duplicates, refuse those in both splits, and splits that are empty."""
+    for i, other in sorted(alike.items()):
         one, twin = held[i], held[other]
         same = "is the same picture as" if one.pixels == twin.pixels else "looks the same as"
         if one.split != twin.split:
             raise UserError(
-                f"{shown(one.name)} ({one.split}) {same} {shown(twin.name)} ({twin.split}): a training picture in "
-                "the test split; delete one, or lower data.duplicate_difference if they differ"
+                f"{shown(one.name)} ({one.split}) {same} {shown(twin.name)} ({twin.split}): a training "
+                "picture in the test split; delete one, or lower data.duplicate_difference if they differ"
             )
-        found.append(
-            Finding(MEND, "duplicate", shown(one.name), f"{same} {shown(twin.name)}; keep one of them")
-        )
+        yield Finding(MEND, "duplicate", shown(one.name), f"{same} {shown(twin.name)}; keep one of them")
+    splits = Counter(one.split for one in held)
+    if not splits["train"]:
+        raise UserError(f"{culture}: all {len(held)} pictures are in the test split; mark some as train")
+    if not splits["test"]:
+        yield Finding(MEND, "split", "", "no picture is held out for scoring; mark some as test")
 
 
 def _suffix_missing(held: list[Held], suffix: str) -> Iterator[Finding]:
     words = suffix.strip(" ,.").casefold()
     missing = sum(words not in one.caption.casefold() for one in held)
     if missing:
-        yield Finding(
-            NOTE,
-            "suffix",
-            "",
-            f"{missing} of {len(held)} captions do not say '{words}'; they are kept as written",
-        )
+        line = f"{missing} of {len(held)} captions do not say '{words}'; they are kept as written"
+        yield Finding(NOTE, "suffix", "", line)
 
 
 def _tell(culture: str, held: list[Held], found: list[Finding]) -> None:
-    for finding in sorted(set(found)):
+    for finding in found:
         level = LOG.warning if finding.severity < NOTE else LOG.info
         level("%s: %s %s", culture, finding.file, finding.line)
     train = sum(one.split == "train" for one in held)
-    left_out = sum(f.severity == LEFT_OUT for f in found)
-    LOG.info(
-        "%s: %d pictures: %d train, %d test; %d left out",
-        culture,
-        len(held),
-        train,
-        len(held) - train,
-        left_out,
-    )
+    out = sum(finding.severity == LEFT_OUT for finding in found)
+    parts = (len(held), train, len(held) - train, out)
+    LOG.info("%s: %d pictures: %d train, %d test; %d left out", culture, *parts)
 
 
 if __name__ == "__main__":

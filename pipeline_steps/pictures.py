@@ -24,7 +24,7 @@ _FOREIGN = (
     ((b"%!ps",), "PostScript; export it as PNG"),
     ((b"pk\x03\x04",), "a ZIP archive; unpack it"),
     ((b"version https://git-lfs",), "a Git LFS pointer; run 'git lfs pull'"),
-    ((b"\x1a\x45\xdf\xa3",), "a video; export one frame as PNG"),
+    ((b"\x1a\x45\xdf\xa3".lower(),), "a video; export one frame as PNG"),
 )
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 

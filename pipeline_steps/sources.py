@@ -73,7 +73,7 @@ class Entry:
         split: train, test or None.
         about: the columns of ``ABOUT``, None where absent.
         extra: further columns.
-        consent_withdrawn: a column of the row asks to leave the picture out.
+        withdrawn: a column of the row asks to leave the picture out.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Entry:
     split: str | None
     about: dict[str, str | None] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
-    consent_withdrawn: bool = False
+    withdrawn: bool = False
 
 
 def entries(folder: Path, caption_column: str, findings: list[Finding]) -> Iterator[Entry]:
@@ -91,13 +91,15 @@ def entries(folder: Path, caption_column: str, findings: list[Finding]) -> Itera
     Args:
         folder: with metadata.jsonl, .csv or .tsv (also one in each of ``train`` and ``test``),
             Parquet or Arrow files of a Hugging Face data set, or one .txt per picture;
-            or one Parquet file.
+            or the metadata or Parquet file itself.
         caption_column: name of the caption's column.
         findings: what is odd is appended here.
 
     Raises:
         UserError: the folder cannot be understood.
     """
+    if folder.name in METADATA and folder.is_file():
+        folder = folder.parent
     if folder.is_file():
         if folder.suffix.lower() != ".parquet":
             raise UserError(f"{folder}: is neither a folder nor a .parquet file; give the pictures' folder")
@@ -141,6 +143,8 @@ def withdrawn_names(path: Path | None) -> set[str]:
 
 def normal_name(name: str) -> str:
     """Return a file name as it is compared: composed Unicode, forward slashes, no "./"."""
+    if "://" in name:
+        return name
     return unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix())
 
 
@@ -250,7 +254,9 @@ def _from_metadata(
             if not isinstance(name, str) or not name.strip():
                 findings.append(_left_out("row", where, "has no file_name; write it or delete the row"))
                 continue
-            name = normal_name(str(prefix / name.strip()) if "://" not in name else name.strip())
+            name = name.strip()
+            name = name if "://" in name else normal_name(str(prefix / name))
+            listed.add(name)
             try:
                 path = files.find(name)
             except ValueError as error:
@@ -270,9 +276,7 @@ def _from_metadata(
 def _check_columns(table: Path, row: Mapping[Any, Any], caption_column: str) -> None:
     there = ", ".join(str(name) for name in row if name is not None)
     if "file_name" not in row:
-        raise UserError(
-            f"{table}: no column 'file_name' (there are: {there}); rename the one with the pictures' names"
-        )
+        raise UserError(f"{table}: no column 'file_name' (there are: {there}); rename the one with the names")
     if caption_column not in row:
         raise UserError(
             f"{table}: no column '{caption_column}' (there are: {there}); set data.caption_column"
@@ -404,8 +408,8 @@ def _from_sidecars(files: Files, findings: list[Finding]) -> Iterator[Entry]:
         raise UserError(f"{files.root}: holds no picture; put pictures and a metadata.jsonl there")
     if not any(_sidecar(name, texts) for name in pictures):
         raise UserError(
-            f"{files.root}: holds {len(pictures)} pictures and no captions; write metadata.jsonl, metadata.csv "
-            "or one .txt per picture"
+            f"{files.root}: holds {len(pictures)} pictures and no captions; write metadata.jsonl, or "
+            "one .txt per picture"
         )
     used: set[str] = set()
     for name in pictures:
