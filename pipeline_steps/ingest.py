@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import re
 import tempfile
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -22,9 +20,6 @@ from pipeline_steps.config import DataConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import derive_seed
 from pipeline_steps.sources import LEFT_OUT, MEND, NOTE, Entry, Finding, shown
-
-HIDDEN = ("Cf", "Co", "Cn")
-"""Unicode categories of characters that cannot be seen."""
 
 
 @dataclass
@@ -128,7 +123,7 @@ def _read(
         try:
             data = _bytes(entry, config.max_megabytes)
             digest = hashlib.sha256(data).hexdigest()
-            if called := withdrawn & _names(entry.name, digest):
+            if called := withdrawn & sources.called(entry.name, digest):
                 entry = replace(entry, withdrawn=True)
                 used |= called
             if entry.withdrawn:
@@ -157,12 +152,6 @@ def _without(held: list[Held], gone: list[Held], difference: float, found: list[
             found.append(Finding(MEND, "withdrawn", shown(one.name), line))
         kept.append(one)
     return kept
-
-
-def _names(name: str, digest: str) -> set[str]:
-    """Return everything a withdrawn list may call a picture."""
-    path = PurePosixPath(name)
-    return {name, path.name, path.stem, picture_id(name), _hashed_id(name), digest}
 
 
 def _bytes(entry: Entry, max_megabytes: float) -> bytes:
@@ -222,32 +211,13 @@ def _fingerprint(held: list[Held]) -> str:
     return digest.hexdigest()
 
 
-# --- names ------------------------------------------------------------------------------------
-
-
-def picture_id(name: str) -> str:
-    """Return a readable id from a file name: its stem, safe as a file name, in any script."""
-    stem = unicodedata.normalize("NFC", sources.clean_text(PurePosixPath(name).stem))
-    # Format characters hide or reverse text; the joiners are part of emoji and Indic words.
-    stem = "".join(c for c in stem if unicodedata.category(c) not in HIDDEN or c in "\u200c\u200d")
-    stem = re.sub(r'[\s/\\:*?"<>|\']+', "_", stem).strip("._") or "picture"
-    if len(stem.encode()) > 120:
-        digest = hashlib.sha256(stem.encode()).hexdigest()
-        stem = f"{stem.encode()[:110].decode(errors='ignore')}~{digest[:8]}"
-    return stem
-
-
 def _name(held: list[Held]) -> None:
     """Give every picture its id; those that would share one get a piece of their name's hash."""
-    taken = Counter(picture_id(one.name).casefold() for one in held)
+    taken = Counter(sources.picture_id(one.name).casefold() for one in held)
     for one in held:
-        one.image_id = picture_id(one.name)
+        one.image_id = sources.picture_id(one.name)
         if taken[one.image_id.casefold()] > 1:
-            one.image_id = _hashed_id(one.name)
-
-
-def _hashed_id(name: str) -> str:
-    return f"{picture_id(name)}~{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+            one.image_id = sources.hashed_id(one.name)
 
 
 # --- splits and duplicates --------------------------------------------------------------------

@@ -5,19 +5,21 @@ and becomes a :class:`Finding`, so that one bad row never costs the others.
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from pipeline_steps.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LEFT_OUT, MEND, NOTE = 0, 1, 2
 """Severities of a finding: not in the data set; in it but to be mended; worth knowing."""
@@ -50,6 +52,9 @@ SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(
 )
 REFUSALS = frozenset(["no", "none", "false", "0", "refused", "withdrawn", "revoked", "denied"])
 YES = frozenset(["yes", "true", "1", "y", "x", "withdrawn"])
+
+HIDDEN = ("Cf", "Co", "Cn")
+"""Unicode categories of characters that cannot be seen."""
 
 
 @dataclass(frozen=True, order=True)
@@ -118,6 +123,20 @@ def entries(folder: Path, caption_column: str, findings: list[Finding]) -> Itera
         yield from _from_sidecars(Files(folder), findings)
 
 
+def state(images: Path) -> str:
+    """Return a hash over names, sizes and times of a culture's files: it changes when one of them does.
+
+    Snakemake sees only a folder's own time, which stays when a caption is edited.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(images.rglob("*")) if images.is_dir() else [images]:
+        if path.is_file():
+            facts = path.stat()
+            line = f"{path.relative_to(images)}\0{facts.st_size}\0{facts.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
 def withdrawn_names(path: Path | None) -> set[str]:
     """Return the withdrawn file names, image ids and SHA-256 sums.
 
@@ -146,6 +165,29 @@ def normal_name(name: str) -> str:
     if "://" in name:
         return name
     return unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix())
+
+
+def picture_id(name: str) -> str:
+    """Return a readable id from a file name: its stem, safe as a file name, in any script."""
+    stem = unicodedata.normalize("NFC", clean_text(PurePosixPath(name).stem))
+    # Format characters hide or reverse text; the joiners are part of emoji and Indic words.
+    stem = "".join(c for c in stem if unicodedata.category(c) not in HIDDEN or c in "\u200c\u200d")
+    stem = re.sub(r'[\s/\\:*?"<>|\']+', "_", stem).strip("._") or "picture"
+    if len(stem.encode()) > 120:
+        digest = hashlib.sha256(stem.encode()).hexdigest()
+        stem = f"{stem.encode()[:110].decode(errors='ignore')}~{digest[:8]}"
+    return stem
+
+
+def hashed_id(name: str) -> str:
+    """Return the id of a picture whose plain id is another's as well."""
+    return f"{picture_id(name)}~{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def called(name: str, digest: str) -> set[str]:
+    """Return everything a withdrawn list may call a picture."""
+    path = PurePosixPath(name)
+    return {name, path.name, path.stem, picture_id(name), hashed_id(name), digest}
 
 
 def clean_text(text: str) -> str:
@@ -240,7 +282,7 @@ def _from_metadata(
     count = 0
     for table, split in tables:
         prefix = table.parent.relative_to(files.root)
-        for line, row in _table_rows(table):
+        for line, row in table_rows(table):
             where = f"{table.name} line {line}"
             if count == 0:
                 _check_columns(table, row, caption_column)
@@ -283,8 +325,16 @@ def _check_columns(table: Path, row: Mapping[Any, Any], caption_column: str) -> 
         )
 
 
-def _table_rows(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
-    """Yield line number and row."""
+def table_rows(path: Path, column: str = "file_name") -> Iterator[tuple[int, dict[Any, Any]]]:
+    """Yield line number and row of a .jsonl, .csv or .tsv file; fields without a header go to ``None``.
+
+    Args:
+        path: the file.
+        column: one that a CSV file has: it tells commas, semicolons and tabs apart.
+
+    Raises:
+        UserError: not UTF-8, or a line that cannot be understood.
+    """
     text = read_text(path)
     if path.suffix == ".jsonl":
         for number, line in enumerate(text.split("\n"), 1):
@@ -294,7 +344,7 @@ def _table_rows(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
     lines = text.splitlines(keepends=True)
     header = next((line for line in lines if line.strip()), "")
     csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(header, "file_name"))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(header, column))
     names: list[str] | None = None
     try:
         for fields in reader:
@@ -481,7 +531,10 @@ def _from_tables(
                 yield from _entry(name, data, row, caption_column, split, findings)
 
 
-def _table_batches(path: Path) -> Iterator[pa.RecordBatch]:
+def _table_batches(path: Path) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         if path.suffix == ".arrow":
             with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:

@@ -20,8 +20,9 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FINDINGS, IMAGES
 from pipeline_steps.config import DataConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.ingest import ingest, picture_id
+from pipeline_steps.ingest import ingest
 from pipeline_steps.pictures import UnusableError, square
+from pipeline_steps.sources import picture_id
 
 SIDE = 32
 
@@ -389,8 +390,9 @@ def test_link_out_of_the_folder_is_left_out(corpus, tmp_path):
     corpus.add("odd.png", None)
     corpus.write()
     _, lines = run(corpus.folder, tmp_path)
+    where = "(metadata.jsonl line 3)"
     assert lines == [
-        "odd.png: is a link that leads out of the folder; copy the picture into the folder (metadata.jsonl line 3)"
+        f"odd.png: is a link that leads out of the folder; copy the picture into the folder {where}"
     ]
 
 
