@@ -39,6 +39,8 @@ class Culture(Section):
     images: Path
     """Folder of pictures with metadata.jsonl, metadata.csv or one .txt per picture; or a Hugging Face
     data set as Parquet; or a .csv of links (url, caption), which are downloaded."""
+    country: str | None = None
+    """Of a table of links, take only the rows with this country_code."""
     withdrawn: Path | None = None
     """List of withdrawn pictures, one file name or image id a line; they are left out."""
     prompts: Path = Path("resources/prompts/mini.txt")
