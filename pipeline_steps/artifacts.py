@@ -241,6 +241,19 @@ def _unreadable(path: Path, name: str, error: Exception) -> UserError:
     return UserError(f"{path}: damaged, cannot be read as '{name}' ({reason}); {REBUILD}")
 
 
+def raw_metadata(path: Path) -> dict[str, str]:
+    """Return what stands in the header of any Parquet or safetensors file; nothing for other files."""
+    try:
+        if path.suffix == ".parquet":
+            found = pq.read_schema(path).metadata or {}
+            return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
+        if path.suffix == ".safetensors":
+            return TensorFile("any", 0).metadata(path)
+    except (pa.ArrowException, OSError, UserError):
+        pass
+    return {}
+
+
 def same_origin(*sources: tuple["Table | TensorFile", Path], culture: str | None = None) -> Origin:
     """Return the origin that all files share.
 
@@ -533,6 +546,8 @@ LORA = TensorFile("lora", 1)
 """LoRA weights with diffusers' keys."""
 FEATURES = TensorFile("features", 1)
 """What each network sees in a table of pictures, row by row (see ``features``)."""
+KOHYA = TensorFile("lora_kohya", 1)
+"""The same weights with the keys of kohya-ss."""
 CHECKPOINT = TensorFile("checkpoint", 1)
 """Everything needed to go on training."""
 

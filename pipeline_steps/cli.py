@@ -20,6 +20,10 @@ def run_step(step: Callable[..., None]) -> None:
     ends with exit code 2; anything else is a fault of ours and keeps its traceback.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # The bars are the steps' own; loading weights takes no time worth one.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     app = App(default_parameter=Parameter(consume_multiple=True, negative=()))
     app.default(step)
 

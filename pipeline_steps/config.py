@@ -235,8 +235,14 @@ class TrainConfig(Section):
     """The distance S."""
     denoising: DenoisingConfig = DenoisingConfig()
     """The picture x̂."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Save the exponential moving average of the LoRA instead of its last state; null: not."""
+    processes: PositiveInt = 1
+    """GPUs that train one LoRA together; the batch of an update is batch_size × accumulation × processes."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
+    tensorboard: bool = True
+    """Write losses and gradient norms for TensorBoard beside the LoRA."""
     checkpoint_every: PositiveInt = 50
     """Updates between checkpoints."""
     checkpoints_kept: PositiveInt = 2
@@ -288,6 +294,12 @@ class EvaluationConfig(Section):
     """Pictures drawn from it; each caption is a prompt, once per variant."""
     generic_prompts: Path = Path("resources/prompts/mini_generic.txt")
     """Prompts that name no culture (Fig. 8), one a line."""
+    fig7_cultures: tuple[str, ...] = ("china", "india", "korea")
+    """Cultures over which Fig. 7 takes the mean."""
+    fig7_extractors: tuple[Literal["clip", "dreamsim", "dino"], ...] = ("clip", "dreamsim", "dino")
+    """Feature extractors compared; the first one also with every recording of the gradient."""
+    fig7_updates: tuple[PositiveInt, ...] = (75, 150, 300)
+    """Lengths of training; each point is a training of its own, with its whole schedule."""
 
 
 class ReportConfig(Section):

@@ -54,7 +54,7 @@ def targets(
     members: dict[str, list[int]] = {}
 
     @torch.inference_mode()
-    def features(batches: Iterable[list[Row]]) -> list[Tensor]:
+    def features(batches: Iterable[list[Row]]) -> "list[Tensor]":
         """One tensor (rows, 2, V, positions, channels) per layer."""
         parts: list[list[Tensor]] = []
         for batch in batches:

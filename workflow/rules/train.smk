@@ -4,6 +4,14 @@
 #         {results}/{culture}/lora.safetensors                           SCoFT+MPC
 #         {results}/{culture}/ablations/{variant}/lora.safetensors       ldm, scoft_m, scoft_mp
 #         train_log.parquet beside each LoRA
+#         {results}/{culture}/lora_kohya.safetensors, model_card.md      for other programs, for people
+
+# One process a GPU; a single one needs no launcher.
+LAUNCH = (
+    "python -m"
+    if SETTINGS.train.processes == 1
+    else f"accelerate launch --num_processes {SETTINGS.train.processes} --module"
+)
 
 
 rule cache:
@@ -89,8 +97,9 @@ rule train:
         "../../envs/pipeline.yaml"
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=SETTINGS.train.processes,
     params:
+        launch=LAUNCH,
         variant=FULL_VARIANT,
         targets=lambda wildcards, input: optional("--targets", input.targets),
         seed=SETTINGS.seed,
@@ -99,7 +108,7 @@ rule train:
         config=section("train"),
     shell:
         """
-        python -m pipeline_steps.train \
+        {params.launch} pipeline_steps.train \
             --train-cache {input.train_cache:q} \
             {params.targets:q} \
             --lora {output.lora:q} \
@@ -132,9 +141,35 @@ use rule train as train_ablation with:
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/train_{{variant}}.tsv"
     params:
+        launch=LAUNCH,
         variant="{variant}",
         targets=lambda wildcards, input: optional("--targets", input.targets),
         seed=SETTINGS.seed,
         base=model("base"),
         extractor=extractor(),
         config=section("train"),
+
+
+rule export:
+    input:
+        lora=f"{RESULTS}/{{culture}}/lora.safetensors",
+        data_card=f"{RESULTS}/{{culture}}/data_card.md",
+    output:
+        kohya=f"{RESULTS}/{{culture}}/lora_kohya.safetensors",
+        model_card=f"{RESULTS}/{{culture}}/model_card.md",
+    log:
+        f"{RESULTS}/logs/{{culture}}/export.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/export.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.export \
+            --lora {input.lora:q} \
+            --data-card {input.data_card:q} \
+            --kohya {output.kohya:q} \
+            --model-card {output.model_card:q} \
+            --culture {wildcards.culture:q} \
+            2>&1 | tee {log:q}
+        """

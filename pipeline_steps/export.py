@@ -1,0 +1,75 @@
+"""The LoRA for other programs (kohya keys) and its model card for people."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import KOHYA, LORA
+from pipeline_steps.cli import run_step
+
+
+def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: str) -> None:
+    """Write the LoRA with the keys of kohya-ss, ComfyUI and AUTOMATIC1111, and a model card.
+
+    Args:
+        lora: the LoRA with diffusers' keys.
+        data_card: Markdown about the pictures it was trained on.
+        kohya: safetensors file to write.
+        model_card: Markdown file to write.
+        culture: its name.
+    """
+    import torch
+    from diffusers.utils import convert_state_dict_to_kohya, convert_state_dict_to_peft
+
+    origin = artifacts.same_origin((LORA, lora), culture=culture)
+    metadata = LORA.metadata(lora)
+    training = json.loads(metadata["scoft_training"])
+    alpha = json.loads(metadata["lora_adapter_metadata"])["unet.lora_alpha"]
+    renamed = convert_state_dict_to_kohya(convert_state_dict_to_peft(LORA.read(lora)))
+    weights = {
+        # The library writes the rank as alpha; the LoRA's own may differ.
+        name: torch.tensor(float(alpha)) if name.endswith(".alpha") else weight
+        for name, weight in renamed.items()
+    }
+    rank = str(training["settings"]["lora_rank"])
+    KOHYA.write(kohya, weights, origin, {"ss_network_dim": rank, "ss_network_alpha": str(alpha)})
+    card = _card(culture, training, data_card.read_text(encoding="utf-8"))
+    artifacts.write_text(model_card, card)
+
+
+def _card(culture: str, training: dict[str, Any], data: str) -> str:
+    settings = training["settings"]
+    base = training["base"]
+    losses = {"ldm": "L_LDM", "scoft_m": "L_LDM, L_M", "scoft_mp": "L_LDM, L_M, L_P"}
+    return f"""# LoRA: {culture}
+
+A low-rank adapter that moves a text-to-image model's pictures of one culture towards pictures chosen by
+people of that culture, and away from the model's own earlier idea of it (SCoFT, CVPR 2024).
+
+## Model
+
+- Base model: `{base["path"]}`, revision {base["revision"] or "not stated (a local folder)"}
+- Losses: {losses.get(training["variant"], "L_LDM, L_M, L_P, L_C")}; rank {settings["lora_rank"]}, {settings["updates"]} updates, seed {training["seed"]}
+- Data fingerprint: `{training["fingerprint"]}`
+- Versions: {", ".join(f"{name} {number}" for name, number in training["versions"].items())}
+
+## Intended use
+
+Drawing scenes of this culture with fewer stereotypes, for uses the people who gave the pictures agreed to.
+Have people of the culture look at the results before they are shown to others: no score replaces that.
+
+## Limits
+
+It learned from a small collection, which shows some of a culture and not all of it. It keeps whatever
+the base model draws wrongly elsewhere, may bleed into prompts that do not name the culture, and can still
+produce offensive or false pictures. It must not be used to pass generated pictures off as documents, nor to
+depict real persons without their consent.
+
+---
+
+{data.replace("# Data card", "## Data card", 1)}"""
+
+
+if __name__ == "__main__":
+    run_step(export)

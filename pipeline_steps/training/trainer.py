@@ -1,0 +1,270 @@
+"""The UNet with its LoRA, the optimiser, and one update."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor
+
+from pipeline_steps.config import TrainConfig
+from pipeline_steps.method import scoft
+from pipeline_steps.method.perceptual import Extractor
+from pipeline_steps.method.scoft import Objective, Parts
+from pipeline_steps.training.dataset import TrainingSet
+
+PARTS = ("ldm", "m", "p", "c")
+
+
+def schedule_factor(config: TrainConfig, update: int) -> float:
+    """Return the learning rate's factor at an update, in [0, 1]; cosine and linear end at 0."""
+    if update < config.warmup:
+        return (update + 1) / config.warmup
+    progress = (update - config.warmup) / (config.updates - config.warmup)
+    if config.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return 1 - progress if config.schedule == "linear" else 1.0
+
+
+class Processes:
+    """The processes that train one LoRA together; alone, all of it is a no-op."""
+
+    def __init__(self, wanted: int) -> None:
+        self.count, self.rank, self.state = 1, 0, None
+        if wanted > 1:
+            from accelerate import PartialState
+
+            self.state = PartialState(cpu=not torch.cuda.is_available())
+            self.count, self.rank = self.state.num_processes, self.state.process_index
+
+    def sum(self, tensors: list[Tensor]) -> None:
+        """Add up tensors over the processes, in place."""
+        if self.count > 1:
+            from accelerate.utils import reduce
+
+            flat = reduce(torch.cat([tensor.reshape(-1) for tensor in tensors]), "sum")
+            for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+
+class LossScale:
+    """Dynamic loss scale for float16: halved at an overflow, doubled after 2000 good updates."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self.value, self.good = (2.0**16, 0) if enabled else (1.0, 0)
+
+    def accept(self, norm: float) -> bool:
+        """Take note of a gradient norm; False means the update must be left out."""
+        if not self.enabled:
+            return True
+        if not math.isfinite(norm) and self.value > 1:
+            self.value, self.good = self.value / 2, 0
+            return False
+        self.good += 1
+        if self.good % 2000 == 0:
+            self.value *= 2
+        return True
+
+
+class Trainer:
+    """One LoRA in training.
+
+    Args:
+        unet: the frozen denoiser; it gets a LoRA.
+        alpha_bars: ᾱ, (T,).
+        objective: the losses.
+        config: the section "train".
+        seed: of the LoRA's first factor.
+        processes: those that train it together.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        alpha_bars: Tensor,
+        objective: Objective,
+        config: TrainConfig,
+        seed: int,
+        processes: Processes,
+    ) -> None:
+        self.unet, self.objective, self.config, self.processes = unet, objective, config, processes
+        self.device, self.dtype = unet.device, unet.dtype
+        self.alpha_bars = alpha_bars.to(self.device)
+        self.decode: Callable[[Tensor], Tensor] | None = None
+        self.extract: Extractor | None = None
+        torch.manual_seed(seed)
+        unet.add_adapter(
+            LoraConfig(
+                r=config.lora_rank,
+                lora_alpha=config.lora_alpha or config.lora_rank,
+                init_lora_weights="gaussian",
+                target_modules=list(config.lora_targets),
+            )
+        )
+        self.parameters = [p for p in unet.parameters() if p.requires_grad]
+        for parameter in self.parameters:
+            parameter.data = parameter.data.float()
+        self.average = [p.detach().clone() for p in self.parameters] if config.ema_decay else None
+        if config.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+            unet.train()
+        self.loss_scale = LossScale(self.dtype == torch.float16)
+        self.optimiser = torch.optim.AdamW(
+            self.parameters,
+            lr=config.learning_rate,
+            betas=(0.9, 0.999),
+            weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda",
+        )
+
+    def look(self, vae: AutoencoderKL, extract: Extractor) -> None:
+        """Give the trainer eyes: the VAE's decoder and the feature extractor of S."""
+
+        def decode(latents: Tensor) -> Tensor:
+            pictures = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
+            return (pictures.float() / 2 + 0.5).clamp(0, 1)
+
+        self.decode, self.extract = decode, extract
+
+    def predict(self, z: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
+        """Call the UNet in its own precision; LoRA weights stay float32."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.unet(z.to(self.dtype), t, **condition).sample
+
+    def update(self, update: int, data: TrainingSet) -> dict[str, Any]:
+        """Run one optimiser update on the next batch_size × accumulation × processes pictures.
+
+        Returns:
+            The row of the training log; losses are means over the pictures, gradient norms those
+            before clipping.
+        """
+        config, group = self.config, self.processes
+        perceptual = self.objective.perceptual and update % config.perceptual_every == 0
+        size = config.batch_size * config.accumulation * group.count
+        diffusion_gradient = [torch.zeros_like(p) for p in self.parameters]
+        perceptual_gradient = [torch.zeros_like(p) for p in self.parameters]
+        totals = torch.zeros(len(PARTS), dtype=torch.float64, device=self.device)
+        for part in range(config.accumulation):
+            first = update * size + (part * group.count + group.rank) * config.batch_size
+            batch = data.batch(range(first, first + config.batch_size), perceptual, self.device)
+            parts = scoft.forward(
+                batch,
+                self.objective,
+                self.predict,
+                self.decode,
+                self.extract,
+                self.alpha_bars,
+                perceptual=perceptual,
+            )
+            diffusion, looks = scoft.weighted(parts, self.objective)
+            scale = self.loss_scale.value / size
+            self._accumulate(scale * diffusion.sum(), diffusion_gradient, retain=looks is not None)
+            if looks is not None:
+                self._accumulate(scale * looks.sum(), perceptual_gradient)
+            totals += _sums(parts, self.device)
+        group.sum([*diffusion_gradient, *perceptual_gradient] if perceptual else diffusion_gradient)
+        group.sum([totals])
+
+        norm_d, norm_p = (_norm(g) / self.loss_scale.value for g in (diffusion_gradient, perceptual_gradient))
+        factor = self._perceptual_factor(norm_d, norm_p) if perceptual else 0.0
+        gradient = [
+            (d + factor * p) / self.loss_scale.value
+            for d, p in zip(diffusion_gradient, perceptual_gradient, strict=True)
+        ]
+        norm = _norm(gradient)
+        learning_rate = config.learning_rate * schedule_factor(config, update)
+        if self.loss_scale.accept(norm) and math.isfinite(norm):
+            self._step(gradient, min(1.0, config.max_gradient_norm / (norm + 1e-6)), learning_rate)
+        means = dict(zip(PARTS, (totals / size).tolist(), strict=True))
+        weights = {"ldm": self.objective.a, "m": self.objective.b, "p": self.objective.p, "c": self.objective.c}
+        evaluated = {name: weights[name] > 0 and (name in ("ldm", "m") or perceptual) for name in PARTS}
+        return {
+            "update": update,
+            "epoch": update * size // len(data),
+            "learning_rate": learning_rate,
+            "loss": sum(weights[name] * means[name] for name in PARTS),
+            **{f"loss_{name}": means[name] if evaluated[name] else None for name in PARTS},
+            "gradient_norm": norm,
+            "gradient_norm_diffusion": norm_d,
+            "gradient_norm_perceptual": norm_p if perceptual else None,
+        }
+
+    def _accumulate(self, loss: Tensor, total: list[Tensor], retain: bool = False) -> None:
+        torch._foreach_add_(total, torch.autograd.grad(loss, self.parameters, retain_graph=retain))
+
+    def _perceptual_factor(self, norm_d: float, norm_p: float) -> float:
+        """Scale of the perceptual gradient: a share of the diffusion gradient, or clipped apart."""
+        if norm_p == 0:
+            return 0.0
+        if self.config.perceptual_share is not None:
+            return self.config.perceptual_share * norm_d / norm_p
+        if self.config.perceptual_clip is not None:
+            return min(1.0, self.config.perceptual_clip / norm_p)
+        return 1.0
+
+    def _step(self, gradient: list[Tensor], clip: float, learning_rate: float) -> None:
+        for parameter, value in zip(self.parameters, gradient, strict=True):
+            parameter.grad = value * clip
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.step()
+        if self.average is not None:
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - self.config.ema_decay)
+
+    def changed(self) -> bool:
+        """Whether training moved the LoRA: its second factor B starts at zero."""
+        return any(bool(p.any()) for name, p in self.unet.named_parameters() if "lora_B" in name)
+
+    def lora_weights(self) -> dict[str, Tensor]:
+        """Return the LoRA (its moving average where there is one) with diffusers' keys."""
+        if self.average is not None:
+            for parameter, mean in zip(self.parameters, self.average, strict=True):
+                parameter.data.copy_(mean)
+        state = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.unet))
+        return {f"unet.{name}": weight for name, weight in state.items()}
+
+    def lora_metadata(self) -> dict[str, str]:
+        """Return the header from which diffusers reads rank, alpha and targets."""
+        adapter = self.unet.peft_config["default"].to_dict()
+        plain = {f"unet.{k}": sorted(v) if isinstance(v, set) else v for k, v in adapter.items()}
+        return {"format": "pt", "lora_adapter_metadata": json.dumps(plain, sort_keys=True, default=str)}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything an interrupted run needs to go on."""
+        tensors = {"loss_scale": torch.tensor([self.loss_scale.value, self.loss_scale.good], dtype=torch.float64)}
+        for index, parameter in enumerate(self.parameters):
+            tensors[f"weight.{index:04d}"] = parameter
+            tensors |= {f"{k}.{index:04d}": v for k, v in self.optimiser.state[parameter].items()}
+            if self.average is not None:
+                tensors[f"average.{index:04d}"] = self.average[index]
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state` returned."""
+        value, good = tensors["loss_scale"].tolist()
+        self.loss_scale.value, self.loss_scale.good = value, int(good)
+        for index, parameter in enumerate(self.parameters):
+            parameter.data.copy_(tensors[f"weight.{index:04d}"])
+            for name in ("step", "exp_avg", "exp_avg_sq"):
+                found = tensors.get(f"{name}.{index:04d}")
+                if found is not None:
+                    on_cpu = name == "step" and self.device.type == "cpu"
+                    self.optimiser.state[parameter][name] = found if on_cpu else found.to(self.device)
+            if self.average is not None:
+                self.average[index].copy_(tensors[f"average.{index:04d}"])
+
+
+def _sums(parts: Parts, device: torch.device) -> Tensor:
+    values = [getattr(parts, name) for name in PARTS]
+    zero = torch.zeros((), dtype=torch.float64, device=device)
+    return torch.stack([zero if v is None else v.detach().double().sum() for v in values])
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))).item()
