@@ -246,7 +246,7 @@ def raw_metadata(path: Path) -> dict[str, str]:
     try:
         if path.suffix == ".parquet":
             found = pq.read_schema(path).metadata or {}
-            return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
+            return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in found.items()}
         if path.suffix == ".safetensors":
             return TensorFile("any", 0).metadata(path)
     except (pa.ArrowException, OSError, UserError):
