@@ -69,7 +69,8 @@ def _people(people: Counter[str], total: int) -> str:
         return "The data set does not say who contributed the pictures."
     unnamed = total - people.total()
     rest = f"; {unnamed} pictures do not say who" if unnamed else ""
-    return f"{len(people)} contributors gave {min(people.values())} to {max(people.values())} pictures each{rest}."
+    least, most = min(people.values()), max(people.values())
+    return f"{len(people)} contributors gave {least} to {most} pictures each{rest}."
 
 
 def _credit(author: str | None, licence: str | None) -> str | None:

@@ -130,7 +130,7 @@ def _page(culture: str, verdict: str, summary: Summary, found: Sequence[Finding]
     title = html.escape(f"Pictures of {culture}")
     parts = [
         f"<h1>{title}</h1><p>{html.escape(verdict)}</p>",
-        "<p>Whether faces or private data may be in these pictures is the decision of whoever brings them.</p>",
+        "<p>Whether faces or private data may be in these pictures is for whoever brings them to decide.</p>",
         "<h2>What to mend, worst first</h2>",
         *(_findings(found) or ["<p>Nothing was found odd.</p>"]),
         "<h2>What is there</h2>",

@@ -9,7 +9,9 @@ from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.errors import UserError
 
 
-def withdraw_report(results: Path, report: Path, cultures: list[str], withdrawn: list[Path]) -> None:
+def withdraw_report(
+    results: Path, report: Path, cultures: tuple[str, ...] = (), withdrawn: tuple[Path, ...] = ()
+) -> None:
     """List every table and tensor file below ``results`` made from a data set with a withdrawn picture.
 
     ``ingest`` keeps, for every fingerprint it ever gave, the list of its pictures under

@@ -60,10 +60,6 @@ def culture(wildcards):
     return SETTINGS.cultures[wildcards.culture]
 
 
-def images_folder(wildcards):
-    return str(culture(wildcards).images)
-
-
 def prompts_file(wildcards):
     return str(culture(wildcards).prompts)
 

@@ -1,14 +1,59 @@
-# Needs:  a culture's folder of pictures and captions.
-# Leaves: {results}/{culture}/images.parquet       pictures, captions, split
+# Needs:  a culture's folder of pictures and captions, or its table of links; its withdrawn list, if any.
+# Leaves: {results}/{culture}/download/             pictures of a table of links, failures.csv
+#         {results}/{culture}/images.parquet       pictures, captions, split
+#         {results}/{culture}/findings.parquet     what was odd about them
+#         {results}/{culture}/data_sets/           which pictures each fingerprint stands for
+#         {results}/{culture}/data_report.html     what to mend, worst first
+#         {results}/{culture}/data_card.md         what a LoRA stands on
 #         {results}/{culture}/captions.parquet     k BLIP captions a training picture
 #         {results}/{culture}/depth.parquet        MiDaS depth of the training pictures
+#         {results}/withdraw_report.tsv            (on request) what still holds withdrawn pictures
+from pipeline_steps.sources import state
+
+DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
+WITHDRAWN = {name: str(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn}
+
+
+def pictures_of(wildcards):
+    """The culture's folder or file, or what is downloaded from its table of links."""
+    images = culture(wildcards).images
+    return DOWNLOADED if images.suffix.lower() == ".csv" else str(images)
+
+
+rule download:
+    input:
+        links=lambda wildcards: str(culture(wildcards).images),
+    output:
+        metadata=DOWNLOADED,
+        failures=f"{RESULTS}/{{culture}}/download/failures.csv",
+    log:
+        f"{RESULTS}/logs/{{culture}}/download.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/download.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        country=lambda wildcards: optional("--country", culture(wildcards).country),
+        config=section("data"),
+    shell:
+        """
+        python -m pipeline_steps.download \
+            --links {input.links:q} \
+            --metadata {output.metadata:q} \
+            --failures {output.failures:q} \
+            {params.country:q} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule ingest:
     input:
-        folder=images_folder,
+        folder=pictures_of,
+        withdrawn=lambda wildcards: WITHDRAWN.get(wildcards.culture, []),
     output:
         images=f"{RESULTS}/{{culture}}/images.parquet",
+        findings=f"{RESULTS}/{{culture}}/findings.parquet",
     log:
         f"{RESULTS}/logs/{{culture}}/ingest.log",
     benchmark:
@@ -18,16 +63,96 @@ rule ingest:
     params:
         suffix=suffix,
         seed=SETTINGS.seed,
+        # No output: Snakemake would delete it, and with it what older data sets held.
+        data_sets=f"{RESULTS}/{{culture}}/data_sets",
+        withdrawn=lambda wildcards, input: optional("--withdrawn", input.withdrawn),
+        # Not a flag: it makes Snakemake see an edited caption, which leaves the folder's own time alone.
+        state=lambda wildcards: state(culture(wildcards).images),
         config=section("data"),
     shell:
         """
         python -m pipeline_steps.ingest \
             --folder {input.folder:q} \
             --images {output.images:q} \
+            --findings {output.findings:q} \
+            --data-sets {params.data_sets:q} \
+            {params.withdrawn:q} \
             --culture {wildcards.culture:q} \
             --suffix {params.suffix:q} \
             --seed {params.seed} \
             --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule data_report:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+        findings=f"{RESULTS}/{{culture}}/findings.parquet",
+    output:
+        report=f"{RESULTS}/{{culture}}/data_report.html",
+    log:
+        f"{RESULTS}/logs/{{culture}}/data_report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/data_report.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        base=model("base"),
+    shell:
+        """
+        python -m pipeline_steps.data_report \
+            --images {input.images:q} \
+            --findings {input.findings:q} \
+            --report {output.report:q} \
+            --culture {wildcards.culture:q} \
+            --base {params.base:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule data_card:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+    output:
+        card=f"{RESULTS}/{{culture}}/data_card.md",
+    log:
+        f"{RESULTS}/logs/{{culture}}/data_card.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/data_card.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        suffix=suffix,
+    shell:
+        """
+        python -m pipeline_steps.data_card \
+            --images {input.images:q} \
+            --card {output.card:q} \
+            --culture {wildcards.culture:q} \
+            --suffix {params.suffix:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+# Without inputs and outputs: it looks at whatever lies there, and runs whenever it is asked for.
+rule withdraw_report:
+    log:
+        f"{RESULTS}/logs/withdraw_report.log",
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        results=RESULTS,
+        report=f"{RESULTS}/withdraw_report.tsv",
+        cultures=["--cultures", *WITHDRAWN] if WITHDRAWN else [],
+        withdrawn=["--withdrawn", *WITHDRAWN.values()] if WITHDRAWN else [],
+    shell:
+        """
+        python -m pipeline_steps.withdraw_report \
+            --results {params.results:q} \
+            --report {params.report:q} \
+            {params.cultures:q} \
+            {params.withdrawn:q} \
             2>&1 | tee {log:q}
         """
 
