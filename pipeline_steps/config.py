@@ -305,7 +305,7 @@ class EvaluationConfig(Section):
 class ReportConfig(Section):
     """The page results/report.html."""
 
-    include: tuple[Literal["table1", "table2", "fig5", "fig6", "fig7", "fig8"], ...] = ()
+    include: tuple[Literal["table1", "table2", "fig6", "fig7", "fig8", "kid_power"], ...] = ()
     """The paper's tables and figures to add; what they need is made for all cultures."""
     pictures_per_prompt: PositiveInt = 4
     """Pictures of each prompt on the contact sheets."""

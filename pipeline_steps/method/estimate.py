@@ -80,3 +80,20 @@ def jackknife(statistic: Callable[[np.ndarray], float], clusters: Sequence[Hasha
     without = np.array([statistic(group != number) for number in range(count)])
     reach = float(stats.t.ppf(0.975, count - 1) * ((count - 1) * without.var()) ** 0.5)
     return Estimate(value, value - reach, value + reach, f"95%, jackknife over {count} prompts")
+
+
+def mean_of(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean of independent estimates; their half-widths add in squares.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not estimates:
+        raise ValueError("no estimates to take the mean of")
+    count = len(estimates)
+    value = float(np.mean([e.value for e in estimates]))
+    if any(e.low is None or e.high is None for e in estimates):
+        return Estimate(value, None, None, "none: a part has none")
+    below = sum((e.value - e.low) ** 2 for e in estimates) ** 0.5 / count
+    above = sum((e.high - e.value) ** 2 for e in estimates) ** 0.5 / count
+    return Estimate(value, value - below, value + above, f"95%, mean of {count} independent estimates")

@@ -176,3 +176,51 @@ def _without(cross: Tensor, labels: np.ndarray, others: int) -> Tensor:
 
 def _jackknife_variance(values: Tensor) -> float:
     return float((len(values) - 1) * values.var(correction=0))
+
+
+def ordering_power(
+    first: Tensor, second: Tensor, reference: Tensor, sizes: Sequence[int], draws: int, seed: int
+) -> list[tuple[int, float]]:
+    """How often a small sample puts two models in the order in which the whole sets stand.
+
+    Args:
+        first: features of one model's pictures, shape (n, d).
+        second: of the other's, same prompts and seeds, shape (n, d).
+        reference: features of the real pictures, shape (m, d).
+        sizes: numbers of generated pictures to try; of the reference at most as many are drawn.
+        draws: samples per size, without repeats within a sample.
+        seed: of the drawing.
+
+    Returns:
+        Pairs of size and share of samples with the same sign of KID(first) − KID(second).
+
+    Raises:
+        ValueError: the two models have unlike numbers of pictures.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} pictures: need the same prompts and seeds")
+    own, cross = [], []
+    for x in (_checked(first), _checked(second)):
+        kernel = polynomial_kernel(x, x)
+        own.append((kernel - torch.diag(kernel.diagonal())).numpy())
+        cross.append(polynomial_kernel(x, _checked(reference)).numpy())
+
+    def difference(rows: np.ndarray, columns: np.ndarray) -> float:
+        n = len(rows)
+        a, b = (
+            k[np.ix_(rows, rows)].sum() / (n * (n - 1)) - 2 * c[np.ix_(rows, columns)].mean()
+            for k, c in zip(own, cross, strict=True)
+        )
+        return float(a - b)
+
+    n, m = cross[0].shape
+    random = np.random.default_rng(seed)
+    whole = np.sign(difference(np.arange(n), np.arange(m)))
+    power = []
+    for size in sizes:
+        drawn = [
+            difference(random.choice(n, size, replace=False), random.choice(m, min(size, m), replace=False))
+            for _ in range(draws)
+        ]
+        power.append((size, float(np.mean(np.sign(drawn) == whole))))
+    return power

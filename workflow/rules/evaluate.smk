@@ -6,7 +6,9 @@
 #         {results}/{culture}/runs/{prompt_set}/…             the same for other prompts: training captions,
 #                                                             MS-COCO captions, prompts that name no culture
 #         {results}/table1.csv, {results}/table2.csv          the paper's tables, its own figures beside ours
-#         {results}/figures/…                                 Fig. 6 and 8, the power of KID
+#         {results}/{culture}/figures/{fig6,fig8}.png         learnt by heart; prompts that name no culture
+#         {results}/{culture}/figures/kid_power.svg           how many pictures KID needs
+#         {results}/figures/fig7.svg                          KID against the length of training
 
 
 def lora_of(wildcards):
@@ -122,6 +124,7 @@ rule score:
     conda:
         "../../envs/pipeline.yaml"
     params:
+        variant="{variant}",
         config=section("score"),
     shell:
         """
@@ -131,7 +134,7 @@ rule score:
             --images {input.images:q} \
             --reference {input.reference:q} \
             --scores {output.scores:q} \
-            --variant {wildcards.variant} \
+            --variant {params.variant:q} \
             --config {params.config:q} \
             2>&1 | tee {log:q}
         """
@@ -304,3 +307,298 @@ use rule score as score_set with:
         f"{RESULTS}/logs/{{culture}}/score_{{prompt_set}}_{{variant}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/score_{{prompt_set}}_{{variant}}.tsv"
+
+
+# --- the paper's tables ---
+
+TABLE1 = ("sd", "scoft_m", "scoft_mp", "scoft_mpc")
+TABLE2 = ("ldm", "scoft_m")
+
+
+def all_scores(folder, variants):
+    """Score files of all cultures."""
+    return expand(f"{RESULTS}/{{culture}}/{folder}/{{variant}}.parquet", culture=CULTURES, variant=variants)
+
+
+rule table1:
+    input:
+        scores=all_scores("scores", TABLE1),
+        set_scores=all_scores("runs/coco_prompts/scores", TABLE1),
+    output:
+        table=report(
+            f"{RESULTS}/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"result": "Table 1: KID, CLIPScore, survey"},
+        ),
+    log:
+        f"{RESULTS}/logs/table1.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/table1.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        number=1,
+    shell:
+        """
+        python -m pipeline_steps.paper_table \
+            --number {params.number} \
+            --scores {input.scores:q} \
+            --set-scores {input.set_scores:q} \
+            --table {output.table:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+use rule table1 as table2 with:
+    input:
+        scores=all_scores("scores", TABLE2),
+        set_scores=all_scores("runs/train_prompts/scores", TABLE2),
+    output:
+        table=report(
+            f"{RESULTS}/table2.csv",
+            caption="../report/table2.rst",
+            category="Tables",
+            labels={"result": "Table 2: memorisation"},
+        ),
+    log:
+        f"{RESULTS}/logs/table2.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/table2.tsv"
+    params:
+        number=2,
+
+
+# --- figures ---
+
+
+rule fig6:
+    input:
+        samples=expand(
+            f"{RESULTS}/{{{{culture}}}}/runs/train_prompts/samples/{{variant}}.parquet", variant=TABLE2
+        ),
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+    output:
+        sheet=report(
+            f"{RESULTS}/{{culture}}/figures/fig6.png",
+            caption="../report/fig6.rst",
+            category="Figures",
+            subcategory="{culture}",
+            labels={"result": "Fig. 6: learnt by heart?"},
+        ),
+    log:
+        f"{RESULTS}/logs/{{culture}}/fig6.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/fig6.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        images=lambda wildcards, input: optional("--images", input.get("images")),
+        prompts=5,
+        per_prompt=4,
+        side=SETTINGS.report.thumbnail,
+    shell:
+        """
+        python -m pipeline_steps.contact_sheet \
+            --samples {input.samples:q} \
+            --sheet {output.sheet:q} \
+            --prompts {params.prompts} \
+            --per-prompt {params.per_prompt} \
+            --side {params.side} \
+            {params.images:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+use rule fig6 as fig8 with:
+    input:
+        samples=expand(
+            f"{RESULTS}/{{{{culture}}}}/runs/generic_prompts/samples/{{variant}}.parquet",
+            variant=("sd", "ldm", FULL_VARIANT),
+        ),
+    output:
+        sheet=report(
+            f"{RESULTS}/{{culture}}/figures/fig8.png",
+            caption="../report/fig8.rst",
+            category="Figures",
+            subcategory="{culture}",
+            labels={"result": "Fig. 8: prompts that name no culture"},
+        ),
+    log:
+        f"{RESULTS}/logs/{{culture}}/fig8.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/fig8.tsv"
+
+
+rule kid_power:
+    input:
+        features=expand(f"{RESULTS}/{{{{culture}}}}/features/{{variant}}.safetensors", variant=TABLE1),
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+        reference=f"{RESULTS}/{{culture}}/features/images.safetensors",
+    output:
+        chart=report(
+            f"{RESULTS}/{{culture}}/figures/kid_power.svg",
+            caption="../report/kid_power.rst",
+            category="Figures",
+            subcategory="{culture}",
+            labels={"result": "Power of KID"},
+        ),
+        table=f"{RESULTS}/{{culture}}/figures/kid_power.csv",
+    log:
+        f"{RESULTS}/logs/{{culture}}/kid_power.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/kid_power.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.kid_power \
+            --features {input.features:q} \
+            --images {input.images:q} \
+            --reference {input.reference:q} \
+            --chart {output.chart:q} \
+            --table {output.table:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+# --- Fig. 7: trainings under runs/fig7/{extractor}_{record}_{updates} ---
+
+FIG7 = f"{RESULTS}/{{culture}}/runs/fig7"
+FIG7_RUN = f"{FIG7}/{{extractor}}_{{record}}_{{updates}}"
+
+
+wildcard_constraints:
+    extractor="clip|dreamsim|dino",
+    record="first|last|random",
+    updates=r"\d+",
+
+
+def fig7_perceptual(wildcards):
+    """The distance S of the run, with the model of its extractor's name."""
+    return SETTINGS.train.perceptual.model_copy(update={"extractor": wildcards.extractor, "model": None})
+
+
+def fig7_train(wildcards):
+    """Training settings of the run."""
+    changes = {
+        "updates": int(wildcards.updates),
+        "perceptual": fig7_perceptual(wildcards),
+        "denoising": SETTINGS.train.denoising.model_copy(update={"record": wildcards.record}),
+    }
+    return SETTINGS.train.model_copy(update=changes).model_dump_json()
+
+
+use rule targets as targets_fig7 with:
+    output:
+        targets=f"{FIG7}/targets_{{extractor}}.safetensors",
+    log:
+        f"{RESULTS}/logs/{{culture}}/fig7/targets_{{extractor}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/fig7/targets_{{extractor}}.tsv"
+    params:
+        seed=SETTINGS.seed,
+        extractor=lambda wildcards: model(wildcards.extractor),
+        perceptual=lambda wildcards: fig7_perceptual(wildcards).model_dump_json(),
+        config=section("cache"),
+
+
+use rule train as train_fig7 with:
+    input:
+        train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
+        targets=f"{FIG7}/targets_{{extractor}}.safetensors",
+    output:
+        lora=f"{FIG7_RUN}/lora.safetensors",
+        train_log=f"{FIG7_RUN}/train_log.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/fig7/train_{{extractor}}_{{record}}_{{updates}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/fig7/train_{{extractor}}_{{record}}_{{updates}}.tsv"
+    params:
+        variant=FULL_VARIANT,
+        targets=lambda wildcards, input: optional("--targets", input.targets),
+        seed=SETTINGS.seed,
+        base=model("base"),
+        extractor=lambda wildcards: model(wildcards.extractor),
+        config=fig7_train,
+
+
+use rule sample as sample_fig7 with:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+        prompts=prompts_file,
+        lora=f"{FIG7_RUN}/lora.safetensors",
+    output:
+        samples=f"{FIG7_RUN}/samples.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/fig7/sample_{{extractor}}_{{record}}_{{updates}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/fig7/sample_{{extractor}}_{{record}}_{{updates}}.tsv"
+
+
+use rule features as features_fig7 with:
+    input:
+        pictures=f"{FIG7_RUN}/samples.parquet",
+    output:
+        features=f"{FIG7_RUN}/features.safetensors",
+    log:
+        f"{RESULTS}/logs/{{culture}}/fig7/features_{{extractor}}_{{record}}_{{updates}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/fig7/features_{{extractor}}_{{record}}_{{updates}}.tsv"
+
+
+use rule score as score_fig7 with:
+    input:
+        samples=f"{FIG7_RUN}/samples.parquet",
+        features=f"{FIG7_RUN}/features.safetensors",
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+        reference=f"{RESULTS}/{{culture}}/features/images.safetensors",
+    output:
+        scores=f"{FIG7_RUN}/scores.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/fig7/score_{{extractor}}_{{record}}_{{updates}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/fig7/score_{{extractor}}_{{record}}_{{updates}}.tsv"
+    params:
+        variant="{extractor}_{record}_{updates}",
+        config=section("score"),
+
+
+def fig7_scores(wildcards):
+    """Every extractor with the first recording, and the first extractor with every recording."""
+    extractors = SETTINGS.evaluation.fig7_extractors
+    runs = [(name, "first") for name in extractors] + [(extractors[0], name) for name in ("last", "random")]
+    return [
+        FIG7_RUN.format(culture=name, extractor=extractor, record=record, updates=updates) + "/scores.parquet"
+        for name in SETTINGS.evaluation.fig7_cultures
+        for extractor, record in runs
+        for updates in SETTINGS.evaluation.fig7_updates
+    ]
+
+
+rule fig7:
+    input:
+        scores=fig7_scores,
+    output:
+        chart=report(
+            f"{RESULTS}/figures/fig7.svg",
+            caption="../report/fig7.rst",
+            category="Figures",
+            subcategory="all cultures",
+            labels={"result": "Fig. 7: KID against the length of training"},
+        ),
+        table=f"{RESULTS}/figures/fig7.csv",
+    log:
+        f"{RESULTS}/logs/fig7.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fig7.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.fig7 \
+            --scores {input.scores:q} \
+            --chart {output.chart:q} \
+            --table {output.table:q} \
+            2>&1 | tee {log:q}
+        """

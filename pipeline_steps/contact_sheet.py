@@ -1,0 +1,71 @@
+"""Pictures of the same prompts and seeds side by side (Fig. 6: learnt by heart; Fig. 8: generic prompts)."""
+
+import io
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline_steps.artifacts import IMAGES, SAMPLES, appears_whole, decode_picture, same_origin
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import VARIANTS
+
+GAP, LINE = 8, 18
+"""Pixels between groups, and of a line of text."""
+
+
+def contact_sheet(
+    samples: list[Path], sheet: Path, prompts: int, per_prompt: int, side: int, images: Path | None = None
+) -> None:
+    """Draw one row per prompt and one group of pictures per variant.
+
+    Args:
+        samples: ``…/samples/{variant}.parquet``, all of the same prompts.
+        sheet: PNG file to write.
+        prompts: rows at most.
+        per_prompt: pictures per prompt and variant.
+        side: of a picture on the sheet in pixels.
+        images: the culture's pictures: a group with the training picture whose caption is the prompt.
+
+    Raises:
+        UserError: samples of different cultures or pictures.
+    """
+    same_origin(*((SAMPLES, path) for path in samples))
+    rows: dict[str, dict[str, list[Image.Image]]] = {}
+    for path in sorted(samples, key=lambda path: VARIANTS.index(path.stem)):
+        for row in SAMPLES.rows(path):
+            if row["index"] < per_prompt and (row["prompt"] in rows or len(rows) < prompts):
+                group = rows.setdefault(row["prompt"], {}).setdefault(path.stem, [])
+                group.append(_fit(row["image"], side))
+    if images is not None:
+        for row in IMAGES.rows(images):
+            prompt = " ".join(row["caption"].split())
+            if row["split"] == "train" and prompt in rows and "training" not in rows[prompt]:
+                rows[prompt] = {"training": [_fit(row["image"], side)], **rows[prompt]}
+    groups = list(next(iter(rows.values())))
+    widths = {name: max(len(row.get(name, [])) for row in rows.values()) * side for name in groups}
+    size = (sum(widths.values()) + GAP * (len(groups) + 1), LINE + (side + LINE + GAP) * len(rows))
+    canvas = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    top = LINE
+    for number, (prompt, row) in enumerate(rows.items()):
+        left = GAP
+        pen.text((GAP, top), prompt, "black", font)
+        for name in groups:
+            if number == 0:
+                pen.text((left, 0), name, "black", font)
+            for place, picture in enumerate(row.get(name, [])):
+                canvas.paste(picture, (left + place * side, top + LINE))
+            left += widths[name] + GAP
+        top += side + LINE + GAP
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG", optimize=True)
+    with appears_whole(sheet) as part:
+        part.write_bytes(buffer.getvalue())
+
+
+def _fit(cell: dict[str, bytes], side: int) -> Image.Image:
+    return decode_picture(cell).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+
+
+if __name__ == "__main__":
+    run_step(contact_sheet)

@@ -1,0 +1,242 @@
+"""Charts as SVG text: readable by screen readers, as wide as the page, coloured by the page's style.
+
+Series are coloured by the CSS variables ``--c0`` to ``--c5``, with a fallback where there is no style.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+COLOURS = ("#6b6b6b", "#b35900", "#0072b2", "#007a5a", "#8e3a9d", "#a3243b")
+"""Legible on white, and apart from one another for the colour-blind together with their markers."""
+MARKERS = ("circle", "square", "diamond", "up", "down", "bar")
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 70, 16, 34, 44
+
+Points = Sequence[tuple[float, float]]
+
+
+class Scale:
+    """Maps data to user units."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        self.low, self.span, self.start, self.reach = low, (high - low) or 1.0, start, end - start
+
+    def __call__(self, value: float) -> float:
+        """Return the place of a value."""
+        return self.start + (value - self.low) / self.span * self.reach
+
+
+def line_chart(
+    title: str,
+    series: Mapping[str, Points],
+    x_label: str,
+    y_label: str,
+    bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+    height: int = 280,
+) -> str:
+    """Draw one line per series.
+
+    Args:
+        title: what is shown, in words.
+        series: name to points (x, y); may be of different lengths.
+        x_label: under the axis.
+        y_label: above the axis.
+        bands: name to (x, low, high), drawn behind the line.
+        height: in user units; the width is 640.
+
+    Raises:
+        ValueError: no points.
+    """
+    bands = bands or {}
+    xs = [x for points in series.values() for x, _ in points]
+    ys = [y for points in series.values() for _, y in points]
+    ys += [end for band in bands.values() for _, *ends in band for end in ends]
+    if not xs:
+        raise ValueError(f"{title}: no points to draw")
+    x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(ys), max(ys))
+    x = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    y = Scale(y_ticks[0], y_ticks[-1], height - BOTTOM, TOP)
+    parts = _axes(x_ticks, y_ticks, x, y, height, x_label, y_label)
+    for number, (name, points) in enumerate(series.items()):
+        band = bands.get(name, ())
+        if band:
+            outline = [(px, low) for px, low, _ in band] + [(px, high) for px, _, high in reversed(band)]
+            parts.append(
+                f'<polygon points="{_path(outline, x, y)}" style="fill:{_colour(number)}" opacity=".15"/>'
+            )
+        style = f"stroke:{_colour(number)};fill:none;stroke-width:2"
+        parts.append(f'<polyline points="{_path(points, x, y)}" style="{style}"/>')
+        if len(points) <= 20:
+            parts += [_marker(number, x(px), y(py)) for px, py in points]
+    return _svg(title, list(series), parts, height)
+
+
+def interval_chart(
+    title: str, rows: Mapping[str, Mapping[str, tuple[float, float | None, float | None]]]
+) -> str:
+    """Draw one band per row, one marker with its interval per series.
+
+    Args:
+        title: what is shown, with its unit.
+        rows: row name (a culture) to series name (a variant) to (value, low, high).
+
+    Raises:
+        ValueError: no values.
+    """
+    names = list(dict.fromkeys(name for series in rows.values() for name in series))
+    ends = [
+        end for series in rows.values() for triple in series.values() for end in triple if end is not None
+    ]
+    if not ends:
+        raise ValueError(f"{title}: no values to draw")
+    step = 14
+    tall = [step * len(series) + 12 for series in rows.values()]
+    height = TOP + sum(tall) + BOTTOM
+    ticks = _ticks(min(ends), max(ends))
+    x = Scale(ticks[0], ticks[-1], LEFT + 30, WIDTH - RIGHT)
+    parts = []
+    for tick in ticks:
+        at = x(tick)
+        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
+        parts.append(
+            f'<text x="{at:.1f}" y="{height - BOTTOM + 16}" text-anchor="middle">{_number(tick)}</text>'
+        )
+    top = float(TOP)
+    for (row, series), size in zip(rows.items(), tall, strict=True):
+        parts.append(
+            f'<text x="{LEFT + 20}" y="{top + size / 2 + 4:.1f}" text-anchor="end">{escape(row)}</text>'
+        )
+        for place, (name, (value, low, high)) in enumerate(series.items()):
+            number, at = names.index(name), top + 12 + step * place
+            if low is not None and high is not None:
+                style = f"stroke:{_colour(number)};stroke-width:2"
+                parts.append(
+                    f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{at}" y2="{at}" style="{style}"/>'
+                )
+            parts.append(_marker(number, x(value), at, f"{row}, {name}: {_number(value)}"))
+        top += size
+    return _svg(title, names, parts, height)
+
+
+def violin_chart(title: str, rows: Mapping[str, Mapping[str, Sequence[int]]], ranks: int = 4) -> str:
+    """Draw how often each rank was given: a wider strip means more answers (paper, Fig. 5).
+
+    Args:
+        title: what is shown.
+        rows: panel name to series name to the ranks given, 1 (best) to ``ranks``.
+        ranks: worst rank.
+
+    Raises:
+        ValueError: no ranks.
+    """
+    names = list(dict.fromkeys(name for series in rows.values() for name in series))
+    if not any(len(given) for series in rows.values() for given in series.values()):
+        raise ValueError(f"{title}: no ranks to draw")
+    panel = 170
+    height = TOP + panel * len(rows) + 20
+    grid = np.linspace(0.5, ranks + 0.5, 61)
+    wide = (WIDTH - LEFT - RIGHT) / max(len(names), 1)
+    parts = []
+    for place, (row, series) in enumerate(rows.items()):
+        y = Scale(0.5, ranks + 0.5, TOP + place * panel + 18, TOP + (place + 1) * panel - 8)
+        parts.append(f'<text x="{LEFT}" y="{TOP + place * panel + 10}">{escape(row)}</text>')
+        for rank in range(1, ranks + 1):
+            parts.append(
+                f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(rank):.1f}" y2="{y(rank):.1f}"/>'
+            )
+            parts.append(f'<text x="{LEFT - 8}" y="{y(rank) + 4:.1f}" text-anchor="end">{rank}</text>')
+        for name, given in series.items():
+            if not len(given):
+                continue
+            number = names.index(name)
+            shape = np.exp(-(((grid[:, None] - np.asarray(given)[None]) / 0.28) ** 2) / 2).mean(1)
+            half = 0.42 * wide * shape / max(shape.max(), 1e-9)
+            centre = LEFT + wide * (number + 0.5)
+            side = [(centre + h, y(g)) for h, g in zip(half, grid, strict=True)]
+            back = [(centre - h, y(g)) for h, g in zip(half[::-1], grid[::-1], strict=True)]
+            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in side + back)
+            parts.append(f'<polygon points="{points}" style="fill:{_colour(number)}" opacity=".55"/>')
+            mean = float(np.mean(given))
+            parts.append(
+                _marker(number, centre, y(mean), f"{row}, {name}: mean rank {mean:.2f}, n = {len(given)}")
+            )
+    return _svg(title, names, parts, height)
+
+
+def _svg(title: str, names: Sequence[str], parts: Sequence[str], height: float) -> str:
+    legend, at = [], float(LEFT)
+    for number, name in enumerate(names):
+        legend.append(_marker(number, at, 14))
+        legend.append(f'<text x="{at + 9:.1f}" y="18">{escape(name)}</text>')
+        at += 26 + 7.2 * len(name)
+    frame = f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}"'
+    font = 'font-family="system-ui, sans-serif" font-size="12" fill="currentColor"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" {frame} {font}><title>{escape(title)}</title>'
+        f"<style>.grid{{stroke:currentColor;stroke-opacity:.18}}</style>{''.join([*legend, *parts])}</svg>\n"
+    )
+
+
+def _axes(
+    x_ticks: Sequence[float],
+    y_ticks: Sequence[float],
+    x: Scale,
+    y: Scale,
+    height: int,
+    x_label: str,
+    y_label: str,
+) -> list[str]:
+    parts = [f'<text x="{WIDTH - RIGHT}" y="{height - 6}" text-anchor="end">{escape(x_label)}</text>']
+    parts.append(f'<text x="4" y="{TOP - 2}">{escape(y_label)}</text>')
+    for tick in y_ticks:
+        at = y(tick)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
+    for tick in x_ticks:
+        at = x(tick)
+        if LEFT - 1 <= at <= WIDTH - RIGHT + 1:
+            parts.append(
+                f'<text x="{at:.1f}" y="{height - BOTTOM + 16}" text-anchor="middle">{_number(tick)}</text>'
+            )
+    return parts
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round numbers that enclose the range."""
+    span = (high - low) or abs(high) or 1.0
+    step = 10 ** math.floor(math.log10(span / 4))
+    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= 5)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, max(last, first + 1) + 1)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _colour(number: int) -> str:
+    return f"var(--c{number % 6}, {COLOURS[number % 6]})"
+
+
+def _path(points: Points, x: Scale, y: Scale) -> str:
+    return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
+
+
+OUTLINES = {
+    "square": ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+    "diamond": ((0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)),
+    "up": ((0, -5), (5, 4), (-5, 4)),
+    "down": ((0, 5), (5, -4), (-5, -4)),
+    "bar": ((-6, -1.5), (6, -1.5), (6, 1.5), (-6, 1.5)),
+}
+
+
+def _marker(number: int, x: float, y: float, label: str = "") -> str:
+    kind, style = MARKERS[number % 6], f'style="fill:{_colour(number)}"'
+    title = f"<title>{escape(label)}</title>" if label else ""
+    if kind == "circle":
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" {style}>{title}</circle>'
+    outline = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in OUTLINES[kind])
+    return f'<polygon points="{outline}" {style}>{title}</polygon>'

@@ -1,0 +1,143 @@
+"""Tables 1 and 2 of the paper: its own figures beside ours."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pipeline_steps.artifacts import SCORES, Row, write_text
+from pipeline_steps.cli import run_step
+from pipeline_steps.errors import UserError
+from pipeline_steps.method.estimate import Estimate, mean_of
+
+
+class Column(NamedTuple):
+    """A column of a table: where its score is found, and the factor the paper prints it with."""
+
+    name: str
+    prompts: str
+    metric: str
+    factor: int = 1
+
+
+COLUMNS = {
+    1: (
+        Column("kid_ccub_x1000", "test", "kid", 1000),
+        Column("kid_coco_x1000", "coco_prompts", "kid", 1000),
+        Column("clip_score", "test", "clip_score"),
+    ),
+    2: (
+        Column("clip_i", "train_prompts", "clip_i"),
+        Column("dino", "train_prompts", "dino"),
+        Column("dreamsim", "train_prompts", "dreamsim"),
+        Column("div_train", "train_prompts", "div"),
+        Column("div_test", "test", "div"),
+        Column("clip_score", "test", "clip_score"),
+    ),
+}
+SURVEY = ("best_described", "most_culturally_representative", "least_stereotypical", "least_offensive")
+"""Mean ranks of the human survey (Table 1)."""
+PAPER: dict[int, dict[str, tuple[float, ...]]] = {
+    1: {
+        "sd": (30.355, 4.396, 0.813, 3.09, 3.07, 2.98, 3.07),
+        "scoft_m": (22.643, 4.711, 0.802, 2.57, 2.56, 2.66, 2.59),
+        "scoft_mp": (21.360, 4.936, 0.800, 2.33, 2.35, 2.34, 2.30),
+        "scoft_mpc": (19.621, 4.819, 0.799, 1.83, 1.84, 1.91, 1.78),
+    },
+    2: {
+        "ldm": (0.912, 0.836, 0.591, 0.302, 0.317, 0.824),
+        "scoft_m": (0.897, 0.808, 0.550, 0.356, 0.379, 0.814),
+    },
+}
+"""The printed figures, over all five cultures; their networks and pictures are not ours."""
+
+
+def paper_table(
+    number: Literal[1, 2], scores: list[Path], set_scores: list[Path], table: Path, ranks: Path | None = None
+) -> None:
+    """Write a table of the paper, per culture and over all.
+
+    Rows of source "ours" carry 95% intervals, both sample sizes, extractor and weights' hash; the
+    row of culture "all" is the mean of the cultures. Rows of source "paper" carry the printed figures.
+
+    Args:
+        number: 1 (KID, CLIPScore, survey) or 2 (likeness to training pictures, diversity).
+        scores: scores on the test prompts, one file per culture and variant.
+        set_scores: scores on MS-COCO's captions (Table 1) or on training captions (Table 2).
+        table: CSV file to write.
+        ranks: mean ranks of a survey (Table 1): CSV with culture, variant and the four items.
+
+    Raises:
+        UserError: a score is missing.
+    """
+    columns = COLUMNS[number]
+    found = {"test": _read(scores), columns[1 if number == 1 else 0].prompts: _read(set_scores)}
+    survey = _survey(ranks)
+    asked = SURVEY if number == 1 else ()
+    cultures = sorted({culture for culture, _, _ in found["test"]})
+    lines = []
+    for culture in [*cultures, "all"]:
+        for variant in PAPER[number]:
+            line: dict[str, Any] = {"source": "ours", "culture": culture, "variant": variant}
+            for column in columns:
+                line |= _cells(
+                    column, found[column.prompts], cultures if culture == "all" else [culture], variant
+                )
+            lines.append(line | {item: survey.get((culture, variant), {}).get(item, "") for item in asked})
+    for variant, printed in PAPER[number].items():
+        names = [column.name for column in columns] + list(asked)
+        lines.append(
+            {
+                "source": "paper",
+                "culture": "all",
+                "variant": variant,
+                **dict(zip(names, printed, strict=True)),
+            }
+        )
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(table, text.getvalue())
+
+
+def _read(paths: list[Path]) -> dict[tuple[str, str, str], Row]:
+    """Return scores by culture, variant and metric."""
+    return {
+        (str(SCORES.note(path)["culture"]), row["variant"], row["metric"]): row
+        for path in paths
+        for row in SCORES.rows(path)
+    }
+
+
+def _cells(column: Column, found: dict[tuple[str, str, str], Row], cultures: list[str], variant: str) -> Row:
+    """One column's value, interval, sample sizes and network for one row of the table."""
+    keys = [(culture, variant, column.metric) for culture in cultures]
+    if missing := [key for key in keys if key not in found]:
+        culture, variant, metric = missing[0]
+        raise UserError(
+            f"{culture}, {variant}: no score '{metric}' on {column.prompts}; see that score's log"
+        )
+    rows = [found[key] for key in keys]
+    parts = [Estimate(row["value"], row["low"], row["high"], row["interval"]) for row in rows]
+    whole = mean_of(parts) if len(parts) > 1 else parts[0]
+    numbers = {"": whole.value, "_low": whole.low, "_high": whole.high}
+    return {
+        **{column.name + end: "" if v is None else f"{v * column.factor:.6g}" for end, v in numbers.items()},
+        f"{column.name}_interval": whole.interval,
+        f"{column.name}_generated": sum(row["generated"] for row in rows),
+        f"{column.name}_reference": sum(row["reference"] or 0 for row in rows) or "",
+        f"{column.name}_extractor": rows[0]["extractor"],
+        f"{column.name}_weights_sha256": rows[0]["weights_sha256"],
+    }
+
+
+def _survey(path: Path | None) -> dict[tuple[str, str], dict[str, str]]:
+    if path is None:
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {(row["culture"], row["variant"]): row for row in csv.DictReader(file)}
+
+
+if __name__ == "__main__":
+    run_step(paper_table)

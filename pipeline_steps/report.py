@@ -1,0 +1,328 @@
+"""One self-contained page that shows what was run and what came out of it."""
+
+import base64
+import csv
+import io
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import (
+    DEPTH,
+    DISTANCES,
+    FEATURES,
+    IMAGES,
+    NEGATIVES,
+    SAMPLES,
+    SCORES,
+    TRAIN_LOG,
+    Row,
+    Table,
+    TensorFile,
+)
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import VARIANTS, PipelineConfig
+from pipeline_steps.method import charts
+
+LABELS = dict(
+    zip(VARIANTS, ("Stable Diffusion", "fine-tuned", "SCoFT+M", "SCoFT+MP", "SCoFT+MPC"), strict=True)
+)
+OVERVIEW = {
+    "attribute_accuracy": "Right cultural attributes (share; higher is better)",
+    "stereotype": "Stereotyped attributes (share; lower is better)",
+    "kid": "KID to the held-out pictures (MMD²; lower is better)",
+    "cmmd": "Distance to the held-out pictures in CLIP's space (MMD²; lower is better)",
+    "clip_score": "CLIPScore (higher is better)",
+    "nearest_train": "Cosine to the nearest training picture (high: learnt by heart)",
+    "div": "DIV, diversity within a prompt (higher is better)",
+}
+"""Scores drawn at the top of the page, those that were measured."""
+CURVES = {
+    "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c"),
+    "Gradient norms": ("gradient_norm_diffusion", "gradient_norm_perceptual"),
+}
+CURVE_POINTS = 150
+"""Points of a training curve; each is the mean of the updates around it."""
+NEAREST = 8
+"""Generated pictures shown beside the nearest training picture."""
+
+
+def report(
+    page: Path,
+    template: Path,
+    style: Path,
+    images: list[Path],
+    depth: list[Path],
+    negatives: list[Path],
+    distances: list[Path],
+    samples: list[Path],
+    features: list[Path],
+    references: list[Path],
+    scores: list[Path],
+    train_logs: list[Path],
+    settings: PipelineConfig,
+    tables: list[Path] | None = None,
+    figures: list[Path] | None = None,
+) -> None:
+    """Write the page: what was run, scores, pictures, negatives, depth, curves, licence and consent.
+
+    Files of several cultures are told apart by the culture stored in them; samples and their
+    features by the variant in their name.
+
+    Args:
+        page: HTML file to write; it needs no other file and no network.
+        template: Jinja template of the page.
+        style: its CSS.
+        images: the cultures' pictures.
+        depth: their depth maps.
+        negatives: all negatives.
+        distances: DreamSim distances of the negatives.
+        samples: ``…/samples/{variant}.parquet``.
+        features: ``…/features/{variant}.safetensors``.
+        references: ``…/features/images.safetensors``.
+        scores: merged scores.
+        train_logs: of the full variant.
+        settings: the whole configuration.
+        tables: CSV files of the paper's tables.
+        figures: SVG or PNG files.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    side = settings.report.thumbnail
+    environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, trim_blocks=True)
+    environment.filters |= {"number": _number, "label": lambda variant: LABELS.get(variant, variant)}
+    by_culture = {
+        "depth": _grouped(DEPTH, depth),
+        "negatives": _grouped(NEGATIVES, negatives),
+        "distances": _grouped(DISTANCES, distances),
+        "samples": _grouped(SAMPLES, samples),
+        "features": _grouped(FEATURES, features),
+        "references": _grouped(FEATURES, references),
+        "scores": _grouped(SCORES, scores),
+        "train_logs": _grouped(TRAIN_LOG, train_logs),
+    }
+    cultures = []
+    for path in images:
+        name = str(IMAGES.note(path)["culture"])
+        own = {kind: group.get(name, []) for kind, group in by_culture.items()}
+        thumbnails = {row["image_id"]: _thumbnail(row["image"], side) for row in IMAGES.rows(path)}
+        rows = IMAGES.read(path, [column for column in IMAGES.schema.names if column != "image"])
+        captions = {row["image_id"]: row["caption"] for row in rows}
+        found = [row for part in own["scores"] for row in SCORES.rows(part)]
+        cultures.append(
+            {
+                "name": name,
+                "data": _data(rows),
+                "scores": found,
+                "variants": _present(own["samples"]),
+                "prompts": _contact_sheet(own["samples"], settings.report.pictures_per_prompt, side),
+                "nearest": _nearest(own, rows, thumbnails, side),
+                "positives": _positives(own, captions, thumbnails, settings.report.positives, side),
+                "kept": Counter(row["kept"] for part in own["distances"] for row in DISTANCES.rows(part)),
+                "curves": [chart for part in own["train_logs"] for chart in _curves(name, part)],
+            }
+        )
+    text = environment.get_template(template.name).render(
+        style=style.read_text(encoding="utf-8"),
+        cultures=cultures,
+        charts=_overview(cultures),
+        tables=[_table(path) for path in tables or []],
+        figures=[_figure(path) for path in figures or []],
+        settings=settings,
+        run=_run(settings, references),
+    )
+    artifacts.write_text(page, text)
+
+
+def _grouped(kind: Table | TensorFile, paths: Iterable[Path]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(str(kind.note(path)["culture"]), []).append(path)
+    return groups
+
+
+def _present(samples: Sequence[Path]) -> list[str]:
+    """Variants in the paper's order."""
+    stems = {path.stem for path in samples}
+    return [variant for variant in VARIANTS if variant in stems]
+
+
+def _run(settings: PipelineConfig, references: Sequence[Path]) -> dict[str, Any]:
+    """What the reader needs to run it again."""
+    networks = json.loads(FEATURES.metadata(references[0])["networks"]) if references else {}
+    packages = ("torch", "diffusers", "transformers", "peft", "torch-fidelity", "snakemake")
+    return {
+        "networks": networks,
+        "versions": {"Python": platform.python_version(), **{name: version(name) for name in packages}},
+        "settings": json.dumps(settings.model_dump(mode="json"), indent=1),
+    }
+
+
+def _data(rows: Sequence[Row]) -> dict[str, Any]:
+    """Count pictures, contributors, licences and consents."""
+
+    def counted(column: str) -> list[tuple[str, int]]:
+        return sorted(
+            Counter(row[column] or "not stated" for row in rows).items(), key=lambda pair: (-pair[1], pair[0])
+        )
+
+    return {
+        "splits": counted("split"),
+        "licences": counted("licence"),
+        "consents": counted("consent"),
+        "categories": counted("category"),
+        "contributors": len({row["contributor"] for row in rows if row["contributor"]}),
+    }
+
+
+def _thumbnail(cell: Row, side: int) -> str:
+    """Return a picture as a data URI, made smaller where it is larger than ``side``."""
+    picture = artifacts.decode_picture(cell).convert("RGB")
+    if max(picture.size) > side:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=82, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _contact_sheet(samples: Sequence[Path], count: int, side: int) -> list[dict[str, Any]]:
+    """Prompts with the first ``count`` pictures of each variant, same prompt and seed in one cell."""
+    sheet: dict[str, dict[str, Any]] = {}
+    for path in sorted(samples, key=lambda path: VARIANTS.index(path.stem)):
+        for row in SAMPLES.rows(path):
+            if row["index"] < count:
+                prompt = sheet.setdefault(row["prompt_id"], {"prompt": row["prompt"], "cells": {}})
+                cell = prompt["cells"].setdefault(row["index"], [])
+                cell.append({"variant": path.stem, "uri": _thumbnail(row["image"], side)})
+    return list(sheet.values())
+
+
+def _nearest(
+    own: dict[str, list[Path]], rows: Sequence[Row], thumbnails: dict[str, str], side: int
+) -> dict[str, list[dict[str, Any]]]:
+    """For each variant its pictures most like a training picture, by DreamSim."""
+    import torch.nn.functional as F
+
+    train = [number for number, row in enumerate(rows) if row["split"] == "train"]
+    if not own["references"] or not train:
+        return {}
+    real = F.normalize(FEATURES.read(own["references"][0])["dreamsim"].double(), dim=-1)[train]
+    panels = {}
+    for path in own["samples"]:
+        seen = next((f for f in own["features"] if f.stem == path.stem), None)
+        if seen is None:
+            continue
+        cosines = (F.normalize(FEATURES.read(seen)["dreamsim"].double(), dim=-1) @ real.T).numpy()
+        best = np.argsort(-cosines.max(1), kind="stable")[:NEAREST]
+        wanted = {int(number): int(cosines[number].argmax()) for number in best}
+        pairs = {}
+        for number, row in enumerate(SAMPLES.rows(path)):
+            if number in wanted:
+                match = rows[train[wanted[number]]]
+                pairs[number] = {
+                    "generated": _thumbnail(row["image"], side),
+                    "prompt": row["prompt"],
+                    "training": thumbnails[match["image_id"]],
+                    "caption": match["caption"],
+                    "cosine": float(cosines[number, wanted[number]]),
+                }
+        panels[path.stem] = [pairs[number] for number in wanted]
+    return {variant: panels[variant] for variant in VARIANTS if variant in panels}
+
+
+def _positives(
+    own: dict[str, list[Path]], captions: dict[str, str], thumbnails: dict[str, str], count: int, side: int
+) -> list[dict[str, Any]]:
+    """Training pictures with depth and negatives; first those that lost most negatives."""
+    distances = {
+        (row["image_id"], row["index"]): row for path in own["distances"] for row in DISTANCES.rows(path)
+    }
+    dropped = Counter(image_id for (image_id, _), row in distances.items() if not row["kept"])
+    names = sorted({image_id for image_id, _ in distances}, key=lambda name: (-dropped[name], name))
+    half = names[: count // 2]
+    shown = half + sorted(set(names) - set(half))[: count - len(half)]
+    found: dict[str, dict[str, Any]] = {
+        name: {"caption": captions[name], "uri": thumbnails[name], "depth": None, "negatives": []}
+        for name in shown
+    }
+    for path in own["depth"]:
+        for row in DEPTH.rows(path):
+            if row["image_id"] in found:
+                found[row["image_id"]]["depth"] = _thumbnail(row["image"], side)
+    for path in own["negatives"]:
+        for row in NEGATIVES.rows(path):
+            judged = distances.get((row["image_id"], row["index"]))
+            if row["image_id"] in found and judged:
+                found[row["image_id"]]["negatives"].append(
+                    {
+                        "uri": _thumbnail(row["image"], side),
+                        "prompt": row["prompt"],
+                        "distance": judged["distance"],
+                        "kept": judged["kept"],
+                    }
+                )
+    return list(found.values())
+
+
+def _curves(culture: str, path: Path) -> list[dict[str, str]]:
+    """Losses and gradient norms against updates."""
+    rows = TRAIN_LOG.read(path)
+    drawn = []
+    for title, columns in CURVES.items():
+        series = {}
+        for column in columns:
+            points = [(row["update"], row[column]) for row in rows if row[column] is not None]
+            if points:
+                parts = np.array_split(np.array(points, float), min(CURVE_POINTS, len(points)))
+                series[column.replace("_", " ")] = [tuple(part.mean(0)) for part in parts]
+        if series:
+            svg = charts.line_chart(f"{culture}: {title.lower()}", series, "update", "")
+            drawn.append({"title": title, "svg": svg})
+    return drawn
+
+
+def _overview(cultures: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    drawn = []
+    for metric, title in OVERVIEW.items():
+        rows: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
+        for culture in cultures:
+            for row in sorted(culture["scores"], key=lambda row: VARIANTS.index(row["variant"])):
+                if row["metric"] == metric:
+                    triple = (row["value"], row["low"], row["high"])
+                    rows.setdefault(culture["name"], {})[LABELS[row["variant"]]] = triple
+        if rows:
+            drawn.append({"title": title, "svg": charts.interval_chart(title, rows)})
+    return drawn
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """A paper table with intervals folded into its cells."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ends = ("_low", "_high", "_interval", "_generated", "_reference", "_extractor", "_weights_sha256")
+    columns = [name for name in rows[0] if not name.endswith(ends)]
+    return {"name": path.stem, "columns": columns, "rows": rows}
+
+
+def _figure(path: Path) -> dict[str, str]:
+    name = path.stem.replace("_", " ")
+    if path.suffix == ".svg":
+        return {"name": name, "svg": path.read_text(encoding="utf-8")}
+    return {"name": name, "uri": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()}
+
+
+def _number(value: Any) -> str:
+    """Four significant digits, with a real minus sign."""
+    return "–" if value in (None, "") else f"{float(value):.4g}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    run_step(report)

@@ -1,0 +1,233 @@
+"""The page from hand-made artifacts: whole, offline, readable; and in headless Chromium."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline_steps.artifacts import (
+    DEPTH,
+    DISTANCES,
+    FEATURES,
+    IMAGES,
+    NEGATIVES,
+    SAMPLES,
+    SCORES,
+    TRAIN_LOG,
+    Origin,
+    encode_picture,
+)
+from pipeline_steps.config import PipelineConfig
+from pipeline_steps.report import report
+
+TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def cell(seed, mode="RGB", side=32):
+    shape = (side, side, 3) if mode == "RGB" else (side, side)
+    pixels = np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8)
+    return encode_picture(Image.fromarray(pixels), f"{seed}.png")
+
+
+def features(count):
+    return {"dreamsim": torch.randn(count, 5, generator=torch.Generator().manual_seed(count))}
+
+
+def culture_files(root, name, variants=("sd", "scoft_mpc")):
+    """Write every artifact the page reads for one culture, six training pictures and two prompts."""
+    origin = Origin(name, name * 8)
+    ids = [f"img_{number}" for number in range(8)]
+    about = dict.fromkeys(IMAGES.schema.names) | {
+        "crop": [0, 0, 32, 32],
+        "source_width": 32,
+        "source_height": 32,
+    }
+    IMAGES.write(
+        root / "images.parquet",
+        [
+            about
+            | {
+                "image_id": image_id,
+                "image": cell(number),
+                "caption": f"<b>caption</b> {number}",
+                "split": "train" if number < 6 else "test",
+                "source_sha256": "0",
+                "licence": "CC0-1.0" if number else None,
+                "contributor": f"person {number % 3}",
+            }
+            for number, image_id in enumerate(ids)
+        ],
+        origin,
+    )
+    DEPTH.write(root / "depth.parquet", [{"image_id": i, "image": cell(9, "L")} for i in ids[:6]], origin)
+    pairs = [(image_id, index) for image_id in ids[:6] for index in range(2)]
+    NEGATIVES.write(
+        root / "negatives.parquet",
+        [{"image_id": i, "index": n, "image": cell(n), "prompt": "p", "seed": n} for i, n in pairs],
+        origin,
+    )
+    DISTANCES.write(
+        root / "distances.parquet",
+        [{"image_id": i, "index": n, "distance": 0.05 + n / 2, "kept": n > 0} for i, n in pairs],
+        origin,
+    )
+    networks = {"networks": json.dumps({"inception": {"path": "net", "sha256": "ab" * 32}})}
+    FEATURES.write(root / "features/images.safetensors", features(8), origin, networks)
+    score = dict.fromkeys(SCORES.schema.names) | {
+        "interval": "95%",
+        "unit": "u",
+        "generated": 4,
+        "reference": 2,
+        "extractor": "net",
+        "weights_sha256": "ab" * 32,
+    }
+    for variant in variants:
+        rows = [
+            {"prompt_id": p, "index": i, "prompt": f'a "{p}" & more', "seed": i, "image": cell(i)}
+            for p in ("0000", "0001")
+            for i in range(2)
+        ]
+        SAMPLES.write(root / f"samples/{variant}.parquet", rows, origin)
+        FEATURES.write(root / f"features/{variant}.safetensors", features(4), origin, networks)
+    SCORES.write(
+        root / "scores.parquet",
+        [
+            score | {"variant": v, "metric": m, "value": 0.25, "low": 0.1, "high": 0.4}
+            for v in sorted(variants)
+            for m in ("clip_score", "kid")
+        ],
+        origin,
+    )
+    log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0)
+    TRAIN_LOG.write(
+        root / "train_log.parquet",
+        [
+            log | {"update": n, "epoch": 0, "loss_c": None, "gradient_norm_perceptual": None}
+            for n in range(1, 40)
+        ],
+        origin,
+    )
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    names, variants = ("korea", "nigeria"), ("sd", "scoft_mpc")
+    for name in names:
+        culture_files(root / name, name)
+    table = root / "table1.csv"
+    table.write_text("source,culture,variant,kid_ccub_x1000,kid_ccub_x1000_low,kid_ccub_x1000_high\n"
+                     "ours,all,sd,3.5,3,4\npaper,all,sd,30.355,,\n")  # fmt: skip
+    settings = PipelineConfig.model_validate(
+        {"cultures": {name: {"suffix": f", in {name}", "images": "nowhere"} for name in names}}
+    )
+    report(
+        root / "report.html",
+        TEMPLATE,
+        STYLE,
+        images=[root / name / "images.parquet" for name in names],
+        depth=[root / name / "depth.parquet" for name in names],
+        negatives=[root / name / "negatives.parquet" for name in names],
+        distances=[root / name / "distances.parquet" for name in names],
+        samples=[root / name / f"samples/{v}.parquet" for name in names for v in variants],
+        features=[root / name / f"features/{v}.safetensors" for name in names for v in variants],
+        references=[root / name / "features/images.safetensors" for name in names],
+        scores=[root / name / "scores.parquet" for name in names],
+        train_logs=[root / name / "train_log.parquet" for name in names],
+        settings=settings,
+        tables=[table],
+    )
+    return root / "report.html"
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and the ids."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def test_every_picture_is_embedded_opens_and_has_a_text(page):
+    pictures = [attrs for tag, attrs in Elements(page.read_text()).found if tag == "img"]
+    # Per culture: 2 prompts × 2 pictures × 2 variants, 2 × 4 nearest pairs,
+    # 6 × (positive, depth, 2 negatives).
+    assert len(pictures) == 2 * (8 + 2 * 4 * 2 + 6 * 4)
+    for attrs in pictures:
+        assert attrs["alt"].strip()
+        head, data = attrs["src"].split(",", 1)
+        assert head == "data:image/webp;base64"
+        Image.open(io.BytesIO(base64.b64decode(data))).verify()
+
+
+def test_works_offline_and_every_link_has_its_target(page):
+    elements = Elements(page.read_text()).found
+    addresses = [v for _, attrs in elements for k, v in attrs.items() if k in ("src", "href")]
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    ids = {attrs["id"] for _, attrs in elements if "id" in attrs}
+    assert {address[1:] for address in addresses if address.startswith("#")} <= ids
+    assert not re.search(r"@import|url\(\s*['\"]?http", page.read_text())
+
+
+def test_can_be_read_by_keyboard_and_on_a_phone(page):
+    elements = Elements(page.read_text()).found
+    assert any(tag == "meta" and attrs.get("name") == "viewport" for tag, attrs in elements)
+    for tag, attrs in elements:
+        if "scroll" in attrs.get("class", "").split():
+            assert attrs["tabindex"] == "0" and attrs["aria-label"]
+        if tag == "svg":
+            assert attrs["role"] == "img" and attrs["aria-label"]
+    radios = [
+        attrs["value"] for tag, attrs in elements if tag == "input" and attrs["name"] == "variant-korea"
+    ]
+    assert radios == ["sd", "scoft_mpc", "all"]
+
+
+def test_texts_are_escaped_and_statements_are_made(page):
+    text = page.read_text()
+    assert "<b>caption" not in text and "&lt;b&gt;caption" in text
+    assert "CC0-1.0 (7), not stated (1)" in text
+    assert "6 negatives kept, 6 dropped" in text
+    assert text.count("0.050 dropped") == 12
+    assert "30.36" in text and "3.5" in text
+    assert page.stat().st_size < 20e6
+
+
+PROBE = """<script>addEventListener("load", () => {
+  const shown = v => [...document.querySelectorAll("#korea .cell img")].filter(
+    i => i.dataset.variant === v && getComputedStyle(i).display !== "none").length;
+  const pick = v => document.querySelector(`input[name=variant-korea][value=${v}]`).click();
+  const seen = {loaded: [...document.images].every(i => i.complete && i.naturalWidth > 0),
+    fits: document.documentElement.scrollWidth <= innerWidth, start: [shown("sd"), shown("scoft_mpc")]};
+  pick("sd"); seen.toggled = [shown("sd"), shown("scoft_mpc")];
+  pick("all"); seen.all = [shown("sd"), shown("scoft_mpc")];
+  document.title = "SEEN" + JSON.stringify(seen);
+});</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_headless_chromium_at_a_phones_width(page, tmp_path):
+    probed = tmp_path / "page.html"
+    probed.write_text(page.read_text() + PROBE)
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
+        "--window-size=500,900", f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000", probed.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    seen = json.loads(re.search(r"<title>SEEN(.*?)</title>", done.stdout)[1])
+    assert seen == {"loaded": True, "fits": True, "start": [0, 4], "toggled": [4, 0], "all": [4, 4]}

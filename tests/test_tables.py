@@ -1,0 +1,144 @@
+"""Tables 1 and 2, and Fig. 7: our figures from score files, the paper's beside them."""
+
+import csv
+
+import pytest
+
+from pipeline_steps.artifacts import SCORES, Origin
+from pipeline_steps.errors import UserError
+from pipeline_steps.fig7 import fig7
+from pipeline_steps.method.charts import interval_chart, line_chart, violin_chart
+from pipeline_steps.method.estimate import Estimate, mean_of
+from pipeline_steps.paper_table import PAPER, paper_table
+
+
+def write_scores(path, culture, variant, **metrics):
+    """Write a score file whose intervals reach 0.5 to both sides."""
+    about = {"interval": "95%, bootstrap", "unit": "u", "generated": 200, "reference": 60}
+    network = {"extractor": "net", "weights_sha256": "ab" * 32}
+    rows = [
+        {"variant": variant, "metric": m, "value": v, "low": v - 0.5, "high": v + 0.5, **about, **network}
+        for m, v in sorted(metrics.items())
+    ]
+    SCORES.write(path, rows, Origin(culture, culture))
+    return path
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def table1(tmp_path):
+    scores, coco = [], []
+    for shift, culture in enumerate(("india", "korea")):
+        for place, variant in enumerate(PAPER[1]):
+            name = f"{culture}_{variant}.parquet"
+            scores.append(
+                write_scores(
+                    tmp_path / "test" / name, culture, variant, kid=shift + place / 10, clip_score=0.8
+                )
+            )
+            coco.append(write_scores(tmp_path / "coco" / name, culture, variant, kid=2.0))
+    return scores, coco, tmp_path / "table1.csv"
+
+
+def test_table1_has_cultures_their_mean_and_the_papers_figures(table1):
+    scores, coco, table = table1
+    paper_table(1, scores, coco, table)
+    rows = {(row["source"], row["culture"], row["variant"]): row for row in read(table)}
+    assert len(rows) == 4 * 3 + 4
+    assert float(rows["ours", "korea", "scoft_m"]["kid_ccub_x1000"]) == pytest.approx(1100)
+    whole = rows["ours", "all", "scoft_m"]
+    assert float(whole["kid_ccub_x1000"]) == pytest.approx(600)
+    # Two independent half-widths of 0.5: sqrt(2 * 0.25) / 2 = 0.35355
+    assert float(whole["kid_ccub_x1000_high"]) == pytest.approx(600 + 353.553, rel=1e-5)
+    assert (whole["kid_ccub_x1000_generated"], whole["kid_ccub_x1000_reference"]) == ("400", "120")
+    assert whole["kid_ccub_x1000_weights_sha256"] == "ab" * 32
+    assert whole["best_described"] == ""
+    printed = rows["paper", "all", "scoft_mpc"]
+    assert (printed["kid_ccub_x1000"], printed["kid_coco_x1000"], printed["clip_score"]) == (
+        "19.621",
+        "4.819",
+        "0.799",
+    )
+    assert (printed["best_described"], printed["least_offensive"]) == ("1.83", "1.78")
+    assert printed["kid_ccub_x1000_low"] == ""
+
+
+def test_table1_takes_the_surveys_ranks(table1, tmp_path):
+    scores, coco, table = table1
+    ranks = tmp_path / "ranks.csv"
+    ranks.write_text("culture,variant,best_described,least_offensive\nall,sd,3.1,3.2\n")
+    paper_table(1, scores, coco, table, ranks)
+    row = next(r for r in read(table) if (r["source"], r["culture"], r["variant"]) == ("ours", "all", "sd"))
+    assert (row["best_described"], row["least_stereotypical"], row["least_offensive"]) == ("3.1", "", "3.2")
+
+
+def test_table2(tmp_path):
+    scores, sets = [], []
+    for variant in PAPER[2]:
+        scores.append(
+            write_scores(tmp_path / f"t_{variant}.parquet", "korea", variant, div=0.3, clip_score=0.7)
+        )
+        sets.append(
+            write_scores(
+                tmp_path / f"s_{variant}.parquet",
+                "korea",
+                variant,
+                div=0.2,
+                clip_i=0.9,
+                dino=0.8,
+                dreamsim=0.6,
+            )
+        )
+    paper_table(2, scores, sets, tmp_path / "table2.csv")
+    rows = read(tmp_path / "table2.csv")
+    ours = next(row for row in rows if row["source"] == "ours" and row["variant"] == "ldm")
+    assert (ours["div_train"], ours["div_test"], ours["clip_i"]) == ("0.2", "0.3", "0.9")
+    printed = next(row for row in rows if row["source"] == "paper" and row["variant"] == "scoft_m")
+    assert [printed[c] for c in ("clip_i", "dino", "dreamsim", "div_train", "div_test", "clip_score")] == [
+        "0.897", "0.808", "0.55", "0.356", "0.379", "0.814",
+    ]  # fmt: skip
+
+
+def test_a_missing_score_is_named(table1):
+    scores, coco, table = table1
+    with pytest.raises(UserError, match="korea, scoft_mpc: no score 'kid' on coco_prompts"):
+        paper_table(1, scores, coco[:-1], table)
+    assert not table.exists()
+
+
+def test_mean_without_an_interval_says_so():
+    whole = mean_of([Estimate(1, 0, 2, ""), Estimate(3, None, None, "none: one prompt")])
+    assert (whole.value, whole.low) == (2, None) and whole.interval.startswith("none")
+    with pytest.raises(ValueError, match="no estimates"):
+        mean_of([])
+
+
+def test_fig7_means_over_cultures(tmp_path):
+    scores = [
+        write_scores(tmp_path / f"{c}_{u}_{r}.parquet", c, f"clip_{r}_{u}", kid=value + u)
+        for c, value in (("korea", 0.0), ("india", 1.0))
+        for r in ("first", "last")
+        for u in (10, 20)
+    ]
+    fig7(scores, tmp_path / "fig7.svg", tmp_path / "fig7.csv")
+    rows = read(tmp_path / "fig7.csv")
+    assert [(r["record"], r["updates"], r["kid_x1000"], r["cultures"]) for r in rows] == [
+        ("first", "10", "10500", "2"), ("first", "20", "20500", "2"),
+        ("last", "10", "10500", "2"), ("last", "20", "20500", "2"),
+    ]  # fmt: skip
+    assert (tmp_path / "fig7.svg").read_text().count("<polyline") == 2
+
+
+def test_charts_place_points_where_they_belong():
+    svg = line_chart("t", {"a": [(0, 0), (10, 1)]}, "x", "y", height=280)
+    assert 'points="70.0,236.0 624.0,34.0"' in svg
+    assert "<title>a &lt; b</title>" in line_chart("a < b", {"s": [(0, 5)]}, "x", "y")
+    with pytest.raises(ValueError, match="no values"):
+        interval_chart("t", {"korea": {}})
+    with pytest.raises(ValueError, match="no ranks"):
+        violin_chart("t", {"korea": {"sd": []}})
+    assert "mean rank 1.50, n = 4" in violin_chart("t", {"korea": {"sd": [1, 2, 1, 2]}})
