@@ -1,0 +1,195 @@
+"""Rank statistics against hand cases and plain transcriptions."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from pipeline_steps.method import ranks
+
+
+def rankings(n, k=4, seed=0, pull=0.0):
+    """Rankings by noisy scores; a pull makes the first variant best."""
+    rng = np.random.default_rng(seed)
+    score = rng.normal(size=(n, k)) + pull * np.arange(k)
+    return score.argsort(1).argsort(1) + 1
+
+
+def counts_of(table):
+    return np.bincount(ranks.encode(table), minlength=len(ranks.orders(table.shape[1]))).astype(float)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5])
+def test_encode_is_the_row_of_orders(k):
+    table = rankings(50, k)
+    assert (ranks.orders(k)[ranks.encode(table)] == table).all()
+
+
+def test_encode_refuses_what_is_no_permutation():
+    with pytest.raises(ValueError, match="permutation"):
+        ranks.encode(np.array([[1, 2, 2, 4]]))
+
+
+def test_mean_ranks_and_win_shares_from_counts():
+    table = rankings(200, seed=1, pull=0.5)
+    counts = counts_of(table)
+    np.testing.assert_allclose(ranks.mean_ranks(counts, 4), table.mean(0))
+    share = ranks.win_shares(counts, 4)
+    for a in range(4):
+        for b in range(4):
+            assert share[a, b] == pytest.approx((table[:, a] < table[:, b]).mean())
+
+
+def likelihood(log_worth, table):
+    """Negative log-posterior of Plackett–Luce, ranking by ranking."""
+    total = 0.0
+    for ranking, weight in table:
+        listed = log_worth[np.argsort(ranking)]
+        total -= weight * sum(listed[s] - np.logaddexp.reduce(listed[s:]) for s in range(len(listed) - 1))
+    return total
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_plackett_luce_is_the_largest_posterior(k):
+    table = rankings(60, k, seed=2, pull=0.4)
+    weighted = [(row, 1.0) for row in table] + [
+        (row, ranks.PRIOR / len(ranks.orders(k))) for row in ranks.orders(k)
+    ]
+    best = optimize.minimize(likelihood, np.zeros(k), (weighted,), tol=1e-12)
+    expected = np.exp(best.x) / np.exp(best.x).sum()
+    np.testing.assert_allclose(ranks.plackett_luce(counts_of(table), k), expected, atol=1e-6)
+
+
+def test_plackett_luce_by_hand_and_in_batches():
+    # Two variants: worth is the share of wins, the prior counting as half a win each.
+    first = np.array([[3.0, 1.0], [4.0, 0.0]])
+    np.testing.assert_allclose(ranks.plackett_luce(first, 2)[:, 0], [3.5 / 5, 4.5 / 5], atol=1e-8)
+
+
+def test_resampling_agrees_with_a_plain_pigeonhole_bootstrap():
+    rng = np.random.default_rng(0)
+    table = rankings(120, seed=4, pull=0.3)
+    people, prompts = np.repeat(np.arange(12), 10), np.tile(np.arange(10), 12)
+    drawn = ranks.mean_ranks(
+        ranks.resampled_counts(ranks.encode(table), 4, people, prompts, ["x"] * 120, 4000, 1), 4
+    )
+    plain = []
+    for _ in range(4000):
+        p = np.bincount(rng.integers(12, size=12), minlength=12)
+        q = np.bincount(rng.integers(10, size=10), minlength=10)
+        weight = p[people] * q[prompts]
+        plain.append(weight @ table / weight.sum())
+    np.testing.assert_allclose(drawn.mean(0), np.mean(plain, 0), atol=0.01)
+    np.testing.assert_allclose(drawn.std(0), np.std(plain, 0), rtol=0.08)
+
+
+def test_intervals_widen_with_clusters():
+    """Twenty copies of each person's ranking tell no more than one."""
+    table = rankings(30, seed=5, pull=0.3)
+    copies = np.repeat(table, 20, axis=0)
+    people = np.repeat(np.arange(30), 20)
+    prompts = np.tile(np.arange(20), 30)
+    clustered = ranks.resampled_counts(ranks.encode(copies), 4, people, prompts, ["x"] * 600, 2000, 0)
+    spread = ranks.mean_ranks(clustered, 4).std(0)
+    np.testing.assert_allclose(spread, table.std(0) / 30**0.5, rtol=0.1)
+
+
+def test_strata_keep_their_share():
+    which = np.zeros(30, int)
+    which[20:] = 5
+    people = np.arange(30)
+    drawn = ranks.resampled_counts(which, 4, people, np.zeros(30), ["a"] * 20 + ["b"] * 10, 50, 0)
+    assert (drawn[:, 0] == 20).all() and (drawn[:, 5] == 10).all()
+
+
+def test_interval_says_why_there_is_none():
+    assert ranks.interval(2.0, np.ones(9), 1, 5).low is None
+    found = ranks.interval(2.0, np.linspace(0, 1, 1001), 3, 5)
+    assert (found.low, found.high) == pytest.approx((0.025, 0.975))
+    assert "3 participants and 5 prompts" in found.interval
+
+
+def test_kendall_w():
+    # Siegel & Castellan's recipe on a hand case: three judges, R = (4, 6, 8), S = 8, W = 12·8/(9·24).
+    scores = np.array([[1, 2, 3], [1, 3, 2], [2, 1, 3]])
+    assert ranks.kendall_w(scores) == pytest.approx(12 * 8 / (9 * 24))
+    assert ranks.kendall_w(np.tile([1.0, 2, 3, 4], (5, 1))) == pytest.approx(1)
+    assert ranks.kendall_w(np.array([[1, 2], [2, 1]])) == 0
+    assert np.isnan(ranks.kendall_w(np.ones((3, 4))))
+
+
+def test_kendall_w_with_ties_follows_friedman():
+    scores = np.random.default_rng(3).integers(1, 4, (9, 4)).astype(float)
+    chi = stats.friedmanchisquare(*scores.T).statistic
+    assert ranks.kendall_w(scores) == pytest.approx(chi / (9 * 3))
+
+
+def alpha_by_pairs(values):
+    """Krippendorff's definition, pair by pair: values are (units, raters) with nan for none."""
+    kept = [[v for v in row if not np.isnan(v)] for row in values]
+    kept = [row for row in kept if len(row) > 1]
+    every = [v for row in kept for v in row]
+    number = {v: every.count(v) for v in set(every)}
+
+    def distance(a, b):
+        low, high = sorted((a, b))
+        between = sum(n for v, n in number.items() if low <= v <= high)
+        return (between - (number[low] + number[high]) / 2) ** 2
+
+    observed = sum(
+        2 * sum(distance(a, b) for a, b in combinations(row, 2)) / (len(row) - 1) for row in kept
+    ) / len(every)
+    expected = 2 * sum(distance(a, b) for a, b in combinations(every, 2)) / (len(every) * (len(every) - 1))
+    return 1 - observed / expected
+
+
+def unit_counts(values, highest):
+    return np.array([[np.sum(row == value) for value in range(1, highest + 1)] for row in values])
+
+
+def test_krippendorff_ordinal_on_his_own_example():
+    none = np.nan
+    observers = np.array(
+        [
+            [1, 2, 3, 3, 2, 1, 4, 1, 2, none, none, none],
+            [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, none, 3],
+            [none, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, none],
+            [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, none],
+        ]
+    ).T
+    found = ranks.krippendorff_ordinal(unit_counts(observers, 5))
+    assert found == pytest.approx(0.815, abs=5e-4)
+    assert found == pytest.approx(alpha_by_pairs(observers))
+
+
+def test_krippendorff_ordinal_on_rankings():
+    table = rankings(48, seed=6, pull=0.7).astype(float)
+    values = table.reshape(6, 8, 4).transpose(1, 2, 0).reshape(32, 6)
+    found = ranks.krippendorff_ordinal(unit_counts(values, 4))
+    assert found == pytest.approx(alpha_by_pairs(values))
+    perfect = unit_counts(np.repeat([[1.0], [2], [3], [4]], 5, axis=1), 4)
+    assert ranks.krippendorff_ordinal(perfect) == pytest.approx(1)
+    assert np.isnan(ranks.krippendorff_ordinal(np.array([[1, 0], [0, 1]])))
+
+
+def test_friedman_by_hand():
+    # Conover's rule without ties: 12/(nk(k+1))·ΣR² − 3n(k+1), n = 4, k = 3, R = (5, 8, 11).
+    scores = np.array([[1, 2, 3], [1, 2, 3], [2, 1, 3], [1, 3, 2]])
+    statistic = 12 / (4 * 3 * 4) * (25 + 64 + 121) - 3 * 4 * 4
+    assert ranks.friedman(scores) == pytest.approx(stats.chi2.sf(statistic, 2))
+    assert np.isnan(ranks.friedman(scores[:1])) and np.isnan(ranks.friedman(scores[:, :2]))
+    assert np.isnan(ranks.friedman(np.ones((5, 3))))
+
+
+def test_wilcoxon():
+    first, second = np.array([1.0, 1.5, 2, 1, 1.2]), np.array([2.0, 2.6, 3.3, 2.5, 2.9])
+    # All five differences have one sign: two of 2⁵ equally likely sign patterns.
+    assert ranks.wilcoxon(first, second) == pytest.approx(2 / 32)
+    assert np.isnan(ranks.wilcoxon(first, first))
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(ranks.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    found = ranks.holm([0.5, np.nan, 0.9])
+    np.testing.assert_allclose(found, [1.0, np.nan, 1.0])
