@@ -428,6 +428,147 @@ TRAIN_LOG = Table(
 )
 """Every loss part and gradient norm of every update (before clipping)."""
 
+PAGES = Table(
+    "survey_pages",
+    1,
+    _schema(
+        ("page", pa.string()),
+        ("position", pa.int32()),
+        ("picture", pa.string()),
+        ("variant", pa.string()),
+        ("prompt_id", pa.string()),
+        ("index", pa.int32()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("check", pa.bool_()),
+        ("image", PICTURE),
+    ),
+    ("page", "position"),
+)
+"""The survey's pages: which variant stands at which position. Participants never see this table. A
+page's name follows from its pictures and their order, so that answers can belong to no other page."""
+
+FORMS = Table(
+    "survey_forms",
+    1,
+    _schema(("form", pa.int32()), ("place", pa.int32()), ("page", pa.string())),
+    ("form", "place"),
+)
+"""Which pages a participant sees, in order: the n-th participant gets form n modulo their number."""
+
+ANSWERS = Table(
+    "survey_answers",
+    1,
+    _schema(
+        ("culture", pa.string()),
+        ("participant", pa.string()),
+        ("page", pa.string()),
+        ("item", pa.string()),
+        ("prompt", pa.string()),
+        ("variants", pa.list_(pa.string())),
+        ("ranks", pa.list_(pa.int32()), "optional"),
+        ("file", pa.string()),
+    ),
+    ("culture", "participant", "page", "item"),
+)
+"""Good answers: the rank (1 is best) of each variant, in the order the page showed them. Blank answers have
+no ranks. The note says whether the participants were simulated."""
+
+REJECTED = Table(
+    "survey_rejected",
+    1,
+    _schema(("file", pa.string()), ("row", pa.int32()), ("reason", pa.string())),
+    ("file", "row", "reason"),
+)
+"""Answers that could not be used: where they stand and why."""
+
+VOTES = Table(
+    "survey_votes",
+    1,
+    _schema(
+        ("culture", pa.string()),
+        ("item", pa.string()),
+        ("left", pa.string()),
+        ("right", pa.string()),
+        ("votes_left", pa.int32()),
+        ("votes_right", pa.int32()),
+        ("weight_left", pa.float64()),
+        ("weight_right", pa.float64()),
+        ("winner", pa.string()),
+        ("rule", pa.string()),
+        ("reason", pa.string()),
+    ),
+    ("culture", "item", "left", "right"),
+)
+"""MMSR+Vote of every pair; culture and item "all" stand for all together. A participant has one vote."""
+
+CONSENSUS = Table(
+    "survey_consensus",
+    1,
+    _schema(
+        ("culture", pa.string()),
+        ("item", pa.string()),
+        ("variant", pa.string()),
+        ("wins", pa.int32()),
+        ("losses", pa.int32()),
+        ("ties", pa.int32()),
+        ("place", pa.float64()),
+    ),
+    ("culture", "item", "variant"),
+)
+"""Order of the variants by wins minus losses; equals share a place."""
+
+SKILLS = Table(
+    "survey_skills",
+    1,
+    _schema(
+        ("level", pa.string()),
+        ("culture", pa.string()),
+        ("participant", pa.string()),
+        ("skill", pa.float64()),
+        ("reason", pa.string()),
+    ),
+    ("level", "culture", "participant"),
+)
+"""MMSR's skill (log odds of voting with the truth) of every participant in each of the four runs; the reason
+says why there is none (all weights are then 1)."""
+
+STATISTICS = Table(
+    "survey_statistics",
+    1,
+    _schema(
+        ("culture", pa.string()),
+        ("item", pa.string()),
+        ("statistic", pa.string()),
+        ("subject", pa.string()),
+        ("value", pa.float64(), "optional"),
+        ("low", pa.float64(), "optional"),
+        ("high", pa.float64(), "optional"),
+        ("interval", pa.string()),
+        ("participants", pa.int32()),
+        ("rankings", pa.int32()),
+    ),
+    ("culture", "item", "statistic", "subject"),
+)
+"""Statistics of the rankings beside MMSR+Vote; no value where it is not defined."""
+
+POWER = Table(
+    "survey_power",
+    1,
+    _schema(
+        ("participants", pa.int32()),
+        ("careless", pa.float64()),
+        ("adversarial", pa.float64()),
+        ("method", pa.string()),
+        ("statistic", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("trials", pa.int32()),
+    ),
+    ("participants", "careless", "adversarial", "method", "statistic"),
+)
+"""How often simulated crowds find the true order, or the true best."""
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:

@@ -302,6 +302,63 @@ class EvaluationConfig(Section):
     """Lengths of training; each point is a training of its own, with its whole schedule."""
 
 
+class SimulationConfig(Section):
+    """Simulated participants: they try the survey out and say how many real ones are needed."""
+
+    participants: PositiveInt = 12
+    """Participants of each culture."""
+    strengths: dict[Variant, float] = {"sd": 0.0, "scoft_m": 0.7, "scoft_mp": 1.0, "scoft_mpc": 1.8}
+    """How good each variant truly is, on the Plackett–Luce log scale: a difference of 1 wins 73% of pairs."""
+    careless: Share = 0.0
+    """Share of participants who rank at random."""
+    adversarial: Share = 0.0
+    """Share of participants who rank the other way round."""
+    power_participants: tuple[PositiveInt, ...] = (5, 10, 20, 40)
+    """Sizes of the crowds in the power table."""
+    power_careless: tuple[Share, ...] = (0.0, 0.3)
+    """Shares of careless participants in it."""
+    power_adversarial: tuple[Share, ...] = (0.0, 0.2)
+    """Shares of adversarial participants in it."""
+    power_trials: PositiveInt = 100
+    """Simulated surveys behind each of its rows."""
+
+
+class SurveyConfig(Section):
+    """The human survey (paper §5): its pages, its answers and how they are summed up."""
+
+    cultures: tuple[str, ...] = ()
+    """Cultures surveyed; none named: all."""
+    variants: tuple[Variant, ...] = Field(("sd", "scoft_m", "scoft_mp", "scoft_mpc"), min_length=2)
+    """Variants whose pictures are ranked."""
+    pages: PositiveInt = 20
+    """Pages drawn for each culture; a page is one prompt and one seed."""
+    pages_per_participant: PositiveInt = 10
+    """Pages each participant sees."""
+    attention_checks: int = Field(0, ge=0, le=10)
+    """Pages beside these that ask for a given order, to find who does not read."""
+    failed_checks: int = Field(0, ge=0)
+    """Participants who fail more checks than this are left out."""
+    min_years: float = Field(5, ge=0, le=120)
+    """Years lived in the culture from which on someone may take part."""
+    wording: Path = Path("resources/survey/wording.en.yaml")
+    """Every sentence participants read; translate it by copying the file."""
+    jpeg_quality: int | None = Field(92, ge=50, le=100)
+    """Pictures inside the page are JPEG of this quality; null: PNG, five times as large."""
+    answers: Path = Path("answers")
+    """Folder of collected answers in any accepted form."""
+    resamples: int = Field(1000, ge=100)
+    """Resamples behind each bootstrap interval."""
+    simulation: SimulationConfig = SimulationConfig()
+    """Simulated participants."""
+
+    @field_validator("variants")
+    @classmethod
+    def _different(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(variants)) < len(variants):
+            raise ValueError("a variant is named twice")
+        return variants
+
+
 class ReportConfig(Section):
     """The page results/report.html."""
 
@@ -348,6 +405,8 @@ class PipelineConfig(Section):
     """Scoring."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Tables and figures."""
+    survey: SurveyConfig = SurveyConfig()
+    """Human survey."""
     report: ReportConfig = ReportConfig()
     """Report."""
 
