@@ -456,6 +456,21 @@ FORMS = Table(
 )
 """Which pages a participant sees, in order: the n-th participant gets form n modulo their number."""
 
+SIMULATED = Table(
+    "survey_simulated",
+    1,
+    _schema(
+        ("culture", pa.string()),
+        ("participant", pa.string()),
+        ("page", pa.string()),
+        ("item", pa.string()),
+        ("picture", pa.string()),
+        ("rank", pa.int32()),
+    ),
+    ("culture", "participant", "page", "item", "picture"),
+)
+"""Answers of people who never lived, in the generic long form; the note says so."""
+
 ANSWERS = Table(
     "survey_answers",
     1,

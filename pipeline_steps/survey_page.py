@@ -108,7 +108,9 @@ def read_wording(path: Path) -> Wording:
         raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise UserError(f"{path}: {'; '.join(faults)}; compare with resources/survey/wording.en.yaml") from error
+        raise UserError(
+            f"{path}: {'; '.join(faults)}; compare with resources/survey/wording.en.yaml"
+        ) from error
 
 
 def read_forms(path: Path) -> list[list[str]]:
@@ -161,5 +163,7 @@ def render(template: Path, wording: Wording, survey: Mapping[str, Any], nonce: s
     page = template.read_text(encoding="utf-8")
     marks = {"lang": wording.language, "dir": wording.direction, "title": wording.title, "nonce": nonce}
     for mark, value in marks.items():
-        page = page.replace("{{" + mark + "}}", value.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;"))
+        page = page.replace(
+            "{{" + mark + "}}", value.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+        )
     return page.replace("{{survey}}", text)
