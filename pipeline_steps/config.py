@@ -307,7 +307,7 @@ class SimulationConfig(Section):
 
     participants: PositiveInt = 12
     """Participants of each culture."""
-    strengths: dict[Variant, float] = {"sd": 0.0, "scoft_m": 0.7, "scoft_mp": 1.0, "scoft_mpc": 1.8}
+    strengths: dict[str, float] = {"sd": 0.0, "scoft_m": 0.7, "scoft_mp": 1.0, "scoft_mpc": 1.8}
     """How good each variant truly is, on the Plackett–Luce log scale: a difference of 1 wins 73% of pairs."""
     careless: Share = 0.0
     """Share of participants who rank at random."""
@@ -321,6 +321,13 @@ class SimulationConfig(Section):
     """Shares of adversarial participants in it."""
     power_trials: PositiveInt = 100
     """Simulated surveys behind each of its rows."""
+
+    @field_validator("strengths")
+    @classmethod
+    def _variants(cls, strengths: dict[str, float]) -> dict[str, float]:
+        if unknown := set(strengths) - set(VARIANTS):
+            raise ValueError(f"no such variant: {', '.join(sorted(unknown))}")
+        return strengths
 
 
 class SurveyConfig(Section):

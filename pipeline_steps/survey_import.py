@@ -411,7 +411,7 @@ def _ranked(value: Any) -> list[Any]:
 
 
 def _survey_js(responses: list[Any], name: str) -> Entries:
-    """SurveyJS results: participant, culture and, for every page and item, a ranking "page/item", best first."""
+    """SurveyJS results: participant, culture and, per page and item, a ranking "page/item", best first."""
     for number, response in enumerate(responses, 1):
         if not isinstance(response, dict) or not any("/" in str(key) for key in response):
             yield number, "no known form: needs questions named 'page/item'"

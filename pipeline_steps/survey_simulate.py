@@ -64,7 +64,7 @@ def survey_simulate(
                 ]
     cultures = ",".join(str(FORMS.note(path)["culture"]) for path in forms)
     rows.sort(key=lambda row: tuple(row[name] for name in SIMULATED.key))
-    truth = {name: value for name, value in sorted(crowd.strengths.items())}
+    truth = dict(sorted(crowd.strengths.items()))
     SIMULATED.write(
         answers, rows, Origin(cultures, "simulated"), {"simulated": True, "strengths": str(truth)}
     )

@@ -1,0 +1,237 @@
+# Needs:  samples/{variant}.parquet of the surveyed variants; then a folder of collected answers
+# Leaves: {results}/survey/{culture}/pages.parquet, forms.parquet   which picture stands where, who sees what
+#         {results}/survey/{culture}/survey.html                    the page participants open
+#         {results}/survey/answers.parquet, rejected.parquet        good answers, and what is wrong with the others
+#         {results}/survey/{votes,consensus,skills,statistics}.parquet
+#         {results}/survey/power.parquet                            how many people to ask
+#         {results}/survey/report.html                              all of it in plain words
+#         {results}/survey/simulated/…                              the same from simulated participants
+
+
+SURVEY = f"{RESULTS}/survey"
+SURVEYED = list(SETTINGS.survey.cultures) or CULTURES
+
+
+wildcard_constraints:
+    survey="survey(/simulated)?",
+
+
+def survey_settings(*names):
+    """Some of the survey's settings as JSON: what is not named does not make the step run again."""
+    return SETTINGS.survey.model_dump_json(include=set(names))
+
+
+def answers_folder(wildcards):
+    return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
+
+
+def answer_files(wildcards):
+    """The collected files, so that a new or changed one is noticed."""
+    if wildcards.survey != "survey":
+        return [f"{SURVEY}/simulated/collected/simulated.parquet"]
+    folder = SETTINGS.survey.answers
+    files = sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    if not files:
+        raise WorkflowError(f"survey.answers: no file in {folder}; put the collected answers there")
+    return files
+
+
+rule survey_pages:
+    input:
+        samples=expand(
+            f"{RESULTS}/{{{{culture}}}}/samples/{{variant}}.parquet",
+            variant=SETTINGS.survey.variants,
+        ),
+    output:
+        pages=f"{SURVEY}/{{culture}}/pages.parquet",
+        forms=f"{SURVEY}/{{culture}}/forms.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/survey_pages.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/survey_pages.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        seed=SETTINGS.seed,
+        config=survey_settings("variants", "pages", "pages_per_participant", "attention_checks"),
+    shell:
+        """
+        python -m pipeline_steps.survey_pages \
+            --samples {input.samples:q} \
+            --pages {output.pages:q} \
+            --forms {output.forms:q} \
+            --culture {wildcards.culture:q} \
+            --seed {params.seed} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule survey_html:
+    input:
+        pages=f"{SURVEY}/{{culture}}/pages.parquet",
+        forms=f"{SURVEY}/{{culture}}/forms.parquet",
+        wording=str(SETTINGS.survey.wording),
+        template="resources/survey/page.html",
+    output:
+        survey=f"{SURVEY}/{{culture}}/survey.html",
+    log:
+        f"{RESULTS}/logs/{{culture}}/survey_html.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/survey_html.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        config=survey_settings("min_years", "jpeg_quality"),
+    shell:
+        """
+        python -m pipeline_steps.survey_html \
+            --pages {input.pages:q} \
+            --forms {input.forms:q} \
+            --wording {input.wording:q} \
+            --template {input.template:q} \
+            --survey {output.survey:q} \
+            --culture {wildcards.culture:q} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule survey_simulate:
+    input:
+        pages=expand(f"{SURVEY}/{{culture}}/pages.parquet", culture=SURVEYED),
+        forms=expand(f"{SURVEY}/{{culture}}/forms.parquet", culture=SURVEYED),
+    output:
+        answers=f"{SURVEY}/simulated/collected/simulated.parquet",
+    log:
+        f"{RESULTS}/logs/survey/simulate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/survey/simulate.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        seed=SETTINGS.seed,
+        config=survey_settings("variants", "simulation"),
+    shell:
+        """
+        python -m pipeline_steps.survey_simulate \
+            --pages {input.pages:q} \
+            --forms {input.forms:q} \
+            --answers {output.answers:q} \
+            --seed {params.seed} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule survey_import:
+    input:
+        files=answer_files,
+        pages=expand(f"{SURVEY}/{{culture}}/pages.parquet", culture=SURVEYED),
+    output:
+        answers=f"{RESULTS}/{{survey}}/answers.parquet",
+        rejected=f"{RESULTS}/{{survey}}/rejected.parquet",
+    log:
+        f"{RESULTS}/logs/{{survey}}/import.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{survey}}/import.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        folder=answers_folder,
+        config=survey_settings("min_years", "failed_checks"),
+    shell:
+        """
+        python -m pipeline_steps.survey_import \
+            --folder {params.folder:q} \
+            --pages {input.pages:q} \
+            --answers {output.answers:q} \
+            --rejected {output.rejected:q} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule survey_aggregate:
+    input:
+        answers=f"{RESULTS}/{{survey}}/answers.parquet",
+    output:
+        votes=f"{RESULTS}/{{survey}}/votes.parquet",
+        consensus=f"{RESULTS}/{{survey}}/consensus.parquet",
+        skills=f"{RESULTS}/{{survey}}/skills.parquet",
+        statistics=f"{RESULTS}/{{survey}}/statistics.parquet",
+    log:
+        f"{RESULTS}/logs/{{survey}}/aggregate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{survey}}/aggregate.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        seed=SETTINGS.seed,
+        config=survey_settings("resamples"),
+    shell:
+        """
+        python -m pipeline_steps.survey_aggregate \
+            --answers {input.answers:q} \
+            --votes {output.votes:q} \
+            --consensus {output.consensus:q} \
+            --skills {output.skills:q} \
+            --statistics {output.statistics:q} \
+            --seed {params.seed} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule survey_power:
+    output:
+        power=f"{SURVEY}/power.parquet",
+    log:
+        f"{RESULTS}/logs/survey/power.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/survey/power.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        seed=SETTINGS.seed,
+        config=survey_settings("variants", "pages_per_participant", "simulation"),
+    shell:
+        """
+        python -m pipeline_steps.survey_power \
+            --power {output.power:q} \
+            --seed {params.seed} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule survey_report:
+    input:
+        answers=f"{RESULTS}/{{survey}}/answers.parquet",
+        rejected=f"{RESULTS}/{{survey}}/rejected.parquet",
+        votes=f"{RESULTS}/{{survey}}/votes.parquet",
+        consensus=f"{RESULTS}/{{survey}}/consensus.parquet",
+        skills=f"{RESULTS}/{{survey}}/skills.parquet",
+        statistics=f"{RESULTS}/{{survey}}/statistics.parquet",
+        power=f"{SURVEY}/power.parquet",
+    output:
+        report=f"{RESULTS}/{{survey}}/report.html",
+    log:
+        f"{RESULTS}/logs/{{survey}}/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{survey}}/report.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.survey_report \
+            --answers {input.answers:q} \
+            --rejected {input.rejected:q} \
+            --votes {input.votes:q} \
+            --consensus {input.consensus:q} \
+            --skills {input.skills:q} \
+            --statistics {input.statistics:q} \
+            --power {input.power:q} \
+            --report {output.report:q} \
+            2>&1 | tee {log:q}
+        """
