@@ -1,0 +1,259 @@
+"""What the server keeps: participants, their sessions and answers, in SQLite or PostgreSQL."""
+
+import hashlib
+import json
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline_steps.errors import UserError
+
+LOG = logging.getLogger(__name__)
+BATCH = 200
+"""Most actions in one transaction."""
+
+TABLES = sa.MetaData()
+PARTICIPANT = sa.Table(
+    "participant",
+    TABLES,
+    sa.Column("participant", sa.String(64), primary_key=True),
+    sa.Column("culture", sa.String(64), nullable=False),
+    sa.Column("years", sa.Float, nullable=False),
+    sa.Column("form", sa.Integer, nullable=False),
+)
+SESSION = sa.Table(
+    "session",
+    TABLES,
+    sa.Column("token_sha256", sa.String(64), primary_key=True),
+    sa.Column("participant", sa.ForeignKey(PARTICIPANT.c.participant), nullable=False),
+)
+ANSWER = sa.Table(
+    "answer",
+    TABLES,
+    sa.Column("participant", sa.ForeignKey(PARTICIPANT.c.participant), primary_key=True),
+    sa.Column("page", sa.String(128), primary_key=True),
+    sa.Column("item", sa.String(32), primary_key=True),
+    sa.Column("ranks", sa.Text, nullable=True),
+)
+NEXT_FORM = sa.Table(
+    "next_form",
+    TABLES,
+    sa.Column("culture", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+)
+
+Ranks = Mapping[str, int] | None
+T = TypeVar("T")
+Action = Callable[[sa.Connection], T]
+
+
+class TakenError(Exception):
+    """This code belongs to somebody else."""
+
+
+@dataclass(frozen=True)
+class Participant:
+    """Everything that is kept about a person beside the answers."""
+
+    participant: str
+    culture: str
+    years: float
+    form: int
+
+
+class Store:
+    """Runs actions one after another in a thread of its own and acknowledges them once they are on disk.
+
+    Actions that arrive while the disk is busy share the next transaction, each under its own
+    savepoint: with 200 people at once one flush serves many answers.
+    """
+
+    def __init__(self, url: str, cultures: list[str]) -> None:
+        """Open the database and create what is missing.
+
+        Args:
+            url: of the database, e.g. ``sqlite:///answers.sqlite`` or ``postgresql+psycopg://…``.
+            cultures: surveyed.
+
+        Raises:
+            UserError: the database cannot be opened.
+        """
+        try:
+            self.engine = sa.create_engine(url, pool_pre_ping=True)
+            if self.engine.dialect.name == "sqlite":
+                sa.event.listen(self.engine, "connect", _durable)
+                self.insert: Any = sqlite.insert
+            else:
+                self.insert = postgresql.insert
+            TABLES.create_all(self.engine)
+            with self.engine.begin() as connection:
+                for culture in cultures:
+                    first = self.insert(NEXT_FORM).values(culture=culture, number=0)
+                    connection.execute(first.on_conflict_do_nothing())
+        except (SQLAlchemyError, ImportError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"--database {_without_password(url)}: cannot be opened ({reason})") from error
+        self.waiting: queue.SimpleQueue[tuple[Action, Future] | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._work, name="store", daemon=True)
+        self.thread.start()
+
+    def submit(self, action: "Action[T]") -> "Future[T]":
+        """Queue an action; its future is done once the transaction is committed, or fails with it."""
+        future: Future[T] = Future()
+        self.waiting.put((action, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued and stop."""
+        self.waiting.put(None)
+        self.thread.join()
+        self.engine.dispose()
+
+    def _work(self) -> None:
+        while (first := self.waiting.get()) is not None:
+            batch = [first]
+            while len(batch) < BATCH and not self.waiting.empty():
+                if (following := self.waiting.get()) is None:
+                    self.waiting.put(None)
+                    break
+                batch.append(following)
+            self._commit(batch)
+
+    def _commit(self, batch: list[tuple[Action, Future]]) -> None:
+        outcomes: list[tuple[Future, Any, Exception | None]] = []
+        try:
+            with self.engine.begin() as connection:
+                for action, future in batch:
+                    try:
+                        with connection.begin_nested():
+                            outcomes.append((future, action(connection), None))
+                    except TakenError as error:
+                        outcomes.append((future, None, error))
+        except Exception as error:
+            LOG.error("the database did not take %d actions: %s", len(batch), str(error).splitlines()[0])
+            outcomes = [(future, None, error) for _, future in batch]
+        for future, result, error in outcomes:
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    # --- actions ---
+
+    def enrol(
+        self, code: str, culture: str, years: float, may_resume: bool
+    ) -> "Future[tuple[Participant, str]]":
+        """Add a participant and open a session.
+
+        Args:
+            code: the participant's, or "" to make one.
+            culture: declared.
+            years: lived there.
+            may_resume: whether a code that is known already opens its owner's answers again.
+
+        Returns:
+            The participant and the session's secret token. Fails with TakenError.
+        """
+        token, name = secrets.token_urlsafe(32), code or f"p{secrets.token_hex(6)}"
+
+        def action(connection: sa.Connection) -> tuple[Participant, str]:
+            known = connection.execute(
+                sa.select(PARTICIPANT).where(PARTICIPANT.c.participant == name)
+            ).first()
+            if known is not None:
+                if not may_resume or known.culture != culture:
+                    raise TakenError(name)
+                person = Participant(*known)
+            else:
+                counted = sa.update(NEXT_FORM).where(NEXT_FORM.c.culture == culture)
+                counted = counted.values(number=NEXT_FORM.c.number + 1).returning(NEXT_FORM.c.number)
+                person = Participant(name, culture, years, connection.execute(counted).scalar_one() - 1)
+                connection.execute(sa.insert(PARTICIPANT).values(**vars(person)))
+            connection.execute(sa.insert(SESSION).values(token_sha256=_digest(token), participant=name))
+            return person, token
+
+        return self.submit(action)
+
+    def who(self, token: str) -> "Future[Participant | None]":
+        """Return whose session this is."""
+        joined = sa.select(PARTICIPANT).join(SESSION).where(SESSION.c.token_sha256 == _digest(token))
+
+        def action(connection: sa.Connection) -> Participant | None:
+            found = connection.execute(joined).first()
+            return None if found is None else Participant(*found)
+
+        return self.submit(action)
+
+    def answers(self, participant: str) -> "Future[dict[str, dict[str, Ranks]]]":
+        """Return a participant's answers by page and item."""
+        wanted = sa.select(ANSWER).where(ANSWER.c.participant == participant)
+
+        def action(connection: sa.Connection) -> dict[str, dict[str, Ranks]]:
+            found: dict[str, dict[str, Ranks]] = {}
+            for row in connection.execute(wanted):
+                found.setdefault(row.page, {})[row.item] = json.loads(row.ranks) if row.ranks else None
+            return found
+
+        return self.submit(action)
+
+    def save(self, participant: str, page: str, answers: Mapping[str, Ranks]) -> "Future[None]":
+        """Store a page's answers; sent again, they replace themselves."""
+        rows = [
+            {
+                "participant": participant,
+                "page": page,
+                "item": item,
+                "ranks": None if ranks is None else json.dumps(dict(ranks)),
+            }
+            for item, ranks in answers.items()
+        ]
+        statement = self.insert(ANSWER)
+        statement = statement.on_conflict_do_update(
+            index_elements=["participant", "page", "item"], set_={"ranks": statement.excluded.ranks}
+        )
+
+        def action(connection: sa.Connection) -> None:
+            connection.execute(statement, rows)
+
+        return self.submit(action)
+
+    def everything(self) -> Iterator[dict[str, Any]]:
+        """Stream all answers with who gave them, in order; on a connection of its own."""
+        wanted = (
+            sa.select(ANSWER, PARTICIPANT.c.culture, PARTICIPANT.c.years)
+            .join(PARTICIPANT)
+            .order_by(ANSWER.c.participant, ANSWER.c.page, ANSWER.c.item)
+        )
+        with self.engine.connect() as connection:
+            for row in connection.execution_options(yield_per=1000).execute(wanted):
+                ranks = json.loads(row.ranks) if row.ranks else None
+                yield {**row._mapping, "ranks": ranks}
+
+
+def _durable(connection: Any, _record: Any) -> None:
+    """Make SQLite flush every commit to the disk, and let readers in while it writes."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _digest(token: str) -> str:
+    """The database holds no token that could be used to pose as somebody."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _without_password(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "(no URL)"
