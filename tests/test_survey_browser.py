@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from tests.survey_world import BROWSER_FLAGS, CHROMIUM, Server, dealt, make_pages, shown
 
 from pipeline_steps.artifacts import ANSWERS, REJECTED
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.survey_html import survey_html
 from pipeline_steps.survey_import import survey_import
-from pipeline_steps.survey_page import ITEMS
+from pipeline_steps.survey_page import ITEMS, read_wording
+from tests.survey_world import BROWSER_FLAGS, CHROMIUM, Server, dealt, make_pages, shown
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[test]'"
@@ -283,6 +283,13 @@ def test_touch(chromium, survey):
 # --- with the server ---
 
 
+WORDING = read_wording(CONFIG.wording)
+
+
+def status(page, word):
+    playwright.expect(page.locator("#status")).to_have_text(getattr(WORDING, word), timeout=20_000)
+
+
 def rank_page(page, digits="2143"):
     for item in ITEMS:
         for card, digit in enumerate(digits):
@@ -306,13 +313,13 @@ def test_two_people_at_once_and_an_outage(chromium, survey, tmp_path):
         for page in people:
             rank_page(page)
         for page in people:
-            page.wait_for_function("document.getElementById('status').textContent === words.saved")
+            status(page, "saved")
         server.kill()
         people[0].click("#next")
         rank_page(people[0], "4321")
-        people[0].wait_for_function("document.getElementById('status').textContent === words.unsaved")
+        status(people[0], "unsaved")
         server.start()
-        people[0].wait_for_function("document.getElementById('status').textContent === words.saved")
+        status(people[0], "saved")
         people[0].reload()
         people[0].wait_for_selector("fieldset")
         assert people[0].locator("h1").inner_text() == "Page 2 of 3"
@@ -345,11 +352,11 @@ def test_a_code_opens_ones_answers_on_another_device(chromium, survey, tmp_path)
         one, two = chromium.new_context(), chromium.new_context()
         page = opened(one, server.url)
         enrol(page, "nobody-9")
-        page.wait_for_function("document.querySelector('.error').textContent.includes('unknown code')")
+        playwright.expect(page.locator(".error")).to_contain_text("unknown code")
         enrol(page, "alpha-01")
         page.wait_for_selector("fieldset")
         rank_page(page, "3412")
-        page.wait_for_function("document.getElementById('status').textContent === words.saved")
+        status(page, "saved")
         other = opened(two, server.url)
         enrol(other, "alpha-01")
         other.wait_for_selector("fieldset")

@@ -57,8 +57,10 @@ class WideMMSR(MMSR):
             before = (u, v)
             v = _trimmed_means(agreement, seen, u, v, trim, self._n_tasks)
             u = _trimmed_means(agreement, seen, v, u, trim, self._n_tasks)
-            self.loss_history_.append(float(np.linalg.norm(np.outer(u, v) - np.outer(*before), ord="fro")))
-            if self.loss_history_[-1] < self.tol:
+            with np.errstate(all="ignore"):  # to overflow is one way not to settle
+                step = np.linalg.norm(np.outer(u, v) - np.outer(*before), ord="fro")
+            self.loss_history_.append(float(step))
+            if self.loss_history_[-1] < self.tol or np.isnan(u).all():
                 break
         size_of_s = u / np.sqrt(np.linalg.norm(u) / np.linalg.norm(v))
         s = self._sign_determination_valid(self._covariation_matrix, size_of_s[:, None]).ravel()

@@ -7,7 +7,7 @@ import io
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -325,7 +325,7 @@ class Shield:
         seen = 0
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > LONGEST_BODY:
-            await _too_long(scope, receive, send)
+            await JSONResponse({"detail": "too long"}, 413)(scope, receive, send)
             return
 
         async def counted() -> Message:
@@ -333,7 +333,7 @@ class Shield:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > LONGEST_BODY:
-                raise _TooLongError
+                raise HTTPException(413, "too long")
             return message
 
         async def with_headers(message: Message) -> None:
@@ -342,14 +342,7 @@ class Shield:
                 message["headers"] += [pair for pair in HEADERS if pair[0] not in names]
             await send(message)
 
-        try:
-            await self.app(scope, counted, with_headers)
-        except _TooLongError:
-            await _too_long(scope, receive, with_headers)
-
-
-class _TooLongError(Exception):
-    """The body is longer than its head said, or than is allowed."""
+        await self.app(scope, counted, with_headers)
 
 
 HEADERS = [
@@ -359,5 +352,3 @@ HEADERS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 ]
-
-_too_long: Callable[[Scope, Receive, Send], Awaitable[None]] = JSONResponse({"detail": "too long"}, 413)
