@@ -1,6 +1,6 @@
 """Load on the survey server: many people at once, the process killed by SIGKILL and started again.
 
-python -m benchmarks.survey_server [--database postgresql+psycopg://…] [--people 200] [--pages 20] [--arrive 60]
+python -m benchmarks.survey_server [--database URL] [--people 200] [--pages 20] [--arrive 60]
 
 Every acknowledged answer must be stored, once, as it was sent. Latencies are those of the answers
 (PUT) outside the outage, which lasts from the kill until the server answers again.
@@ -14,6 +14,7 @@ import random
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import cyclopts
 import httpx
@@ -22,13 +23,27 @@ import numpy as np
 from pipeline_steps.survey_page import ITEMS
 from tests.survey_world import Server, make_pages, shown
 
+Log = list[tuple[str, float, float, int]]
+"""Path, start, seconds taken and status (0: no connection) of each request."""
+Answers = dict[tuple[str, str, str], dict[str, int]]
 
-async def person(number, server, pictures, arrive, think, pages, log, acknowledged):
+
+async def person(
+    number: int,
+    server: Server,
+    pictures: dict[str, list[str]],
+    arrive: float,
+    think: float,
+    pages: int,
+    log: Log,
+    acknowledged: Answers,
+) -> None:
+    """Enrol and answer, page by page."""
     rng = random.Random(number)
     await asyncio.sleep(rng.uniform(0, arrive))
     async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
 
-        async def insist(method, path, **arguments):
+        async def insist(method: str, path: str, **arguments: Any) -> httpx.Response:
             """As the page does: try again until the server acknowledges."""
             while True:
                 start = time.monotonic()
@@ -66,10 +81,21 @@ async def person(number, server, pictures, arrive, think, pages, log, acknowledg
                 acknowledged[body["code"], page, item] = ranks
 
 
-async def crowd(server, pictures, people, pages, arrive, think, kill_at):
-    log, acknowledged, outage = [], {}, []
+async def crowd(
+    server: Server,
+    pictures: dict[str, list[str]],
+    people: int,
+    pages: int,
+    arrive: float,
+    think: float,
+    kill_at: float,
+) -> tuple[Log, Answers, list[float], float]:
+    """Let everybody in, and cut the power in between."""
+    log: Log = []
+    acknowledged: Answers = {}
+    outage: list[float] = []
 
-    async def power_cut():
+    async def power_cut() -> None:
         await asyncio.sleep(kill_at)
         outage.append(time.monotonic())
         await asyncio.to_thread(server.kill)

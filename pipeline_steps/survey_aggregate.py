@@ -251,7 +251,8 @@ def _agreement(part: Rankings) -> Iterator[tuple[str, "Estimate"]]:
     alpha = jackknife(lambda keep: ranks.krippendorff_ordinal(counts[keep].sum(0)), parts)
     for name, estimate in (("kendall_w", w), ("krippendorff_alpha", alpha)):
         text = f"95%, jackknife over {len(parts)} groups of {total} participants"
-        yield name, dataclasses.replace(estimate, interval=text)
+        high = None if estimate.high is None else min(estimate.high, 1.0)
+        yield name, dataclasses.replace(estimate, high=high, interval=text)
 
 
 def _mean_ranks_by(people: "np.ndarray", ranks: "np.ndarray") -> "np.ndarray":

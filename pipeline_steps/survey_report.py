@@ -120,6 +120,7 @@ table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: a
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #c8c8d0; text-align: start; vertical-align: top; }
 th { font-weight: 600; } td.n { text-align: end; font-variant-numeric: tabular-nums; }
 small, .small { color: #55555f; font-size: 0.88rem; }
+td small { white-space: nowrap; }
 .banner { background: #fff3cd; border: 2px solid #8a6100; padding: 0.8rem 1rem; font-weight: 600; }
 img { max-width: 100%; }
 </style>
@@ -145,7 +146,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = ""
 
     def cell(value: Any) -> str:
         text = value[0] if isinstance(value, list) else escape(str(value))
-        number = text[:1].isdigit() or text[:1] in "+−"
+        number = text.removeprefix("<small>")[:1].isdigit()
         return f"<td{' class=n' if number else ''}>{text}</td>"
 
     heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
@@ -229,9 +230,8 @@ def _trust(votes: Iterable[Row], skills: Iterable[Row]) -> str:
     reasons = sorted({row["reason"] for row in plain})
     overall = [row["skill"] for row in skills if row["level"] == "overall" and not row["reason"]]
     text = (
-        f"<p>MMSR gives {sum(skill <= 0 for skill in overall)} of {len(overall)} participants no weight "
-        "or a negative "
-        "one: they vote against the others, or as by chance. "
+        f"<p>MMSR gives {sum(skill <= 0 for skill in overall)} of {len(overall)} participants a weight of "
+        "nothing or less: they vote against the others, or as if by chance. "
         if overall
         else "<p>MMSR could not weigh the participants overall. "
     )

@@ -57,9 +57,7 @@ class WideMMSR(MMSR):
             before = (u, v)
             v = _trimmed_means(agreement, seen, u, v, trim, self._n_tasks)
             u = _trimmed_means(agreement, seen, v, u, trim, self._n_tasks)
-            with np.errstate(all="ignore"):  # to overflow is one way not to settle
-                step = np.linalg.norm(np.outer(u, v) - np.outer(*before), ord="fro")
-            self.loss_history_.append(float(step))
+            self.loss_history_.append(float(np.linalg.norm(np.outer(u, v) - np.outer(*before), ord="fro")))
             if self.loss_history_[-1] < self.tol or np.isnan(u).all():
                 break
         size_of_s = u / np.sqrt(np.linalg.norm(u) / np.linalg.norm(v))
@@ -108,20 +106,17 @@ def _trimmed_means(
     the largest. A trim of −1 (someone shares tasks with one other only) keeps the largest alone.
     The path depends on ties, so values are compared and summed exactly as crowd-kit does.
     """
-    with np.errstate(all="ignore"):
-        rows = np.sort(np.where(seen, agreement / other, np.nan), axis=1)
-        count, defined = seen.sum(1), (~np.isnan(rows)).sum(1)
-        below, above = (rows < own[:, None]).sum(1), (rows > own[:, None]).sum(1)
-        low = np.where(below < trim, below, trim % count)
-        high = np.where(below < trim, defined, count) - max(trim, 0)
-        high = np.where(above < trim, defined - above, high)
-        new = own.copy()
-        for worker, (first, end) in enumerate(zip(low, high, strict=True)):
-            if end > first:
-                kept = rows[worker, first:end]
-                new[worker] = (
-                    1 / np.sqrt(tasks) if len(kept) == 1 and kept[0] == 0 else kept.sum() / len(kept)
-                )
+    rows = np.sort(np.where(seen, agreement / other, np.nan), axis=1)
+    count, defined = seen.sum(1), (~np.isnan(rows)).sum(1)
+    below, above = (rows < own[:, None]).sum(1), (rows > own[:, None]).sum(1)
+    low = np.where(below < trim, below, trim % count)
+    high = np.where(below < trim, defined, count) - max(trim, 0)
+    high = np.where(above < trim, defined - above, high)
+    new = own.copy()
+    for worker, (first, end) in enumerate(zip(low, high, strict=True)):
+        if end > first:
+            kept = rows[worker, first:end]
+            new[worker] = 1 / np.sqrt(tasks) if len(kept) == 1 and kept[0] == 0 else kept.sum() / len(kept)
     return new
 
 
@@ -168,7 +163,8 @@ def skills(votes: pd.DataFrame, random_state: int) -> tuple["pd.Series[float]", 
     if votes["label"].nunique() < 2:
         return alike, "all votes alike"
     model = WideMMSR(n_iter=ITERATIONS, tol=TOLERANCE, random_state=random_state)
-    found = model.fit(votes.sort_values(["task", "worker"])).skills_
+    with np.errstate(all="ignore"):  # to overflow is one way not to settle
+        found = model.fit(votes.sort_values(["task", "worker"])).skills_
     if not model.loss_history_[-1] < TOLERANCE:
         return alike, f"MMSR did not settle in {ITERATIONS} iterations"
     if not np.isfinite(found).all():
