@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import psycopg
 import pyarrow.parquet as pq
 import pytest
 
@@ -40,7 +41,7 @@ def pages_and_forms(tables):
 def postgres():
     """A PostgreSQL of our own: found on PATH or where Debian puts it."""
     found = [shutil.which("initdb"), *map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
-    programs = next((Path(path).parent for path in found if path), None)
+    programs = next((Path(path).resolve().parent for path in found if path), None)
     if programs is None:
         pytest.skip("no PostgreSQL: apt-get install postgresql")
     # Not in pytest's folder: a socket's path is short, and the user postgres must reach it.
@@ -63,15 +64,8 @@ def postgres():
 
         def database(self):
             self.names += 1
-            call(
-                programs / "psql",
-                "-h",
-                folder,
-                "-U",
-                "postgres",
-                "-qc",
-                f"CREATE DATABASE survey{self.names}",
-            )
+            with psycopg.connect(f"host={folder} user=postgres", autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE survey{self.names}")
             return f"postgresql+psycopg://postgres@/survey{self.names}?host={folder}"
 
         def crash(self):
