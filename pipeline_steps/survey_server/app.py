@@ -156,7 +156,7 @@ def create_app(survey: Survey, store: Store, admin_token: str | None, per_minute
     async def person(request: Request) -> Participant:
         requests.take(session(request) or address(request))
         found = await ask(store.who(session(request))) if session(request) else None
-        if found is None:
+        if found is None or found.culture not in survey.cultures:
             raise HTTPException(401, "not enrolled")
         return found
 
@@ -258,10 +258,17 @@ def create_app(survey: Survey, store: Store, admin_token: str | None, per_minute
             raise HTTPException(401, "wrong admin token", {"WWW-Authenticate": "Bearer"})
 
     def rows() -> Iterator[dict[str, Any]]:
-        """All answers in the generic long form; a blank answer has a row without a rank per picture."""
+        """All answers in the generic long form; a blank answer has a row without a rank per picture.
+
+        Answers to pages of an earlier start, no longer shown, are exported like the others.
+        """
+        every_page = {
+            name: page for culture in survey.cultures.values() for name, page in culture.pages.items()
+        }
         for answer in store.everything():
-            for name in survey.cultures[answer["culture"]].pages[answer["page"]]["pictures"]:
-                rank = None if answer["ranks"] is None else answer["ranks"][name]
+            known = every_page.get(answer["page"], {"pictures": answer["ranks"] or ["unknown"]})
+            for name in known["pictures"]:
+                rank = None if answer["ranks"] is None else answer["ranks"].get(name)
                 yield {**answer, "picture": name, "rank": rank}
 
     @app.get("/admin/answers.csv", dependencies=[Depends(admin)])
