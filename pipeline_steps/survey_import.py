@@ -4,13 +4,13 @@ import csv
 import json
 import logging
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_steps.artifacts import ANSWERS, PAGES, REJECTED, Origin
+from pipeline_steps.artifacts import ANSWERS, PAGES, REJECTED, Origin, Row
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
@@ -95,18 +95,7 @@ def survey_import(
         UserError: no folder, no good answer at all, or simulated answers among real ones.
     """
     known = _known(pages)
-    found: list[Answer] = []
-    findings: list[Finding] = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."):
-        name = str(path.relative_to(folder))
-        try:
-            for row, answer in _read(path, name, known):
-                if isinstance(answer, Answer):
-                    found.append(answer)
-                else:
-                    findings.append((name, row, answer))
-        except RejectedError as error:
-            findings.append((name, 0, str(error)))
+    found, findings = _collect(folder, known)
     good = _check_each(found, known, config, findings)
     good = _settle_repeats(good, findings)
     good = _check_attention(good, known, config.failed_checks, findings)
@@ -120,35 +109,51 @@ def survey_import(
         made_up = next(answer.file for answer in good if answer.simulated)
         raise UserError(f"{folder}: simulated answers ({made_up}) lie among real ones; move them out")
 
-    counted: dict[Finding, int] = defaultdict(int)
-    for finding in findings:
-        counted[finding] += 1
-    rows = [
-        {"file": f, "row": r, "reason": reason + (f" (×{n})" if n > 1 else "")}
-        for (f, r, reason), n in sorted(counted.items())
+    note = {"simulated": good[0].simulated, "rejected": len(findings)}
+    REJECTED.write(rejected, _counted(findings), extra=note)
+    rows = [_row(answer, known[answer.page]) for answer in good]
+    rows.sort(key=lambda row: tuple(row[name] for name in ANSWERS.key))
+    cultures = ",".join(sorted({row["culture"] for row in rows}))
+    ANSWERS.write(answers, rows, Origin(cultures, "answers"), note)
+
+
+def _collect(folder: Path, known: Pages) -> tuple[list[Answer], list[Finding]]:
+    """Read every file, those of hidden names excepted."""
+    found: list[Answer] = []
+    findings: list[Finding] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."):
+        name = str(path.relative_to(folder))
+        try:
+            for row, answer in _read(path, name, known):
+                if isinstance(answer, Answer):
+                    found.append(answer)
+                else:
+                    findings.append((name, row, answer))
+        except RejectedError as error:
+            findings.append((name, 0, str(error)))
+    return found, findings
+
+
+def _counted(findings: list[Finding]) -> list[Row]:
+    """One row for each different finding, in order, with how often it came."""
+    return [
+        {"file": file, "row": row, "reason": reason + (f" (×{count})" if count > 1 else "")}
+        for (file, row, reason), count in sorted(Counter(findings).items())
     ]
-    REJECTED.write(rejected, rows, extra={"rejected": len(findings)})
-    cultures = sorted({known[answer.page].culture for answer in good})
-    ANSWERS.write(
-        answers,
-        (
-            {
-                "culture": known[answer.page].culture,
-                "participant": answer.participant,
-                "page": answer.page,
-                "item": answer.item,
-                "prompt": known[answer.page].prompt,
-                "variants": list(known[answer.page].pictures.values()),
-                "ranks": [answer.ranks[picture] for picture in known[answer.page].pictures]
-                if answer.ranks
-                else None,
-                "file": answer.file,
-            }
-            for answer in sorted(good, key=lambda a: (known[a.page].culture, a.participant, a.page, a.item))
-        ),
-        Origin(",".join(cultures), "answers"),
-        {"simulated": good[0].simulated, "rejected": len(findings)},
-    )
+
+
+def _row(answer: Answer, page: Page) -> Row:
+    ranks = [answer.ranks[picture] for picture in page.pictures] if answer.ranks else None
+    return {
+        "culture": page.culture,
+        "participant": answer.participant,
+        "page": answer.page,
+        "item": answer.item,
+        "prompt": page.prompt,
+        "variants": list(page.pictures.values()),
+        "ranks": ranks,
+        "file": answer.file,
+    }
 
 
 def _known(paths: list[Path]) -> Pages:
@@ -190,10 +195,13 @@ def _read(path: Path, name: str, known: Pages) -> Entries:
         if path.suffix == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
                 table = csv.DictReader(file)
-                form = _mechanical_turk if "WorkerId" in (table.fieldnames or ()) else _generic
-                yield from form(enumerate(table, 2), list(table.fieldnames or ()), name, known)
+                rows, columns = enumerate(table, 2), list(table.fieldnames or ())
+                if "WorkerId" in columns:
+                    yield from _mechanical_turk(rows, columns, name, known)
+                else:
+                    yield from _generic(rows, columns, name)
         elif path.suffix == ".parquet":
-            yield from _parquet(path, name, known)
+            yield from _parquet(path, name)
         elif path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8-sig"))
             if isinstance(content, dict) and content.get("format") == "scoft-survey":
@@ -210,7 +218,7 @@ def _read(path: Path, name: str, known: Pages) -> Entries:
         raise RejectedError(f"cannot be read ({str(error).splitlines()[0]})") from error
 
 
-def _parquet(path: Path, name: str, known: Pages) -> Entries:
+def _parquet(path: Path, name: str) -> Entries:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -219,7 +227,7 @@ def _parquet(path: Path, name: str, known: Pages) -> Entries:
             note = json.loads((file.schema_arrow.metadata or {}).get(b"scoft", b"{}"))
             rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
             simulated = bool(note.get("simulated"))
-            yield from _generic(enumerate(rows, 1), file.schema_arrow.names, name, known, simulated)
+            yield from _generic(enumerate(rows, 1), file.schema_arrow.names, name, simulated)
     except pa.ArrowException as error:
         raise RejectedError(f"cannot be read ({str(error).splitlines()[0]})") from error
 
@@ -228,11 +236,9 @@ def _generic(
     rows: Iterator[tuple[int, dict[str, Any]]],
     columns: list[str],
     name: str,
-    known: Pages,
     simulated: bool = False,
 ) -> Entries:
     """One row per picture: rows of one participant, page and item belong together."""
-    del known
     missing = sorted(set(GENERIC) - set(columns))
     if missing:
         raise RejectedError(f"no column {', '.join(map(repr, missing))}; needed are {', '.join(GENERIC)}")

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline_steps.artifacts import ANSWERS
 from pipeline_steps.config import SurveyConfig
@@ -21,7 +22,7 @@ from pipeline_steps.survey_import import survey_import
 from pipeline_steps.survey_page import ITEMS, read_wording
 from pipeline_steps.survey_server.__main__ import read_codes
 from pipeline_steps.survey_server.app import LONGEST_BODY, Limiter, create_app, load_survey
-from pipeline_steps.survey_server.store import Store
+from pipeline_steps.survey_server.store import Store, TakenError
 from tests.survey_world import Server, dealt, make_pages, shown
 
 ADMIN = {"Authorization": "Bearer secret"}
@@ -381,6 +382,56 @@ def test_codes_file(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=fault):
             read_codes(path)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 's.sqlite'}", ["korea"])
+    yield store
+    store.close()
+
+
+def held_back(store):
+    """Keep the store's thread busy, so that what follows shares one transaction."""
+    go = threading.Event()
+    store.submit(lambda connection: go.wait(10))
+    return go
+
+
+def test_one_refusal_does_not_undo_its_neighbours(store):
+    store.enrol("mine", "korea", 9, False).result(10)
+    go = held_back(store)
+    before = store.save("mine", "page", {"description": {"a": 1}})
+    refused = store.enrol("mine", "korea", 9, False)
+    after = store.enrol("other", "korea", 9, False)
+    go.set()
+    assert before.result(10) is None and after.result(10)[0].form == 1
+    with pytest.raises(TakenError):
+        refused.result(10)
+    assert store.answers("mine").result(10) == {"page": {"description": {"a": 1}}}
+
+
+def test_a_failed_transaction_acknowledges_nothing_and_work_goes_on(store):
+    go = held_back(store)
+    before = store.enrol("early", "korea", 9, False)
+    lost = store.save("nobody", "page", {"description": None})  # breaks a foreign key
+    neighbour = store.enrol("mine", "korea", 9, False)
+    go.set()
+    with pytest.raises(SQLAlchemyError):
+        lost.result(10)
+    for future in (before, neighbour):
+        with pytest.raises(SQLAlchemyError):
+            future.result(10)
+    assert list(store.everything()) == []
+    # One transaction: nothing of it is left, not even the first form's number.
+    assert store.enrol("early", "korea", 9, False).result(10)[0].form == 0
+
+
+def test_what_was_given_up_does_not_stop_the_store(store):
+    go = held_back(store)
+    assert store.enrol("mine", "korea", 9, False).cancel()
+    go.set()
+    assert store.enrol("other", "korea", 9, False).result(10)[0].form == 0
 
 
 def test_a_database_that_cannot_be_opened():

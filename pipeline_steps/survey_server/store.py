@@ -91,6 +91,7 @@ class Store:
             self.engine = sa.create_engine(url, pool_pre_ping=True)
             if self.engine.dialect.name == "sqlite":
                 sa.event.listen(self.engine, "connect", _durable)
+                sa.event.listen(self.engine, "begin", _begin)
                 self.insert: Any = sqlite.insert
             else:
                 self.insert = postgresql.insert
@@ -126,7 +127,10 @@ class Store:
                     self.waiting.put(None)
                     break
                 batch.append(following)
-            self._commit(batch)
+            # From here on nobody can cancel them any more; those given up before are left out.
+            self._commit(
+                [(action, future) for action, future in batch if future.set_running_or_notify_cancel()]
+            )
 
     def _commit(self, batch: list[tuple[Action, Future]]) -> None:
         outcomes: list[tuple[Future, Any, Exception | None]] = []
@@ -241,10 +245,16 @@ class Store:
 
 def _durable(connection: Any, _record: Any) -> None:
     """Make SQLite flush every commit to the disk, and let readers in while it writes."""
+    connection.isolation_level = None  # see _begin
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    """Begin a transaction at once: Python's sqlite3 would wait, and then each savepoint is one of its own."""
+    connection.exec_driver_sql("BEGIN")
 
 
 def _digest(token: str) -> str:
