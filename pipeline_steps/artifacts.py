@@ -94,7 +94,9 @@ class Table:
     key: tuple[str, ...]
 
     @contextmanager
-    def writer(self, path: Path, origin: Origin | None = None, extra: Row | None = None) -> Iterator["_Writer"]:
+    def writer(
+        self, path: Path, origin: Origin | None = None, extra: Row | None = None
+    ) -> Iterator["_Writer"]:
         """Open the table for streaming rows into it; it appears when the block ends well.
 
         Args:
@@ -104,15 +106,19 @@ class Table:
         """
         note = {"artifact": self.name, "version": self.version, **_as_dict(origin), **(extra or {})}
         metadata = {"scoft": json.dumps(note, sort_keys=True), "huggingface": _hub_features(self.schema)}
-        with appears_whole(path) as part:
-            with pq.ParquetWriter(
+        with (
+            appears_whole(path) as part,
+            pq.ParquetWriter(
                 part, self.schema.with_metadata(metadata), write_page_checksum=True, compression="zstd"
-            ) as parquet:
-                rows = _Writer(self, path, parquet)
-                yield rows
-                rows.flush()
+            ) as parquet,
+        ):
+            rows = _Writer(self, path, parquet)
+            yield rows
+            rows.flush()
 
-    def write(self, path: Path, rows: Iterable[Row], origin: Origin | None = None, extra: Row | None = None) -> None:
+    def write(
+        self, path: Path, rows: Iterable[Row], origin: Origin | None = None, extra: Row | None = None
+    ) -> None:
         """Write all rows; see :meth:`writer`."""
         with self.writer(path, origin, extra) as table:
             for row in rows:
@@ -163,7 +169,9 @@ class Table:
         try:
             note = json.loads((schema.metadata or {})[b"scoft"])
         except (KeyError, ValueError) as error:
-            raise UserError(f"{path}: expected the table '{self.name}', found a foreign file; {REBUILD}") from error
+            raise UserError(
+                f"{path}: expected the table '{self.name}', found a foreign file; {REBUILD}"
+            ) from error
         _check_note(path, note, self.name, self.version)
         if not schema.equals(self.schema):
             raise UserError(f"{path}: its columns are not those of '{self.name}' v{self.version}; {REBUILD}")
@@ -222,7 +230,10 @@ def _hub_features(schema: pa.Schema) -> str:
             return {"_type": "Image"}
         if pa.types.is_list(kind):
             return {"feature": feature(kind.value_type), "_type": "List"}
-        return {"dtype": {"double": "float64", "float": "float32"}.get(str(kind), str(kind)), "_type": "Value"}
+        return {
+            "dtype": {"double": "float64", "float": "float32"}.get(str(kind), str(kind)),
+            "_type": "Value",
+        }
 
     return json.dumps({"info": {"features": {field.name: feature(field.type) for field in schema}}})
 
@@ -246,7 +257,9 @@ def raw_metadata(path: Path) -> dict[str, str]:
     try:
         if path.suffix == ".parquet":
             found = pq.read_schema(path).metadata or {}
-            return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in found.items()}
+            return {
+                key.decode(errors="replace"): value.decode(errors="replace") for key, value in found.items()
+            }
         if path.suffix == ".safetensors":
             return TensorFile("any", 0).metadata(path)
     except (pa.ArrowException, OSError, UserError):
@@ -340,9 +353,7 @@ CAPTIONS = Table(
 )
 """BLIP's captions of the training pictures (c_blip^i)."""
 
-DEPTH = Table(
-    "depth", 1, _schema(("image_id", pa.string()), ("image", PICTURE)), ("image_id",)
-)
+DEPTH = Table("depth", 1, _schema(("image_id", pa.string()), ("image", PICTURE)), ("image_id",))
 """Inverse depth of the training pictures, 8-bit grey, 255 near, as large as the picture."""
 
 NEGATIVES = Table(
@@ -370,7 +381,10 @@ DISTANCES = Table(
 """DreamSim distance of every negative to its positive."""
 
 NEGATIVES_KEPT = Table(
-    "negatives_kept", 1, NEGATIVES.schema.append(pa.field("distance", pa.float64(), False)), ("image_id", "index")
+    "negatives_kept",
+    1,
+    NEGATIVES.schema.append(pa.field("distance", pa.float64(), False)),
+    ("image_id", "index"),
 )
 """The negatives that are no false negatives."""
 
@@ -723,4 +737,3 @@ def folder_sha256(folder: Path) -> str:
     for path in sorted(path for path in folder.rglob("*") if path.suffix in WEIGHT_FILES):
         digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
-

@@ -39,7 +39,12 @@ def cache(
         blip.setdefault(row["image_id"], []).append(row["caption"])
 
     image_ids: list[str] = []
-    columns: dict[str, list[torch.Tensor]] = {"latents_mean": [], "latents_std": [], "text": [], "text_blip": []}
+    columns: dict[str, list[torch.Tensor]] = {
+        "latents_mean": [],
+        "latents_std": [],
+        "text": [],
+        "text_blip": [],
+    }
     with torch.inference_mode():
         for batch in artifacts.train_batches(images, config.batch_size, "cache"):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch])

@@ -8,6 +8,7 @@ from pipeline_steps.cli import run_step
 from pipeline_steps.config import CaptionConfig, ModelRef
 from pipeline_steps.seeds import generator
 
+
 def caption(
     images: Path, captions: Path, culture: str, seed: int, captioner: ModelRef, config: CaptionConfig
 ) -> None:

@@ -93,7 +93,8 @@ class DataConfig(Section):
     allow_upscale: bool = True
     """Enlarge pictures smaller than the resolution instead of leaving them out."""
     duplicate_difference: float = Field(4.0, ge=0, le=32)
-    """Pictures that differ by no more than this (mean of 0–255, seen small) count as the same; 0: identical only."""
+    """Pictures that differ by no more than this (mean of 0–255, seen small) count as the same; 0: only
+    identical ones."""
     max_megapixels: float = Field(120, gt=0, le=2000)
     """Larger pictures are left out: some are made to fill the memory."""
     max_megabytes: float = Field(100, gt=0, le=4000)

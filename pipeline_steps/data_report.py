@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import FINDINGS, IMAGES, Row
+from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import ModelRef
 from pipeline_steps.sources import LEFT_OUT, MEND, NOTE, Finding
@@ -27,6 +27,8 @@ CONTRIBUTORS = 5
 """Fewest people a culture's pictures should come from (paper §3)."""
 OWNED = ("contributor", "source", "author", "licence", "consent")
 """Columns that say whose a picture is."""
+WORST = ("withdrawn", "split", "duplicate", "caption", "number", "small")
+"""Kinds of findings of one severity, worst first; others follow."""
 HEADINGS = {LEFT_OUT: "Left out", MEND: "To be mended", NOTE: "Worth knowing"}
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -67,7 +69,7 @@ def data_report(images: Path, findings: Path, report: Path, culture: str, base: 
 
     from pipeline_steps import models
 
-    artifacts.same_origin((IMAGES, images), (FINDINGS, findings), culture=culture)
+    origin = artifacts.same_origin((IMAGES, images), (FINDINGS, findings), culture=culture)
     tokenizer = models.load(CLIPTokenizer, base, "base", subfolder="tokenizer")
     limit = int(tokenizer.model_max_length)
     summary = Summary()
@@ -76,9 +78,9 @@ def data_report(images: Path, findings: Path, report: Path, culture: str, base: 
         _count(summary, row, len(tokenizer(row["caption"], verbose=False).input_ids), limit)
         if number % every == 0:
             summary.sheet.append(_figure(row))
-    found = sorted([*(Finding(**row) for row in FINDINGS.rows(findings)), *_further(summary)])
+    found = sorted([*(Finding(**row) for row in FINDINGS.rows(findings)), *_further(summary)], key=_badness)
     verdict = _verdict(culture, summary, found)
-    artifacts.write_text(report, _page(culture, verdict, summary, found, limit))
+    artifacts.write_text(report, _page(origin, verdict, summary, found, limit))
     LOG.info("%s; see %s", verdict, report)
 
 
@@ -114,23 +116,29 @@ def _further(summary: Summary) -> Iterator[Finding]:
         )
 
 
+def _badness(finding: Finding) -> tuple[int, int, Finding]:
+    rank = WORST.index(finding.kind) if finding.kind in WORST else len(WORST)
+    return finding.severity, rank, finding
+
+
 def _verdict(culture: str, summary: Summary, found: Sequence[Finding]) -> str:
     counts = Counter(finding.severity for finding in found)
     pictures = (
         f"{summary.splits.total()} pictures ({summary.splits['train']} train, {summary.splits['test']} test)"
     )
-    worst = f"; worst: {found[0].file} {found[0].line}".replace(":  ", ": ") if found else ""
+    worst = f"; worst: {f'{found[0].file} {found[0].line}'.strip()}" if found else ""
     return f"{culture}: {pictures}, {counts[LEFT_OUT]} left out, {counts[MEND]} to be mended{worst}"
 
 
 # --- the page ---------------------------------------------------------------------------------
 
 
-def _page(culture: str, verdict: str, summary: Summary, found: Sequence[Finding], limit: int) -> str:
-    title = html.escape(f"Pictures of {culture}")
+def _page(origin: Origin, verdict: str, summary: Summary, found: Sequence[Finding], limit: int) -> str:
+    title = html.escape(f"Pictures of {origin.culture}")
     parts = [
         f"<h1>{title}</h1><p>{html.escape(verdict)}</p>",
         "<p>Whether faces or private data may be in these pictures is for whoever brings them to decide.</p>",
+        f"<p>Fingerprint of the data set: <code>{origin.fingerprint}</code></p>",
         "<h2>What to mend, worst first</h2>",
         *(_findings(found) or ["<p>Nothing was found odd.</p>"]),
         "<h2>What is there</h2>",

@@ -50,7 +50,8 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 ## Model
 
 - Base model: `{base["path"]}`, revision {base["revision"] or "not stated (a local folder)"}
-- Losses: {losses.get(training["variant"], "L_LDM, L_M, L_P, L_C")}; rank {settings["lora_rank"]}, {settings["updates"]} updates, seed {training["seed"]}
+- Losses: {losses.get(training["variant"], "L_LDM, L_M, L_P, L_C")}
+- Rank {settings["lora_rank"]}, {settings["updates"]} updates, seed {training["seed"]}
 - Data fingerprint: `{training["fingerprint"]}`
 - Versions: {", ".join(f"{name} {number}" for name, number in training["versions"].items())}
 

@@ -54,7 +54,10 @@ def filter_negatives(
 
     kept_of = dict.fromkeys(positives, 0)
     rows = artifacts.progress(NEGATIVES.rows(negatives), NEGATIVES.count(negatives), "filter")
-    with NEGATIVES_KEPT.writer(negatives_kept, origin) as kept_table, DISTANCES.writer(distances, origin) as table:
+    with (
+        NEGATIVES_KEPT.writer(negatives_kept, origin) as kept_table,
+        DISTANCES.writer(distances, origin) as table,
+    ):
         for batch in artifacts.batches(rows, config.batch_size):
             for row, vector in zip(batch, embed(batch), strict=True):
                 distance = float(1 - vector @ positives[row["image_id"]])

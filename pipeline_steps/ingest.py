@@ -308,7 +308,7 @@ def _suffix_missing(held: list[Held], suffix: str) -> Iterator[Finding]:
 def _tell(culture: str, held: list[Held], found: list[Finding]) -> None:
     for finding in found:
         level = LOG.warning if finding.severity < NOTE else LOG.info
-        level("%s: %s %s", culture, finding.file, finding.line)
+        level("%s: %s", culture, f"{finding.file} {finding.line}".strip())
     train = sum(one.split == "train" for one in held)
     out = sum(finding.severity == LEFT_OUT for finding in found)
     parts = (len(held), train, len(held) - train, out)

@@ -213,7 +213,12 @@ def depth_to_image(base: ModelRef, controlnet: ModelRef) -> "StableDiffusionCont
 
     control = load(ControlNetModel, controlnet, "controlnet", dtype=dtype(base))
     pipeline = load(
-        StableDiffusionControlNetPipeline, base, "base", controlnet=control, dtype=dtype(base), safety_checker=None
+        StableDiffusionControlNetPipeline,
+        base,
+        "base",
+        controlnet=control,
+        dtype=dtype(base),
+        safety_checker=None,
     )
     return _generation(pipeline)
 
@@ -393,7 +398,9 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
     vision, mean, std = _vision_tower(ref, config.extractor)
     depth = vision.config.num_hidden_layers
     if any(abs(layer) > depth for layer in config.layers):
-        raise UserError(f"train.perceptual.layers: {list(config.layers)}, but '{ref.path}' has {depth} blocks")
+        raise UserError(
+            f"train.perceptual.layers: {list(config.layers)}, but '{ref.path}' has {depth} blocks"
+        )
     return vit_features(vision, config.layers, vision.config.image_size, mean, std)
 
 

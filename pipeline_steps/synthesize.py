@@ -48,7 +48,10 @@ def synthesize(
     wanted = _wanted(captions, depth, culture, suffix, seed, config.per_positive)
     total = DEPTH.count(depth) * config.per_positive
     pipeline = models.depth_to_image(base, controlnet)
-    with NEGATIVES.writer(negatives, origin) as table, tqdm(total=total, desc="synthesize", unit="picture") as bar:
+    with (
+        NEGATIVES.writer(negatives, origin) as table,
+        tqdm(total=total, desc="synthesize", unit="picture") as bar,
+    ):
         for batch in artifacts.batches(wanted, config.batch_size):
             pictures = pipeline(
                 prompt=[row["prompt"] for row in batch],

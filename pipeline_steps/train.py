@@ -78,9 +78,17 @@ def train(
     if state:
         trainer.restore(state)
     main = processes.rank == 0
-    with tqdm(
-        total=config.updates, initial=len(rows), desc=f"train {variant}", unit="update", mininterval=1, disable=not main
-    ) as bar, _TensorBoard(lora.parent / "tensorboard" / variant, config.tensorboard and main) as board:
+    with (
+        tqdm(
+            total=config.updates,
+            initial=len(rows),
+            desc=f"train {variant}",
+            unit="update",
+            mininterval=1,
+            disable=not main,
+        ) as bar,
+        _TensorBoard(lora.parent / "tensorboard" / variant, config.tensorboard and main) as board,
+    ):
         for update in range(len(rows), config.updates):
             row = trainer.update(update, data)
             _stop_if_diverged(row, base.dtype == "float16", culture, checkpoints.latest())
@@ -91,7 +99,9 @@ def train(
             bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
             bar.update()
     if not trainer.changed():
-        raise UserError(f"training of '{culture}' left the LoRA as it began; check train.* weights and updates")
+        raise UserError(
+            f"training of '{culture}' left the LoRA as it began; check train.* weights and updates"
+        )
     if main:
         TRAIN_LOG.write(train_log, rows, origin)
         about = {"scoft_training": json.dumps(identity | {"versions": _versions()}, sort_keys=True)}

@@ -8,18 +8,23 @@ from pipeline_steps import artifacts, sources
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.errors import UserError
 
+PAGES = (".html", ".md")
+"""Text files that show pictures or speak of a data set; they carry its fingerprint in their text."""
+
 
 def withdraw_report(
     results: Path, report: Path, cultures: tuple[str, ...] = (), withdrawn: tuple[Path, ...] = ()
 ) -> None:
-    """List every table and tensor file below ``results`` made from a data set with a withdrawn picture.
+    """List every file below ``results`` that holds a withdrawn picture or was made from one.
 
     ``ingest`` keeps, for every fingerprint it ever gave, the list of its pictures under
-    ``<results>/<culture>/data_sets``; files whose data set is not listed there are named as unknown.
+    ``<results>/<culture>/data_sets``. Tables and tensor files carry the fingerprint in their header,
+    pages and cards in their text; downloaded pictures are compared byte by byte. A table or tensor
+    file whose data set is not listed is named as unknown.
 
     Args:
         results: root of all outputs.
-        report: text file to write, tab-separated: file, culture, fingerprint, what it holds.
+        report: text file to write, tab-separated: file, culture, what it holds.
         cultures: names of the cultures with a withdrawn list.
         withdrawn: their lists, in the same order.
 
@@ -30,45 +35,57 @@ def withdraw_report(
         raise UserError(
             f"{len(cultures)} cultures but {len(withdrawn)} withdrawn lists; give one list per culture"
         )
-    holding: dict[str, dict[str, list[str]]] = {}
-    for culture, path in zip(cultures, withdrawn, strict=True):
-        holding[culture] = _data_sets(results / culture / "data_sets", sources.withdrawn_names(path))
     lines = []
-    for path, culture, fingerprint in _made_from(results):
-        if culture not in holding:
-            continue
-        if fingerprint not in holding[culture]:
-            held = "unknown: its data set is not listed; take it as holding them"
-        elif names := holding[culture][fingerprint]:
-            held = "withdrawn: " + ", ".join(names)
-        else:
-            continue
-        LOG.warning("%s: %s", path, held)
-        lines.append(f"{path.relative_to(results)}\t{culture}\t{fingerprint}\t{held}\n")
-    artifacts.write_text(report, "file\tculture\tfingerprint\tholds\n" + "".join(lines))
-    LOG.info("%d files still hold withdrawn pictures; delete them and what was copied from them", len(lines))
+    for culture, path in zip(cultures, withdrawn, strict=True):
+        data_sets = _data_sets(results / culture / "data_sets")
+        digests = _digests(data_sets, sources.withdrawn_names(path))
+        holding = {
+            key: [name for _, digest, name in rows if digest in digests] for key, rows in data_sets.items()
+        }
+        for file, held in (*_made_from(results, culture, holding), *_downloaded(results / culture, digests)):
+            LOG.warning("%s: %s", file, held)
+            lines.append(f"{file.relative_to(results)}\t{culture}\t{held}\n")
+    artifacts.write_text(report, "file\tculture\tholds\n" + "".join(lines))
+    mend = "; delete them and what was copied from them" if lines else ""
+    LOG.info("%d files still hold withdrawn pictures%s", len(lines), mend)
 
 
-def _data_sets(folder: Path, withdrawn: set[str]) -> dict[str, list[str]]:
-    """Map each listed fingerprint to the names of withdrawn pictures in it, copies included."""
-    pictures: dict[str, list[list[str]]] = {}
-    for path in sorted(folder.glob("*.tsv")):
-        pictures[path.stem] = [line.split("\t") for line in sources.read_text(path).splitlines()]
-    digests = {
-        digest
-        for rows in pictures.values()
-        for image_id, digest, name in rows
-        if withdrawn & ({image_id} | sources.called(name, digest))
+def _data_sets(folder: Path) -> dict[str, list[list[str]]]:
+    """Map each listed fingerprint to its pictures: image id, SHA-256, file name."""
+    return {
+        path.stem: [line.split("\t") for line in sources.read_text(path).splitlines()]
+        for path in sorted(folder.glob("*.tsv"))
     }
-    return {key: [name for _, digest, name in rows if digest in digests] for key, rows in pictures.items()}
 
 
-def _made_from(results: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield every file that names its data set: path, culture, fingerprint."""
+def _digests(data_sets: dict[str, list[list[str]]], withdrawn: set[str]) -> set[str]:
+    """Return the SHA-256 of every withdrawn picture, so that copies under other names are found."""
+    rows = (row for data_set in data_sets.values() for row in data_set)
+    return {
+        digest for image_id, digest, name in rows if withdrawn & {image_id, *sources.called(name, digest)}
+    }
+
+
+def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> Iterator[tuple[Path, str]]:
     for path in sorted(results.rglob("*")):
-        note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}")) if path.is_file() else {}
-        if note.get("fingerprint"):
-            yield path, str(note.get("culture")), str(note["fingerprint"])
+        if path.suffix in PAGES and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            names = next((names for key, names in holding.items() if names and key in text), [])
+        else:
+            note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
+            if note.get("culture") != culture or not note.get("fingerprint"):
+                continue
+            if note["fingerprint"] not in holding:
+                yield path, "unknown: its data set is not listed; take it as holding them"
+            names = holding.get(note["fingerprint"], [])
+        if names:
+            yield path, "withdrawn: " + ", ".join(names)
+
+
+def _downloaded(home: Path, digests: set[str]) -> Iterator[tuple[Path, str]]:
+    for path in sorted(home.glob("download/pictures/*")):
+        if artifacts.file_sha256(path) in digests:
+            yield path, "withdrawn: the picture itself"
 
 
 if __name__ == "__main__":

@@ -60,6 +60,11 @@ def tiny_vision():
 
     torch.manual_seed(2)
     config = CLIPVisionConfig(
-        hidden_size=8, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=8, patch_size=4
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=8,
+        patch_size=4,
     )
     return CLIPVisionModel(config).requires_grad_(False).eval()

@@ -170,6 +170,10 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
     LORA.write(results / "india/lora.safetensors", {"a": torch.zeros(1)}, Origin("india", old))
     CAPTIONS.write(home / "captions.parquet", [], Origin("wales", old))
     (home / "broken.parquet").write_bytes(b"no")
+    data_card(home / "images.parquet", home / "data_card.md", "wales", ", in wales")
+    (home / "download/pictures").mkdir(parents=True)
+    (home / "download/pictures/fetched.png").write_bytes(png(0))
+    (home / "download/pictures/other.png").write_bytes(png(1))
 
     listed = tmp_path / "withdrawn.txt"
     listed.write_text("# nobody yet\n")
@@ -184,8 +188,10 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
     assert IMAGES.note(home / "images.parquet")["fingerprint"] != old
     withdraw_report(results, tmp_path / "report.tsv", ["wales"], [listed])
     lines = [line.split("\t") for line in (tmp_path / "report.tsv").read_text().splitlines()[1:]]
-    assert {line[0]: line[3] for line in lines} == {
+    assert {line[0]: line[2] for line in lines} == {
         "wales/captions.parquet": "withdrawn: 0.png, copy.png",
+        "wales/data_card.md": "withdrawn: 0.png, copy.png",
+        "wales/download/pictures/fetched.png": "withdrawn: the picture itself",
         "wales/lora.safetensors": "withdrawn: 0.png, copy.png",
         "wales/runs/x/lora.safetensors": "unknown: its data set is not listed; take it as holding them",
     }

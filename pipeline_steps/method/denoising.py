@@ -24,7 +24,7 @@ def add_noise(z0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 
 
 def velocity(z0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """v = √ᾱ_t ε − √(1 − ᾱ_t) z_0, the target of v-prediction models."""
+    """V = √ᾱ_t ε − √(1 − ᾱ_t) z_0, the target of v-prediction models."""
     a = alpha_bar.view(-1, 1, 1, 1)
     return a.sqrt() * noise - (1 - a).sqrt() * z0
 
@@ -45,9 +45,7 @@ def inner_timesteps(t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     return timesteps.clamp(min=0), count
 
 
-def recorded_step(
-    record: Literal["first", "last", "random"], count: Tensor, draw: Tensor
-) -> Tensor:
+def recorded_step(record: Literal["first", "last", "random"], count: Tensor, draw: Tensor) -> Tensor:
     """Choose the step whose UNet call is recorded: (n,) of step numbers.
 
     Args:
@@ -65,7 +63,9 @@ def guided(conditional: Tensor, null: Tensor | None, scale: float) -> Tensor:
     return conditional if null is None else scale * conditional - (scale - 1) * null.detach()
 
 
-def clean_and_noise(z: Tensor, predicted: Tensor, alpha_bar: Tensor, kind: Prediction) -> tuple[Tensor, Tensor]:
+def clean_and_noise(
+    z: Tensor, predicted: Tensor, alpha_bar: Tensor, kind: Prediction
+) -> tuple[Tensor, Tensor]:
     """Split z_t into its predicted z_0 and ε; ``alpha_bar`` is (n, 1, 1, 1)."""
     a, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     if kind == "epsilon":
@@ -74,7 +74,12 @@ def clean_and_noise(z: Tensor, predicted: Tensor, alpha_bar: Tensor, kind: Predi
 
 
 def step_down(
-    z: Tensor, predicted: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor, kind: Prediction, noise: Tensor | None
+    z: Tensor,
+    predicted: Tensor,
+    alpha_bar: Tensor,
+    alpha_bar_next: Tensor,
+    kind: Prediction,
+    noise: Tensor | None,
 ) -> Tensor:
     """One reverse step from ᾱ_t to ᾱ_{t'}: DDIM (Song et al. 2021, η = 0), or DDPM where ``noise`` is given.
 

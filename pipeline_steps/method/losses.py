@@ -6,6 +6,7 @@ L = a·L_LDM + b·L_M + p·L_P + c·L_C
 import torch
 from torch import Tensor
 
+
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of each picture: (n, c, h, w) twice to (n,)."""
     return (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))

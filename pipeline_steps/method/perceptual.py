@@ -23,7 +23,11 @@ def _tokens(states: Sequence[Tensor], layers: Sequence[int]) -> tuple[Tensor, ..
 
 
 def vit_features(
-    vision: nn.Module, layers: Sequence[int], side: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD
+    vision: nn.Module,
+    layers: Sequence[int],
+    side: int,
+    mean: Sequence[float] = CLIP_MEAN,
+    std: Sequence[float] = CLIP_STD,
 ) -> Extractor:
     """Token-wise features of a transformers vision tower (CLIP, DINOv2, BLIP, BLIP-2).
 
@@ -115,4 +119,3 @@ def view_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """S per view: layers (..., V, positions, channels), broadcast against each other, to (..., V)."""
     layers = [(x.float() - y.float()).square().sum(-1).mean(-1) for x, y in zip(a, b, strict=True)]
     return torch.stack(layers).mean(0)
-

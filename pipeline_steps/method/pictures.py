@@ -22,13 +22,17 @@ def to_unit(pictures: Sequence[Image.Image] | np.ndarray) -> Tensor:
 
 def to_pictures(unit: Tensor) -> list[Image.Image]:
     """Float (n, 3, h, w) in [0, 1] to RGB pictures; values outside are clamped."""
-    array = unit.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    array = (
+        unit.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    )
     return [Image.fromarray(picture) for picture in array]
 
 
 def normalise(unit: Tensor, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Tensor:
     """Subtract the channel means and divide by the deviations; shape (n, 3, h, w)."""
-    centre, spread = (torch.tensor(v, dtype=unit.dtype, device=unit.device).view(1, 3, 1, 1) for v in (mean, std))
+    centre, spread = (
+        torch.tensor(v, dtype=unit.dtype, device=unit.device).view(1, 3, 1, 1) for v in (mean, std)
+    )
     return (unit - centre) / spread
 
 

@@ -141,7 +141,8 @@ def forward(
     if captions or needs_null:
         conditions = {
             name: torch.cat(
-                [batch.blip[name].transpose(0, 1).flatten(0, 1)] * (captions > 0) + [batch.null[name]] * needs_null
+                [batch.blip[name].transpose(0, 1).flatten(0, 1)] * (captions > 0)
+                + [batch.null[name]] * needs_null
             )
             for name in batch.null
         }

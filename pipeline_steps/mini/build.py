@@ -26,6 +26,7 @@ from transformers import (
     DPTImageProcessor,
 )
 
+from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD
 from pipeline_steps.mini import diffusion, encoders, readers
 from pipeline_steps.mini.corpora import (
     Corpus,
@@ -34,7 +35,6 @@ from pipeline_steps.mini.corpora import (
     write_mini_ccub,
     write_mini_coco,
 )
-from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURES, SIZE
 
 STEPS = {
@@ -104,7 +104,10 @@ class Build:
         """MiDaS' DPT-hybrid."""
         _save(readers.train_depth(self.corpus, steps), folder)
         processor = DPTImageProcessor(
-            size={"height": SIZE, "width": SIZE}, image_mean=CLIP_MEAN, image_std=CLIP_STD, ensure_multiple_of=1
+            size={"height": SIZE, "width": SIZE},
+            image_mean=CLIP_MEAN,
+            image_std=CLIP_STD,
+            ensure_multiple_of=1,
         )
         processor.save_pretrained(folder)
 
@@ -120,7 +123,9 @@ class Build:
 
     def inception(self, folder: Path, steps: int) -> None:
         """The feature network for KID: as Inception's, its classes are what pictures show."""
-        encoders.train_attribute_net("inception", self.unbiased, None, tuple(ATTRIBUTES), 16, steps).save(folder)
+        encoders.train_attribute_net("inception", self.unbiased, None, tuple(ATTRIBUTES), 16, steps).save(
+            folder
+        )
 
     def oracle(self, folder: Path, steps: int) -> None:
         """The attribute reader."""
@@ -163,7 +168,9 @@ def _save(model: nn.Module, folder: Path) -> None:
 
 def _image_processor(kind: type) -> CLIPImageProcessor | BlipImageProcessor:
     size = {"height": SIZE, "width": SIZE} if kind is BlipImageProcessor else {"shortest_edge": SIZE}
-    return kind(size=size, crop_size={"height": SIZE, "width": SIZE}, image_mean=CLIP_MEAN, image_std=CLIP_STD)
+    return kind(
+        size=size, crop_size={"height": SIZE, "width": SIZE}, image_mean=CLIP_MEAN, image_std=CLIP_STD
+    )
 
 
 def build(root: Path = Path("resources/mini"), scale: float = 1.0, corpus_size: int = CORPUS) -> None:

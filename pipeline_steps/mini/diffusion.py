@@ -17,8 +17,8 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from pipeline_steps.mini.corpora import Corpus
 from pipeline_steps.method.pictures import to_unit
+from pipeline_steps.mini.corpora import Corpus
 from pipeline_steps.mini.training import fit
 
 NOISE_SCHEDULE = {
@@ -81,7 +81,9 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def encode_text(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, captions: list[str]) -> tuple[Tensor, Tensor]:
+def encode_text(
+    tokenizer: CLIPTokenizer, encoder: CLIPTextModel, captions: list[str]
+) -> tuple[Tensor, Tensor]:
     """Encode each distinct caption once.
 
     Returns:
@@ -103,7 +105,9 @@ def encode_text(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, captions: list
 class _NoisePrediction:
     """Latents and text of a corpus, and Eq. 1 on a batch of them."""
 
-    def __init__(self, corpus: Corpus, vae: AutoencoderKL, tokenizer: CLIPTokenizer, encoder: CLIPTextModel):
+    def __init__(
+        self, corpus: Corpus, vae: AutoencoderKL, tokenizer: CLIPTokenizer, encoder: CLIPTextModel
+    ) -> None:
         self.latents = encode(vae, corpus.pictures)
         self.text, self.row = encode_text(tokenizer, encoder, corpus.captions)
         self.schedule = DDPMScheduler(**NOISE_SCHEDULE)
@@ -170,12 +174,25 @@ def train_controlnet(
         ).sample
         return F.mse_loss(predicted, noise)
 
-    fit("controlnet", controlnet, loss, count=len(corpus.captions), steps=steps, batch_size=32, lr=1e-3, average=0.995)
+    fit(
+        "controlnet",
+        controlnet,
+        loss,
+        count=len(corpus.captions),
+        steps=steps,
+        batch_size=32,
+        lr=1e-3,
+        average=0.995,
+    )
     return controlnet
 
 
 def save_base(
-    folder: Path, vae: AutoencoderKL, unet: UNet2DConditionModel, tokenizer: CLIPTokenizer, encoder: CLIPTextModel
+    folder: Path,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    tokenizer: CLIPTokenizer,
+    encoder: CLIPTextModel,
 ) -> None:
     """Save Stable Diffusion's folder layout in fp16."""
     scheduler = PNDMScheduler(

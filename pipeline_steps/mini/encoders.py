@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, Dinov2Config, Dinov2Model
 
+from pipeline_steps.method.pictures import normalise, to_unit
 from pipeline_steps.mini.corpora import Corpus
 from pipeline_steps.mini.oracle import AttributeNet
-from pipeline_steps.method.pictures import normalise, to_unit
 from pipeline_steps.mini.training import fit
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL
 from pipeline_steps.models import load_dreamsim
@@ -116,7 +116,11 @@ def train_dino(corpus: Corpus, steps: int) -> Dinov2Model:
 
     def network() -> nn.ModuleDict:
         head = nn.Sequential(
-            nn.Linear(96, 192), nn.GELU(), nn.Linear(192, 64), _Normalise(), nn.Linear(64, prototypes, bias=False)
+            nn.Linear(96, 192),
+            nn.GELU(),
+            nn.Linear(192, 64),
+            _Normalise(),
+            nn.Linear(64, prototypes, bias=False),
         )
         return nn.ModuleDict({"backbone": Dinov2Model(config), "head": head})
 
@@ -141,7 +145,16 @@ def train_dino(corpus: Corpus, steps: int) -> Dinov2Model:
             centre.lerp_(target.mean(0), 0.1)
         return -(wanted * (logits(student, views) / 0.1).log_softmax(-1)).sum(-1).mean()
 
-    fit("dino", student, loss, count=len(corpus.captions), steps=steps, batch_size=64, lr=1e-3, weight_decay=4e-2)
+    fit(
+        "dino",
+        student,
+        loss,
+        count=len(corpus.captions),
+        steps=steps,
+        batch_size=64,
+        lr=1e-3,
+        weight_decay=4e-2,
+    )
     teacher.eval()
     return teacher["backbone"]
 
@@ -165,7 +178,9 @@ def save_dreamsim(folder: Path, clip: CLIPModel, corpus: Corpus, steps: int) -> 
     (folder / "dreamsim.json").write_text(json.dumps(settings, indent=2) + "\n")
     torch.manual_seed(0)
     base = load_dreamsim(folder, adapter=False)
-    model = get_peft_model(base, LoraConfig(r=16, lora_alpha=16, lora_dropout=0.0, target_modules=["qkv", "proj"]))
+    model = get_peft_model(
+        base, LoraConfig(r=16, lora_alpha=16, lora_dropout=0.0, target_modules=["qkv", "proj"])
+    )
     weights = torch.tensor([3.0 if name in ("scene", *CULTURAL) else 1.0 for name in ATTRIBUTES])
     labels = torch.from_numpy(corpus.labels)
     random = np.random.default_rng(0)
@@ -227,7 +242,9 @@ def _write_clip_as_dino(path: Path, clip: CLIPModel) -> None:
         "mlp_ratio": config.intermediate_size / config.hidden_size,
         "qkv_bias": True,
     }
-    torch.save({"kwargs": kwargs, "state_dict": {k: v.detach().clone().half() for k, v in state.items()}}, path)
+    torch.save(
+        {"kwargs": kwargs, "state_dict": {k: v.detach().clone().half() for k, v in state.items()}}, path
+    )
 
 
 def _degrade(unit: Tensor, random: torch.Generator) -> Tensor:
@@ -240,7 +257,12 @@ def _degrade(unit: Tensor, random: torch.Generator) -> Tensor:
 
 
 def train_attribute_net(
-    name: str, corpus: Corpus, reconstructions: np.ndarray | None, attributes: tuple[str, ...], width: int, steps: int
+    name: str,
+    corpus: Corpus,
+    reconstructions: np.ndarray | None,
+    attributes: tuple[str, ...],
+    width: int,
+    steps: int,
 ) -> AttributeNet:
     """Train a convolutional classifier of the named attributes.
 
@@ -260,8 +282,9 @@ def train_attribute_net(
             unit[:half] = to_unit(reconstructions[rows[:half]])
             unit = _degrade(unit, random)
         logits = net.logits(unit)
-        return sum(F.cross_entropy(logits[key], labels[rows, i]) for i, key in enumerate(attributes)) / len(columns)
+        return sum(F.cross_entropy(logits[key], labels[rows, i]) for i, key in enumerate(attributes)) / len(
+            columns
+        )
 
     fit(name, net, loss, count=len(labels), steps=steps, batch_size=64, lr=2e-3)
     return net
-

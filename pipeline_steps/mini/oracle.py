@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -33,10 +34,12 @@ class AttributeNet(nn.Module):
                     nn.BatchNorm2d(after),
                     nn.ReLU(),
                 )
-                for before, after in zip(channels, channels[1:], strict=False)
+                for before, after in pairwise(channels)
             )
         )
-        self.heads = nn.ModuleDict({name: nn.Linear(16 * width * 4, len(v)) for name, v in self.attributes.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(16 * width * 4, len(v)) for name, v in self.attributes.items()}
+        )
 
     def features(self, unit: Tensor) -> Tensor:
         """Pictures in [0, 1], (n, 3, 64, 64), to features (n, 64 · width): a 4×4 grid, flattened."""

@@ -14,8 +14,8 @@ from transformers import (
     DPTForDepthEstimation,
 )
 
-from pipeline_steps.mini.corpora import Corpus
 from pipeline_steps.method.pictures import normalise, to_unit
+from pipeline_steps.mini.corpora import Corpus
 from pipeline_steps.mini.training import fit
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+
 def fit(
     name: str,
     modules: nn.Module,
@@ -27,8 +28,17 @@ def fit(
     """Train in place with AdamW, a linear warm-up and a cosine to zero.
 
     Args:
+        name: shown on the progress bar.
+        modules: put into training mode, and into evaluation mode at the end.
         loss: takes row numbers of the batch and the step, returns a scalar.
         count: number of rows to draw batches from, without replacement within an epoch.
+        steps: updates.
+        batch_size: rows per update.
+        lr: peak learning rate.
+        warmup: updates of linear warm-up.
+        weight_decay: AdamW's.
+        seed: of the order of rows.
+        parameters: those to train; by default all of ``modules``.
         average: decay of an exponential moving average of the weights, left in the modules at the end.
     """
     rng = np.random.default_rng(seed)

@@ -149,7 +149,10 @@ def _body(scene: str) -> list[tuple[float, float]]:
             (0.82 * np.sin(a) if np.cos(a) > -0.75 else 0.54 * np.sign(np.sin(a)), 0.5 - 0.5 * np.cos(a))
             for a in np.linspace(0.45, 2 * np.pi - 0.45, 40)
         ],
-        "lantern": [(-0.42, 0), (0.42, 0), (0.66, 0.25), (0.66, 0.75), (0.42, 1), (-0.42, 1), (-0.66, 0.75), (-0.66, 0.25)],
+        "lantern": [
+            (-0.42, 0), (0.42, 0), (0.66, 0.25), (0.66, 0.75),
+            (0.42, 1), (-0.42, 1), (-0.66, 0.75), (-0.66, 0.25),
+        ],
     }  # fmt: skip
     return outlines[scene]
 
@@ -232,7 +235,10 @@ def render(scene: Scene) -> tuple[Image.Image, Image.Image]:
     if scene.scene == "house":
         door = 3.6 * scale
         polygon(
-            [(cx - door, bottom - 10 * scale), (cx + door, bottom - 10 * scale), (cx + door, bottom), (cx - door, bottom)],
+            [
+                (cx - door, bottom - 10 * scale), (cx + door, bottom - 10 * scale),
+                (cx + door, bottom), (cx - door, bottom),
+            ],
             (40, 28, 28),
             205,
         )  # fmt: skip
@@ -250,6 +256,8 @@ def caption(
     """Describe a scene the way a person would: some attributes named, others left out.
 
     Args:
+        rng: decides what is named.
+        scene: what to describe.
         culture: appended as ", in <culture>".
         name_cultural: probability that one cultural attribute, chosen at random, is named.
     """

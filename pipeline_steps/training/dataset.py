@@ -23,7 +23,9 @@ class TrainingSet:
     see the same pictures with the same noise.
     """
 
-    def __init__(self, train_cache: Path, targets: Path | None, culture: str, seed: int, config: TrainConfig) -> None:
+    def __init__(
+        self, train_cache: Path, targets: Path | None, culture: str, seed: int, config: TrainConfig
+    ) -> None:
         self.culture, self.seed, self.config = culture, seed, config
         self.cache = TRAIN_CACHE.read(train_cache)
         self.image_ids: list[str] = json.loads(TRAIN_CACHE.metadata(train_cache)["image_ids"])
@@ -37,13 +39,17 @@ class TrainingSet:
     @lru_cache(maxsize=2)  # noqa: B019 (one object per process)
     def order(self, epoch: int) -> list[int]:
         """Return the epoch's permutation."""
-        return torch.randperm(len(self), generator=generator(self.seed, "order", self.culture, epoch)).tolist()
+        return torch.randperm(
+            len(self), generator=generator(self.seed, "order", self.culture, epoch)
+        ).tolist()
 
     def batch(self, numbers: Sequence[int], perceptual: bool, device: torch.device) -> Batch:
         """Assemble a batch on the device; perceptual targets only where they are needed."""
         places = [(g // len(self), self.order(g // len(self))[g % len(self)]) for g in numbers]
         rows = torch.tensor([row for _, row in places])
-        streams = [generator(self.seed, "train", self.culture, self.image_ids[row], epoch) for epoch, row in places]
+        streams = [
+            generator(self.seed, "train", self.culture, self.image_ids[row], epoch) for epoch, row in places
+        ]
 
         t = torch.cat([torch.randint(0, 1000, (1,), generator=s) for s in streams])
         flip = torch.cat([torch.rand(1, generator=s) < 0.5 for s in streams]) & self.config.flip

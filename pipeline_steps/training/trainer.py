@@ -13,6 +13,7 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
 from pipeline_steps.config import TrainConfig
+from pipeline_steps.errors import UserError
 from pipeline_steps.method import scoft
 from pipeline_steps.method.perceptual import Extractor
 from pipeline_steps.method.scoft import Objective, Parts
@@ -41,6 +42,11 @@ class Processes:
 
             self.state = PartialState(cpu=not torch.cuda.is_available())
             self.count, self.rank = self.state.num_processes, self.state.process_index
+            if self.count != wanted:
+                raise UserError(
+                    f"train.processes is {wanted}, but {self.count} run; start the step with "
+                    f"torchrun --standalone --nproc_per_node {wanted} -m pipeline_steps.train"
+                )
 
     def sum(self, tensors: list[Tensor]) -> None:
         """Add up tensors over the processes, in place."""
@@ -182,7 +188,12 @@ class Trainer:
         if self.loss_scale.accept(norm) and math.isfinite(norm):
             self._step(gradient, min(1.0, config.max_gradient_norm / (norm + 1e-6)), learning_rate)
         means = dict(zip(PARTS, (totals / size).tolist(), strict=True))
-        weights = {"ldm": self.objective.a, "m": self.objective.b, "p": self.objective.p, "c": self.objective.c}
+        weights = {
+            "ldm": self.objective.a,
+            "m": self.objective.b,
+            "p": self.objective.p,
+            "c": self.objective.c,
+        }
         evaluated = {name: weights[name] > 0 and (name in ("ldm", "m") or perceptual) for name in PARTS}
         return {
             "update": update,
@@ -215,7 +226,9 @@ class Trainer:
             group["lr"] = learning_rate
         self.optimiser.step()
         if self.average is not None:
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - self.config.ema_decay)
+            torch._foreach_lerp_(
+                self.average, [p.detach() for p in self.parameters], 1 - self.config.ema_decay
+            )
 
     def changed(self) -> bool:
         """Whether training moved the LoRA: its second factor B starts at zero."""
@@ -237,7 +250,9 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """Return everything an interrupted run needs to go on."""
-        tensors = {"loss_scale": torch.tensor([self.loss_scale.value, self.loss_scale.good], dtype=torch.float64)}
+        tensors = {
+            "loss_scale": torch.tensor([self.loss_scale.value, self.loss_scale.good], dtype=torch.float64)
+        }
         for index, parameter in enumerate(self.parameters):
             tensors[f"weight.{index:04d}"] = parameter
             tensors |= {f"{k}.{index:04d}": v for k, v in self.optimiser.state[parameter].items()}

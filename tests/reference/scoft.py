@@ -36,7 +36,9 @@ def memorisation(network, z0, noise, t, caption, blip_captions, alpha_bars):
     return ((output - mean) ** 2).mean()
 
 
-def picture(network, decode, z0, noise, t, caption, null, alpha_bars, kind, steps, scale, recorded, ddpm_noise=None):
+def picture(
+    network, decode, z0, noise, t, caption, null, alpha_bars, kind, steps, scale, recorded, ddpm_noise=None
+):
     """x_hat (paper §4.3): denoise from z_t, recording the gradient of one network call."""
     z = noisy(z0, noise, alpha_bars[t])
     count = max(1, min(steps, t))

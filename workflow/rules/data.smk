@@ -11,7 +11,9 @@
 from pipeline_steps.sources import state
 
 DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
-WITHDRAWN = {name: str(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn}
+WITHDRAWN = {
+    name: str(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
+}
 
 
 def pictures_of(wildcards):

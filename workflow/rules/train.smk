@@ -10,7 +10,7 @@
 LAUNCH = (
     "python -m"
     if SETTINGS.train.processes == 1
-    else f"accelerate launch --num_processes {SETTINGS.train.processes} --module"
+    else f"torchrun --standalone --nproc_per_node {SETTINGS.train.processes} -m"
 )
 
 

@@ -1,0 +1,218 @@
+"""The trainer: restart, batch arrangements, failure, and the LoRA other programs load."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline_steps import models
+from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
+from pipeline_steps.config import ModelRef, TrainConfig
+from pipeline_steps.errors import UserError
+from pipeline_steps.export import export
+from pipeline_steps.train import build_objective, train
+from pipeline_steps.training.dataset import TrainingSet
+from pipeline_steps.training.trainer import Processes, Trainer, schedule_factor
+
+BASE, CLIP = ModelRef(path="resources/mini/base"), ModelRef(path="resources/mini/clip")
+ORIGIN = Origin("wales", "f" * 64)
+PICTURES, NEGATIVES = 6, 8
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Path]:
+    """A training cache and targets of random numbers, shaped as the embedded family's are."""
+    g = torch.Generator().manual_seed(0)
+
+    def numbers(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g)
+
+    ids = {"image_ids": json.dumps([f"picture-{i}" for i in range(PICTURES)])}
+    cache = {
+        "latents_mean": numbers(PICTURES, 2, 8, 8, 8),
+        "latents_std": numbers(PICTURES, 2, 8, 8, 8).abs() * 0.01,
+        "text": numbers(PICTURES, 77, 64),
+        "text_blip": numbers(PICTURES, 3, 77, 64),
+        "text_null": numbers(77, 64),
+    }
+    members = torch.full((PICTURES, 3), -1)
+    for row in range(NEGATIVES):  # the last picture keeps none
+        members[row % (PICTURES - 1), row // (PICTURES - 1)] = row
+    unit = torch.nn.functional.normalize
+    targets = {
+        "views": torch.tensor([[[0.0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]]]).repeat(PICTURES, 1, 1),
+        "negatives_of": members,
+        "positive.0": unit(numbers(PICTURES, 2, 2, 65, 96), dim=-1),
+        "negative.0": unit(numbers(NEGATIVES, 2, 2, 65, 96), dim=-1),
+    }
+    paths = {"train_cache": tmp_path / "cache.safetensors", "targets": tmp_path / "targets.safetensors"}
+    TRAIN_CACHE.write(paths["train_cache"], cache, ORIGIN, ids)
+    TARGETS.write(paths["targets"], targets, ORIGIN, ids)
+    return paths
+
+
+def settings(**changes) -> TrainConfig:
+    base = {
+        "updates": 6,
+        "batch_size": 2,
+        "perceptual_every": 2,
+        "perceptual": {"layers": [2], "views": 2},
+        "denoising": {"steps": 3},
+        "tensorboard": False,
+    }
+    return TrainConfig.model_validate(base | changes)
+
+
+def run(inputs, folder: Path, config: TrainConfig, variant="scoft_mpc") -> Path:
+    lora = folder / "lora.safetensors"
+    train(
+        lora=lora, train_log=folder / "train_log.parquet", culture="wales", variant=variant, seed=3,
+        base=BASE, config=config, extractor=CLIP, **inputs,
+    )  # fmt: skip
+    return lora
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path):
+    config = settings(updates=8, checkpoint_every=2, checkpoints_kept=1, ema_decay=0.9)
+    whole = run(inputs, tmp_path / "whole", config)
+    folder = tmp_path / "killed"
+    command = [
+        sys.executable, "-m", "pipeline_steps.train",
+        "--train-cache", inputs["train_cache"], "--targets", inputs["targets"],
+        "--lora", folder / "lora.safetensors", "--train-log", folder / "train_log.parquet",
+        "--culture", "wales", "--variant", "scoft_mpc", "--seed", "3",
+        "--threads", str(torch.get_num_threads()),
+        "--base", BASE.model_dump_json(), "--extractor", CLIP.model_dump_json(),
+        "--config", config.model_dump_json(),
+    ]  # fmt: skip
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
+    for _ in range(1200):
+        if list(folder.glob("checkpoints/*.safetensors")) or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "lora.safetensors").exists()
+    assert list(folder.glob("checkpoints/*.safetensors"))
+    again = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    assert "going on from" in again.stderr
+    assert (folder / "lora.safetensors").read_bytes() == whole.read_bytes()
+    assert TRAIN_LOG.read(folder / "train_log.parquet") == TRAIN_LOG.read(
+        tmp_path / "whole/train_log.parquet"
+    )
+    assert not (folder / "checkpoints").exists()
+
+
+def gradient(inputs, config: TrainConfig) -> list[torch.Tensor]:
+    """The gradient of the first update, as the optimiser gets it."""
+    processes = Processes(config.processes)
+    objective = build_objective("scoft_mpc", config, "epsilon")
+    schedule = models.noise_schedule(BASE)
+    trainer = Trainer(models.unet(BASE), schedule.alphas_cumprod, objective, config, 5, processes)
+    for parameter in trainer.parameters:  # B starts at zero, where A has no gradient yet
+        parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
+    trainer.look(models.vae(BASE), models.feature_extractor(CLIP, config.perceptual))
+    trainer.update(0, TrainingSet(*inputs.values(), "wales", 3, config))
+    return [parameter.grad for parameter in trainer.parameters]
+
+
+def assert_same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
+    difference = torch.stack([(x - y).norm() for x, y in zip(ours, theirs, strict=True)]).norm()
+    assert difference <= 1e-4 * torch.stack([y.norm() for y in theirs]).norm()
+
+
+def test_batch_size_accumulation_and_processes_do_not_change_the_gradient(inputs, tmp_path):
+    whole = gradient(inputs, settings(batch_size=4))
+    assert_same(gradient(inputs, settings(batch_size=1, accumulation=4)), whole)
+    script = tmp_path / "two_processes.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "from tests.test_train import gradient, settings\n"
+        "paths = {'train_cache': Path(sys.argv[1]), 'targets': Path(sys.argv[2])}\n"
+        "found = gradient(paths, settings(batch_size=2, processes=2))\n"
+        "import torch.distributed as dist\n"
+        "if dist.get_rank() == 0:\n"
+        "    assert dist.get_world_size() == 2\n"
+        "    torch.save(found, sys.argv[3])\n"
+        "dist.barrier()\n"
+    )
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script,
+        *inputs.values(), tmp_path / "gradient.pt",
+    ]  # fmt: skip
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    }
+    subprocess.run([str(part) for part in command], check=True, env=environment, capture_output=True)
+    assert_same(torch.load(tmp_path / "gradient.pt", weights_only=True), whole)
+
+
+def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(inputs):
+    data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings())
+    assert sorted(data.order(0)) == sorted(data.order(1)) == list(range(PICTURES))
+    assert data.order(0) != data.order(1)
+    one, other = (data.batch([n], False, torch.device("cpu")) for n in (2, 2 + PICTURES))
+    assert not torch.equal(one.noise, other.noise)
+
+
+def test_nan_stops_with_the_update_and_the_losses_named(inputs, tmp_path):
+    tensors = TRAIN_CACHE.read(inputs["train_cache"])
+    tensors["latents_mean"][:] = float("nan")
+    ids = {"image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"]}
+    TRAIN_CACHE.write(inputs["train_cache"], tensors, ORIGIN, ids)
+    with pytest.raises(
+        UserError, match=r"'wales' diverged at update 0 \(.*loss_ldm nan.*last good checkpoint: none"
+    ):
+        run(inputs, tmp_path, settings())
+
+
+def test_training_that_moves_nothing_is_an_error(inputs, tmp_path):
+    with pytest.raises(UserError, match="left the LoRA as it began"):
+        run(inputs, tmp_path, settings(learning_rate=1e-300, updates=1))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_schedules_begin_at_the_peak_and_end_at_zero(schedule):
+    config = settings(schedule=schedule, updates=100, warmup=10)
+    assert schedule_factor(config, 0) == pytest.approx(0.1)
+    assert schedule_factor(config, 10) == 1
+    assert schedule_factor(config, 99) < 0.02
+    assert schedule_factor(config, 100) == pytest.approx(0)
+
+
+def test_the_perceptual_gradient_is_a_share_of_the_diffusion_gradient(inputs, tmp_path):
+    run(inputs, tmp_path, settings(perceptual_share=0.5, updates=2, max_gradient_norm=1e9))
+    first, second = TRAIN_LOG.read(tmp_path / "train_log.parquet")
+    # The sum of g and a vector of half its length is between half and one and a half of it.
+    assert 0.5 < first["gradient_norm"] / first["gradient_norm_diffusion"] < 1.5
+    assert first["gradient_norm"] != pytest.approx(first["gradient_norm_diffusion"], rel=1e-6)
+    assert second["loss_c"] is None
+    assert second["gradient_norm"] == pytest.approx(second["gradient_norm_diffusion"], rel=1e-6)
+
+
+def picture(lora: Path | None) -> np.ndarray:
+    pipeline = models.text_to_image(BASE, lora)
+    return pipeline(
+        "a house", num_inference_steps=4, generator=torch.Generator().manual_seed(0), output_type="np"
+    ).images
+
+
+def test_the_lora_loads_in_diffusers_and_with_kohya_keys(inputs, tmp_path):
+    """Both files change the picture, and in the same way; alpha differs from the rank on purpose."""
+    lora = run(inputs, tmp_path, settings(lora_rank=4, lora_alpha=2.0, learning_rate=0.05))
+    card = tmp_path / "data_card.md"
+    card.write_text("# Data card: wales\n")
+    export(lora, card, tmp_path / "kohya.safetensors", tmp_path / "model_card.md", "wales")
+    plain, ours, theirs = picture(None), picture(lora), picture(tmp_path / "kohya.safetensors")
+    assert np.abs(ours - plain).mean() > 0.01
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    assert ORIGIN.fingerprint in (tmp_path / "model_card.md").read_text()
+    assert json.loads(LORA.metadata(lora)["scoft_training"])["settings"]["lora_rank"] == 4
