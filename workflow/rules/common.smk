@@ -1,4 +1,5 @@
-# The settings object and what rules ask of it. Everything is checked here, before the first job.
+# The settings object, and every function and constant that rules ask for, in run order. Everything is
+# checked here, before the first job.
 import sys
 from pathlib import Path
 
@@ -66,3 +67,166 @@ def prompts_file(wildcards):
 
 def suffix(wildcards):
     return culture(wildcards).suffix
+
+
+# --- data ---
+
+DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
+WITHDRAWN = {
+    name: str(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
+}
+
+
+def pictures_of(wildcards):
+    """The culture's folder or file, or what is downloaded from its table of links."""
+    images = culture(wildcards).images
+    return DOWNLOADED if images.suffix.lower() == ".csv" else str(images)
+
+
+# --- training ---
+
+# One process a GPU; a single one needs no launcher.
+LAUNCH = (
+    "python -m"
+    if SETTINGS.train.processes == 1
+    else f"torchrun --standalone --nproc_per_node {SETTINGS.train.processes} -m"
+)
+
+
+def ablation_targets(wildcards):
+    perceptual = wildcards.variant in ("scoft_mp", "scoft_mpc")
+    return f"{RESULTS}/{{culture}}/targets.safetensors" if perceptual else []
+
+
+# --- evaluation ---
+
+COCO = f"{RESULTS}/reference/coco"
+TABLE1 = ("sd", "scoft_m", "scoft_mp", "scoft_mpc")
+TABLE2 = ("ldm", "scoft_m")
+FIG7 = f"{RESULTS}/{{culture}}/runs/fig7"
+FIG7_RUN = f"{FIG7}/{{extractor}}_{{record}}_{{updates}}"
+
+
+def lora_of(wildcards):
+    """The variant's LoRA: none for the un-tuned model."""
+    if wildcards.variant == "sd":
+        return []
+    if wildcards.variant == FULL_VARIANT:
+        return f"{RESULTS}/{{culture}}/lora.safetensors"
+    return f"{RESULTS}/{{culture}}/ablations/{{variant}}/lora.safetensors"
+
+
+def set_prompts(wildcards):
+    """The prompts of a set, drawn or the user's own."""
+    return {
+        "train_prompts": f"{RESULTS}/{{culture}}/runs/train_prompts/prompts.txt",
+        "coco_prompts": f"{COCO}/prompts.txt",
+        "generic_prompts": str(SETTINGS.evaluation.generic_prompts),
+    }[wildcards.prompt_set]
+
+
+def set_images(wildcards):
+    """The real pictures a set is scored against."""
+    return (
+        f"{COCO}/images.parquet"
+        if wildcards.prompt_set == "coco_prompts"
+        else f"{RESULTS}/{{culture}}/images.parquet"
+    )
+
+
+def set_reference(wildcards):
+    coco = wildcards.prompt_set == "coco_prompts"
+    return f"{COCO}/features.safetensors" if coco else f"{RESULTS}/{{culture}}/features/images.safetensors"
+
+
+def set_config(wildcards):
+    """Sampling settings: one picture for each MS-COCO caption."""
+    once = {"images_per_prompt": 1} if wildcards.prompt_set == "coco_prompts" else {}
+    return SETTINGS.sample.model_copy(update=once).model_dump_json()
+
+
+def all_scores(folder, variants):
+    """Score files of all cultures."""
+    return expand(f"{RESULTS}/{{culture}}/{folder}/{{variant}}.parquet", culture=CULTURES, variant=variants)
+
+
+def fig7_perceptual(wildcards):
+    """The distance S of the run, with the model of its extractor's name."""
+    return SETTINGS.train.perceptual.model_copy(update={"extractor": wildcards.extractor, "model": None})
+
+
+def fig7_train(wildcards):
+    """Training settings of the run."""
+    changes = {
+        "updates": int(wildcards.updates),
+        "perceptual": fig7_perceptual(wildcards),
+        "denoising": SETTINGS.train.denoising.model_copy(update={"record": wildcards.record}),
+    }
+    return SETTINGS.train.model_copy(update=changes).model_dump_json()
+
+
+def fig7_scores(wildcards):
+    """Every extractor with the first recording, and the first extractor with every recording."""
+    extractors = SETTINGS.evaluation.fig7_extractors
+    runs = [(name, "first") for name in extractors] + [(extractors[0], name) for name in ("last", "random")]
+    return [
+        f"{FIG7_RUN}/scores.parquet".format(culture=name, extractor=extractor, record=record, updates=updates)
+        for name in SETTINGS.evaluation.fig7_cultures
+        for extractor, record in runs
+        for updates in SETTINGS.evaluation.fig7_updates
+    ]
+
+
+# --- survey ---
+
+SURVEY = f"{RESULTS}/survey"
+SURVEYED = list(SETTINGS.survey.cultures) or CULTURES
+
+
+def survey_settings(*names):
+    """Some of the survey's settings as JSON: what is not named does not make the step run again."""
+    return SETTINGS.survey.model_dump_json(include=set(names))
+
+
+def answers_folder(wildcards):
+    return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
+
+
+def answer_files(wildcards):
+    """The collected files, so that a new or changed one is noticed."""
+    if wildcards.survey != "survey":
+        return [f"{SURVEY}/simulated/collected/simulated.parquet"]
+    folder = SETTINGS.survey.answers
+    files = sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    if not files:
+        raise WorkflowError(f"survey.answers: no file in {folder}; put the collected answers there")
+    return files
+
+
+# --- report ---
+
+INCLUDED = {
+    "table1": [f"{RESULTS}/table1.csv"],
+    "table2": [f"{RESULTS}/table2.csv"],
+    "fig6": expand(f"{RESULTS}/{{culture}}/figures/fig6.png", culture=CULTURES),
+    "fig7": [f"{RESULTS}/figures/fig7.svg"],
+    "fig8": expand(f"{RESULTS}/{{culture}}/figures/fig8.png", culture=CULTURES),
+    "kid_power": expand(f"{RESULTS}/{{culture}}/figures/kid_power.svg", culture=CULTURES),
+}
+
+
+def of_cultures(name):
+    """One file of every culture."""
+    return expand(f"{RESULTS}/{{culture}}/{name}", culture=CULTURES)
+
+
+def of_variants(folder, ending):
+    """One file of every culture and variant on the page."""
+    path = f"{RESULTS}/{{culture}}/{folder}/{{variant}}.{ending}"
+    return expand(path, culture=CULTURES, variant=SETTINGS.score.variants)
+
+
+def included(ending):
+    """The paper's tables (csv) or figures that the settings ask for."""
+    paths = [path for name in SETTINGS.report.include for path in INCLUDED[name]]
+    return [path for path in paths if path.endswith(ending)]

@@ -10,17 +10,6 @@
 #         {results}/withdraw_report.tsv            (on request) what still holds withdrawn pictures
 from pipeline_steps.sources import state
 
-DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
-WITHDRAWN = {
-    name: str(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
-}
-
-
-def pictures_of(wildcards):
-    """The culture's folder or file, or what is downloaded from its table of links."""
-    images = culture(wildcards).images
-    return DOWNLOADED if images.suffix.lower() == ".csv" else str(images)
-
 
 rule download:
     input:

@@ -11,15 +11,6 @@
 #         {results}/figures/fig7.svg                          KID against the length of training
 
 
-def lora_of(wildcards):
-    """The variant's LoRA: none for the un-tuned model."""
-    if wildcards.variant == "sd":
-        return []
-    if wildcards.variant == FULL_VARIANT:
-        return f"{RESULTS}/{{culture}}/lora.safetensors"
-    return f"{RESULTS}/{{culture}}/ablations/{{variant}}/lora.safetensors"
-
-
 rule sample:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
@@ -74,7 +65,7 @@ rule features:
     resources:
         gpu=1,
     params:
-        kind=lambda wildcards, input: "images" if input.pictures.endswith("/images.parquet") else "samples",
+        kind=lambda wildcards, input: "images" if Path(input.pictures).name == "images.parquet" else "samples",
         clip=model("clip"),
         inception=model("inception"),
         dino=model("dino"),
@@ -167,9 +158,6 @@ wildcard_constraints:
     prompt_set="train_prompts|coco_prompts|generic_prompts",
 
 
-COCO = f"{RESULTS}/reference/coco"
-
-
 rule train_prompts:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
@@ -236,35 +224,6 @@ use rule features as features_coco with:
         f"{RESULTS}/benchmarks/reference/features.tsv"
 
 
-def set_prompts(wildcards):
-    """The prompts of a set, drawn or the user's own."""
-    return {
-        "train_prompts": f"{RESULTS}/{{culture}}/runs/train_prompts/prompts.txt",
-        "coco_prompts": f"{COCO}/prompts.txt",
-        "generic_prompts": str(SETTINGS.evaluation.generic_prompts),
-    }[wildcards.prompt_set]
-
-
-def set_images(wildcards):
-    """The real pictures a set is scored against."""
-    return (
-        f"{COCO}/images.parquet"
-        if wildcards.prompt_set == "coco_prompts"
-        else f"{RESULTS}/{{culture}}/images.parquet"
-    )
-
-
-def set_reference(wildcards):
-    coco = wildcards.prompt_set == "coco_prompts"
-    return f"{COCO}/features.safetensors" if coco else f"{RESULTS}/{{culture}}/features/images.safetensors"
-
-
-def set_config(wildcards):
-    """Sampling settings: one picture for each MS-COCO caption."""
-    once = {"images_per_prompt": 1} if wildcards.prompt_set == "coco_prompts" else {}
-    return SETTINGS.sample.model_copy(update=once).model_dump_json()
-
-
 use rule sample as sample_set with:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
@@ -310,14 +269,6 @@ use rule score as score_set with:
 
 
 # --- the paper's tables ---
-
-TABLE1 = ("sd", "scoft_m", "scoft_mp", "scoft_mpc")
-TABLE2 = ("ldm", "scoft_m")
-
-
-def all_scores(folder, variants):
-    """Score files of all cultures."""
-    return expand(f"{RESULTS}/{{culture}}/{folder}/{{variant}}.parquet", culture=CULTURES, variant=variants)
 
 
 rule table1:
@@ -464,29 +415,11 @@ rule kid_power:
 
 # --- Fig. 7: trainings under runs/fig7/{extractor}_{record}_{updates} ---
 
-FIG7 = f"{RESULTS}/{{culture}}/runs/fig7"
-FIG7_RUN = f"{FIG7}/{{extractor}}_{{record}}_{{updates}}"
-
 
 wildcard_constraints:
     extractor="clip|dreamsim|dino",
     record="first|last|random",
     updates=r"\d+",
-
-
-def fig7_perceptual(wildcards):
-    """The distance S of the run, with the model of its extractor's name."""
-    return SETTINGS.train.perceptual.model_copy(update={"extractor": wildcards.extractor, "model": None})
-
-
-def fig7_train(wildcards):
-    """Training settings of the run."""
-    changes = {
-        "updates": int(wildcards.updates),
-        "perceptual": fig7_perceptual(wildcards),
-        "denoising": SETTINGS.train.denoising.model_copy(update={"record": wildcards.record}),
-    }
-    return SETTINGS.train.model_copy(update=changes).model_dump_json()
 
 
 use rule targets as targets_fig7 with:
@@ -562,18 +495,6 @@ use rule score as score_fig7 with:
     params:
         variant="{extractor}_{record}_{updates}",
         config=section("score"),
-
-
-def fig7_scores(wildcards):
-    """Every extractor with the first recording, and the first extractor with every recording."""
-    extractors = SETTINGS.evaluation.fig7_extractors
-    runs = [(name, "first") for name in extractors] + [(extractors[0], name) for name in ("last", "random")]
-    return [
-        FIG7_RUN.format(culture=name, extractor=extractor, record=record, updates=updates) + "/scores.parquet"
-        for name in SETTINGS.evaluation.fig7_cultures
-        for extractor, record in runs
-        for updates in SETTINGS.evaluation.fig7_updates
-    ]
 
 
 rule fig7:

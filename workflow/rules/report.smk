@@ -1,32 +1,6 @@
 # Needs:  everything that the page shows, of all cultures
 # Leaves: {results}/report.html    one self-contained page
 
-INCLUDED = {
-    "table1": [f"{RESULTS}/table1.csv"],
-    "table2": [f"{RESULTS}/table2.csv"],
-    "fig6": expand(f"{RESULTS}/{{culture}}/figures/fig6.png", culture=CULTURES),
-    "fig7": [f"{RESULTS}/figures/fig7.svg"],
-    "fig8": expand(f"{RESULTS}/{{culture}}/figures/fig8.png", culture=CULTURES),
-    "kid_power": expand(f"{RESULTS}/{{culture}}/figures/kid_power.svg", culture=CULTURES),
-}
-
-
-def of_cultures(name):
-    """One file of every culture."""
-    return expand(f"{RESULTS}/{{culture}}/{name}", culture=CULTURES)
-
-
-def of_variants(folder, ending):
-    """One file of every culture and variant on the page."""
-    path = f"{RESULTS}/{{culture}}/{folder}/{{variant}}.{ending}"
-    return expand(path, culture=CULTURES, variant=SETTINGS.score.variants)
-
-
-def included(ending):
-    """The paper's tables (csv) or figures that the settings ask for."""
-    paths = [path for name in SETTINGS.report.include for path in INCLUDED[name]]
-    return [path for path in paths if path.endswith(ending)]
-
 
 rule report:
     input:

@@ -8,32 +8,8 @@
 #         {results}/survey/simulated/…                              the same from simulated participants
 
 
-SURVEY = f"{RESULTS}/survey"
-SURVEYED = list(SETTINGS.survey.cultures) or CULTURES
-
-
 wildcard_constraints:
     survey="survey(/simulated)?",
-
-
-def survey_settings(*names):
-    """Some of the survey's settings as JSON: what is not named does not make the step run again."""
-    return SETTINGS.survey.model_dump_json(include=set(names))
-
-
-def answers_folder(wildcards):
-    return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
-
-
-def answer_files(wildcards):
-    """The collected files, so that a new or changed one is noticed."""
-    if wildcards.survey != "survey":
-        return [f"{SURVEY}/simulated/collected/simulated.parquet"]
-    folder = SETTINGS.survey.answers
-    files = sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
-    if not files:
-        raise WorkflowError(f"survey.answers: no file in {folder}; put the collected answers there")
-    return files
 
 
 rule survey_pages:

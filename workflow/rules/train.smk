@@ -6,13 +6,6 @@
 #         train_log.parquet beside each LoRA
 #         {results}/{culture}/lora_kohya.safetensors, model_card.md      for other programs, for people
 
-# One process a GPU; a single one needs no launcher.
-LAUNCH = (
-    "python -m"
-    if SETTINGS.train.processes == 1
-    else f"torchrun --standalone --nproc_per_node {SETTINGS.train.processes} -m"
-)
-
 
 rule cache:
     input:
@@ -122,11 +115,6 @@ rule train:
             --threads {threads} \
             2>&1 | tee {log:q}
         """
-
-
-def ablation_targets(wildcards):
-    perceptual = wildcards.variant in ("scoft_mp", "scoft_mpc")
-    return f"{RESULTS}/{{culture}}/targets.safetensors" if perceptual else []
 
 
 use rule train as train_ablation with:
