@@ -1,6 +1,7 @@
 """The LoRA for other programs (kohya keys) and its model card for people."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,31 @@ def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: 
         culture: its name.
     """
     import torch
-    from diffusers.utils import convert_state_dict_to_kohya, convert_state_dict_to_peft
 
     origin = artifacts.same_origin((LORA, lora), culture=culture)
     metadata = LORA.metadata(lora)
     training = json.loads(metadata["scoft_training"])
     alpha = json.loads(metadata["lora_adapter_metadata"])["unet.lora_alpha"]
-    renamed = convert_state_dict_to_kohya(convert_state_dict_to_peft(LORA.read(lora)))
-    weights = {
-        # The library writes the rank as alpha; the LoRA's own may differ.
-        name: torch.tensor(float(alpha)) if name.endswith(".alpha") else weight
-        for name, weight in renamed.items()
-    }
+    weights: dict[str, torch.Tensor] = {}
+    for name, weight in LORA.read(lora).items():
+        module, factor = _kohya_name(name)
+        weights[f"{module}.{factor}.weight"] = weight
+        weights[f"{module}.alpha"] = torch.tensor(float(alpha))
     rank = str(training["settings"]["lora_rank"])
     KOHYA.write(kohya, weights, origin, {"ss_network_dim": rank, "ss_network_alpha": str(alpha)})
     card = _card(culture, training, data_card.read_text(encoding="utf-8"))
     artifacts.write_text(model_card, card)
+
+
+def _kohya_name(name: str) -> tuple[str, str]:
+    """Split a key of diffusers into kohya's module and factor.
+
+    Attention's are called ``unet.….to_q.lora.down.weight``, other layers' ``unet.….proj.lora_A.weight``.
+    """
+    found = re.fullmatch(r"unet\.(.+)\.(lora\.down|lora\.up|lora_A|lora_B)\.weight", name)
+    assert found, name
+    module = found[1].replace(".", "_")
+    return f"lora_unet_{module}", "lora_down" if found[2] in ("lora.down", "lora_A") else "lora_up"
 
 
 def _card(culture: str, training: dict[str, Any], data: str) -> str:
