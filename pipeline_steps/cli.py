@@ -1,4 +1,4 @@
-"""Turns a step's signature into its command line, sets up logging and threads, and exits plainly."""
+"""Turns a step's signature into its command line, sets up logging, threads and GPUs, and exits plainly."""
 
 import logging
 import os
@@ -9,12 +9,13 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from pipeline_steps.errors import UserError
+from pipeline_steps.gpus import claim
 
 LOG = logging.getLogger("scoft")
 
 
 def run_step(step: Callable[..., None]) -> None:
-    """Run a step from ``sys.argv``: one flag per parameter, ``--threads`` beside them.
+    """Run a step from ``sys.argv``: one flag per parameter, ``--threads`` and ``--gpus`` beside them.
 
     A :class:`UserError` is printed on one line and ends with exit code 1; a wrong flag or setting
     ends with exit code 2; anything else is a fault of ours and keeps its traceback.
@@ -28,10 +29,13 @@ def run_step(step: Callable[..., None]) -> None:
     app.default(step)
 
     @app.meta.default
-    def with_threads(
-        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], threads: int = 1
+    def with_share(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        threads: int = 1,
+        gpus: int = 0,
     ) -> None:
         limit_threads(threads)
+        claim(gpus)
         app(tokens, exit_on_error=True, result_action="return_value")
 
     try:
@@ -42,7 +46,11 @@ def run_step(step: Callable[..., None]) -> None:
 
 
 def limit_threads(granted: int) -> None:
-    """Use no more threads than granted, nor than there are cores (more makes small models 3-4× slower)."""
-    threads = max(1, min(granted, len(os.sched_getaffinity(0))))
+    """Use no more threads than granted, nor than there are cores (more makes small models 3-4× slower).
+
+    The processes of torchrun share what their job was granted.
+    """
+    share = min(granted, len(os.sched_getaffinity(0))) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    threads = max(1, share)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)

@@ -89,7 +89,10 @@ def pictures_of(wildcards):
 LAUNCH = (
     "python -m"
     if SETTINGS.train.processes == 1
-    else f"torchrun --standalone --nproc_per_node {SETTINGS.train.processes} -m"
+    else (
+        f"python -m pipeline_steps.gpus {SETTINGS.train.processes} "
+        f"torchrun --standalone --nproc_per_node {SETTINGS.train.processes} -m"
+    )
 )
 
 

@@ -176,6 +176,7 @@ rule caption:
             --captioner {params.captioner:q} \
             --config {params.config:q} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
 
@@ -206,5 +207,6 @@ rule depth:
             --depth-model {params.depth_model:q} \
             --config {params.config:q} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """

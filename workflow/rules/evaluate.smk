@@ -46,6 +46,7 @@ rule sample:
             --base {params.base:q} \
             --config {params.config:q} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
 
@@ -85,6 +86,7 @@ rule features:
             {params.oracle:q} \
             --batch-size {params.batch_size} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
 

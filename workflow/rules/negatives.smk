@@ -38,6 +38,7 @@ rule synthesize:
             --controlnet {params.controlnet:q} \
             --config {params.config:q} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
 
@@ -72,5 +73,6 @@ rule filter:
             --dreamsim {params.dreamsim:q} \
             --config {params.config:q} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """

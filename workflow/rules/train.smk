@@ -35,6 +35,7 @@ rule cache:
             --base {params.base:q} \
             --config {params.config:q} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
 
@@ -71,6 +72,7 @@ rule targets:
             --perceptual {params.perceptual:q} \
             --config {params.config:q} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
 
@@ -113,6 +115,7 @@ rule train:
             --extractor {params.extractor:q} \
             --config {params.config:q} \
             --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
 
