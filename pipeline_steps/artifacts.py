@@ -607,18 +607,42 @@ def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def progress(rows: Iterable[Row], total: int, label: str) -> Iterator[Row]:
-    """Pass rows through behind a progress bar."""
-    yield from tqdm(rows, total=total, desc=label, unit="picture", mininterval=1)
+Shard = tuple[int, int]
+"""The k-th of n jobs that share a stage's work, from 1."""
+WHOLE: Shard = (1, 1)
 
 
-def train_batches(images: Path, size: int, label: str) -> Iterator[list[Row]]:
-    """Stream the training pictures in batches behind a progress bar."""
+def shard_batches(
+    rows: Iterable[Row], total: int, size: int, shard: Shard, label: str
+) -> Iterator[list[Row]]:
+    """Cut a stream of rows into batches and pass on the shard's share, behind a progress bar.
+
+    A share is a run of whole batches: a network sees the same batches however many shards there are,
+    so that their results are the same to the last bit.
+
+    Args:
+        rows: of the whole stage, in key order.
+        total: their number.
+        size: of a batch, which is the last one's at most.
+        shard: whose share.
+        label: of the progress bar.
+    """
+    number, shards = shard
+    count = -(-total // size)
+    first, last = (count * place // shards for place in (number - 1, number))
+    with tqdm(total=min(total, last * size) - first * size, desc=label, unit="picture", mininterval=1) as bar:
+        for batch in islice(batches(rows, size), first, last):
+            yield batch
+            bar.update(len(batch))
+
+
+def train_batches(images: Path, size: int, label: str, shard: Shard = WHOLE) -> Iterator[list[Row]]:
+    """Stream the shard's training pictures in batches behind a progress bar."""
     count = sum(row["split"] == "train" for row in IMAGES.rows(images, ["split"]))
     if count == 0:
         raise UserError(f"{images}: no training picture; add pictures to the culture's folder")
     train = (row for row in IMAGES.rows(images) if row["split"] == "train")
-    yield from batches(progress(train, count, label), size)
+    yield from shard_batches(train, count, size, shard, label)
 
 
 # --- tensors ----------------------------------------------------------------------------------

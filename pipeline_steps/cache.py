@@ -4,13 +4,19 @@ import json
 from pathlib import Path
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE
+from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, WHOLE, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import CacheConfig, ModelRef
 
 
 def cache(
-    images: Path, captions: Path, train_cache: Path, culture: str, base: ModelRef, config: CacheConfig
+    images: Path,
+    captions: Path,
+    train_cache: Path,
+    culture: str,
+    base: ModelRef,
+    config: CacheConfig,
+    shard: Shard = WHOLE,
 ) -> None:
     """Encode the training pictures, plain and flipped, and all their captions.
 
@@ -25,6 +31,7 @@ def cache(
         culture: its name.
         base: Stable Diffusion.
         config: batch size.
+        shard: which share of the pictures.
     """
     import torch
 
@@ -46,7 +53,7 @@ def cache(
         "text_blip": [],
     }
     with torch.inference_mode():
-        for batch in artifacts.train_batches(images, config.batch_size, "cache"):
+        for batch in artifacts.train_batches(images, config.batch_size, "cache", shard):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch])
             both = torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1).to(vae.device, vae.dtype)
             posterior = vae.encode(both * 2 - 1).latent_dist
@@ -57,7 +64,7 @@ def cache(
             described = [encode_text(blip[row["image_id"]]).cpu() for row in batch]
             columns["text_blip"].append(torch.stack(described))
             image_ids += [row["image_id"] for row in batch]
-        tensors = {name: torch.cat(parts) for name, parts in columns.items()}
+        tensors = {name: torch.cat(parts) for name, parts in columns.items() if parts}
         tensors["text_null"] = encode_text([""])[0].cpu()
     TRAIN_CACHE.write(train_cache, tensors, origin, {"image_ids": json.dumps(image_ids)})
 

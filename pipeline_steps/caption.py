@@ -3,14 +3,20 @@
 from pathlib import Path
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import CAPTIONS, IMAGES
+from pipeline_steps.artifacts import CAPTIONS, IMAGES, WHOLE, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import CaptionConfig, ModelRef
 from pipeline_steps.seeds import generator
 
 
 def caption(
-    images: Path, captions: Path, culture: str, seed: int, captioner: ModelRef, config: CaptionConfig
+    images: Path,
+    captions: Path,
+    culture: str,
+    seed: int,
+    captioner: ModelRef,
+    config: CaptionConfig,
+    shard: Shard = WHOLE,
 ) -> None:
     """Draw k captions c_blip^i of every training picture by nucleus sampling.
 
@@ -24,6 +30,7 @@ def caption(
         seed: the run's seed.
         captioner: BLIP or BLIP-2.
         config: how many, how drawn.
+        shard: which share of the pictures.
     """
     import torch
     from transformers import LogitsProcessorList, TopPLogitsWarper
@@ -50,7 +57,7 @@ def caption(
         return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
 
     with CAPTIONS.writer(captions, origin) as table:
-        for batch in artifacts.train_batches(images, config.batch_size, "caption"):
+        for batch in artifacts.train_batches(images, config.batch_size, "caption", shard):
             found = iter(describe(batch))
             for row in batch:
                 for index in range(k):

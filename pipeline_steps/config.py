@@ -389,6 +389,9 @@ class PipelineConfig(Section):
     """The run's seed, from which every other is derived."""
     threads: PositiveInt = 8
     """Most threads of one job; never more than Snakemake grants or the machine has."""
+    shards: PositiveInt = 1
+    """Jobs that share captioning, depth, negatives, caching or sampling of one culture; results do not depend
+    on it."""
     cultures: dict[str, Culture] = Field(min_length=1)
     """Name (lower-case letters, digits, _ and -) to culture."""
     models: Models = Models()

@@ -3,12 +3,19 @@
 from pathlib import Path
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import DEPTH, IMAGES
+from pipeline_steps.artifacts import DEPTH, IMAGES, WHOLE, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import DepthConfig, ModelRef
 
 
-def depth(images: Path, depth: Path, culture: str, depth_model: ModelRef, config: DepthConfig) -> None:
+def depth(
+    images: Path,
+    depth: Path,
+    culture: str,
+    depth_model: ModelRef,
+    config: DepthConfig,
+    shard: Shard = WHOLE,
+) -> None:
     """Estimate the inverse depth D(x⁺) of every training picture with MiDaS.
 
     Args:
@@ -17,13 +24,14 @@ def depth(images: Path, depth: Path, culture: str, depth_model: ModelRef, config
         culture: its name.
         depth_model: MiDaS.
         config: batch size.
+        shard: which share of the pictures.
     """
     from pipeline_steps import models
 
     origin = artifacts.same_origin((IMAGES, images), culture=culture)
     estimate = models.depth_estimator(depth_model)
     with DEPTH.writer(depth, origin) as table:
-        for batch in artifacts.train_batches(images, config.batch_size, "depth"):
+        for batch in artifacts.train_batches(images, config.batch_size, "depth", shard):
             maps = estimate([artifacts.decode_picture(row["image"]) for row in batch])
             for row, found in zip(batch, maps, strict=True):
                 name = f"{row['image_id']}_depth.png"

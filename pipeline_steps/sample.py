@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import IMAGES, SAMPLES, Row
+from pipeline_steps.artifacts import IMAGES, SAMPLES, WHOLE, Row, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import ModelRef, SampleConfig
 from pipeline_steps.errors import UserError
@@ -21,6 +21,7 @@ def sample(
     config: SampleConfig,
     suffix: str = "",
     lora: Path | None = None,
+    shard: Shard = WHOLE,
 ) -> None:
     """Generate ``images_per_prompt`` pictures of every prompt with DPM-Solver++.
 
@@ -36,6 +37,7 @@ def sample(
         config: how many, steps, guidance.
         suffix: appended to every prompt.
         lora: LoRA to load; none for the un-tuned model.
+        shard: which share of the pictures.
 
     Raises:
         UserError: no prompts, repeated prompts, or a LoRA made from other pictures.
@@ -51,7 +53,7 @@ def sample(
     pipeline = models.text_to_image(base, lora)
     wanted = _wanted(lines, culture, suffix, seed, config.images_per_prompt)
     with SAMPLES.writer(samples, origin) as table:
-        for batch in artifacts.batches(artifacts.progress(wanted, total, "sample"), config.batch_size):
+        for batch in artifacts.shard_batches(wanted, total, config.batch_size, shard, "sample"):
             pictures = pipeline(
                 prompt=[row["prompt"] for row in batch],
                 generator=[torch.Generator().manual_seed(row["seed"]) for row in batch],

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import CAPTIONS, DEPTH, NEGATIVES, Row
+from pipeline_steps.artifacts import CAPTIONS, DEPTH, NEGATIVES, WHOLE, Row, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import ModelRef, NegativesConfig
 from pipeline_steps.seeds import derive_seed
@@ -23,6 +21,7 @@ def synthesize(
     base: ModelRef,
     controlnet: ModelRef,
     config: NegativesConfig,
+    shard: Shard = WHOLE,
 ) -> None:
     """Draw x⁻ = Θ_c(D(x⁺), c_blip + suffix) with depth ControlNet on the un-tuned model.
 
@@ -39,6 +38,7 @@ def synthesize(
         base: Stable Diffusion.
         controlnet: depth ControlNet for it.
         config: how many, steps, guidance.
+        shard: which share of them.
     """
     import torch
 
@@ -48,11 +48,8 @@ def synthesize(
     wanted = _wanted(captions, depth, culture, suffix, seed, config.per_positive)
     total = DEPTH.count(depth) * config.per_positive
     pipeline = models.depth_to_image(base, controlnet)
-    with (
-        NEGATIVES.writer(negatives, origin) as table,
-        tqdm(total=total, desc="synthesize", unit="picture") as bar,
-    ):
-        for batch in artifacts.batches(wanted, config.batch_size):
+    with NEGATIVES.writer(negatives, origin) as table:
+        for batch in artifacts.shard_batches(wanted, total, config.batch_size, shard, "synthesize"):
             pictures = pipeline(
                 prompt=[row["prompt"] for row in batch],
                 image=[row["depth"] for row in batch],
@@ -65,7 +62,6 @@ def synthesize(
                 name = f"{row['image_id']}_negative{row['index']}.png"
                 cell = artifacts.encode_picture(picture, name)
                 table.add({**{k: row[k] for k in ("image_id", "index", "prompt", "seed")}, "image": cell})
-            bar.update(len(batch))
 
 
 def _wanted(

@@ -180,6 +180,17 @@ def fig7_scores(wildcards):
     ]
 
 
+# --- shards ---
+
+SHARDS = SETTINGS.shards
+SHARD = f"{{shard}}_of_{SHARDS}"
+
+
+def shard(wildcards):
+    """Which share of a stage's work a job does: the k-th of n."""
+    return [wildcards.shard, SHARDS]
+
+
 # --- survey ---
 
 SURVEY = f"{RESULTS}/survey"

@@ -166,6 +166,7 @@ rule caption:
         seed=SETTINGS.seed,
         captioner=model("captioner"),
         config=section("caption"),
+        shard=[1, 1],
     shell:
         """
         python -m pipeline_steps.caption \
@@ -175,6 +176,7 @@ rule caption:
             --seed {params.seed} \
             --captioner {params.captioner:q} \
             --config {params.config:q} \
+            --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \
             2>&1 | tee {log:q}
@@ -198,6 +200,7 @@ rule depth:
     params:
         depth_model=model("depth"),
         config=section("depth"),
+        shard=[1, 1],
     shell:
         """
         python -m pipeline_steps.depth \
@@ -206,6 +209,7 @@ rule depth:
             --culture {wildcards.culture:q} \
             --depth-model {params.depth_model:q} \
             --config {params.config:q} \
+            --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \
             2>&1 | tee {log:q}

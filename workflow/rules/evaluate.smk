@@ -33,6 +33,7 @@ rule sample:
         seed=SETTINGS.seed,
         base=model("base"),
         config=section("sample"),
+        shard=[1, 1],
     shell:
         """
         python -m pipeline_steps.sample \
@@ -45,6 +46,7 @@ rule sample:
             --seed {params.seed} \
             --base {params.base:q} \
             --config {params.config:q} \
+            --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \
             2>&1 | tee {log:q}

@@ -25,6 +25,7 @@ rule synthesize:
         base=model("base"),
         controlnet=model("controlnet"),
         config=section("negatives"),
+        shard=[1, 1],
     shell:
         """
         python -m pipeline_steps.synthesize \
@@ -37,6 +38,7 @@ rule synthesize:
             --base {params.base:q} \
             --controlnet {params.controlnet:q} \
             --config {params.config:q} \
+            --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \
             2>&1 | tee {log:q}

@@ -25,6 +25,7 @@ rule cache:
     params:
         base=model("base"),
         config=section("cache"),
+        shard=[1, 1],
     shell:
         """
         python -m pipeline_steps.cache \
@@ -34,6 +35,7 @@ rule cache:
             --culture {wildcards.culture:q} \
             --base {params.base:q} \
             --config {params.config:q} \
+            --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \
             2>&1 | tee {log:q}
