@@ -18,6 +18,14 @@ VARIANTS = ("sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc")
 """The models of Tables 1 and 2, from no training to all losses."""
 FULL_VARIANT = "scoft_mpc"
 """The variant whose LoRA is the main product."""
+LABELS = {
+    "sd": "Stable Diffusion",
+    "ldm": "Fine-tuning",
+    "scoft_m": "SCoFT+M",
+    "scoft_mp": "SCoFT+MP",
+    "scoft_mpc": "SCoFT+MPC",
+}
+"""What people read for each variant."""
 
 Variant = Literal["sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -370,7 +378,7 @@ class SurveyConfig(Section):
 class ReportConfig(Section):
     """The page results/report.html."""
 
-    include: tuple[Literal["table1", "table2", "fig6", "fig7", "fig8", "kid_power"], ...] = ()
+    include: tuple[Literal["table1", "table2", "fig5", "fig6", "fig7", "fig8", "kid_power"], ...] = ()
     """The paper's tables and figures to add; what they need is made for all cultures."""
     pictures_per_prompt: PositiveInt = 4
     """Pictures of each prompt on the contact sheets."""

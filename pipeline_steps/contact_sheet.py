@@ -5,21 +5,30 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline_steps.artifacts import IMAGES, SAMPLES, appears_whole, decode_picture, same_origin
+from pipeline_steps.artifacts import IMAGES, SAMPLES, SCORES, appears_whole, decode_picture, same_origin
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import VARIANTS
+from pipeline_steps.config import LABELS, VARIANTS
 
 GAP, LINE = 8, 18
 """Pixels between groups, and of a line of text."""
 
 
 def contact_sheet(
-    samples: list[Path], sheet: Path, prompts: int, per_prompt: int, side: int, images: Path | None = None
+    samples: list[Path],
+    scores: list[Path],
+    metric: str,
+    sheet: Path,
+    prompts: int,
+    per_prompt: int,
+    side: int,
+    images: Path | None = None,
 ) -> None:
-    """Draw one row per prompt and one group of pictures per variant.
+    """Draw one row per prompt and one group of pictures per variant, its score above it.
 
     Args:
         samples: ``…/samples/{variant}.parquet``, all of the same prompts.
+        scores: ``…/scores/{variant}.parquet``, of all the pictures and not only those drawn.
+        metric: the score to print.
         sheet: PNG file to write.
         prompts: rows at most.
         per_prompt: pictures per prompt and variant.
@@ -42,17 +51,18 @@ def contact_sheet(
             if row["split"] == "train" and prompt in rows and "training" not in rows[prompt]:
                 rows[prompt] = {"training": [_fit(row["image"], side)], **rows[prompt]}
     groups = list(next(iter(rows.values())))
+    titles = {path.stem: [LABELS[path.stem], _score(path, metric)] for path in scores}
     widths = {name: max(len(row.get(name, [])) for row in rows.values()) * side for name in groups}
-    size = (sum(widths.values()) + GAP * (len(groups) + 1), LINE + (side + LINE + GAP) * len(rows))
+    size = (sum(widths.values()) + GAP * (len(groups) + 1), 2 * LINE + (side + LINE + GAP) * len(rows))
     canvas = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    top = LINE
+    top = 2 * LINE
     for number, (prompt, row) in enumerate(rows.items()):
         left = GAP
         pen.text((GAP, top), prompt, "black", font)
         for name in groups:
             if number == 0:
-                pen.text((left, 0), name, "black", font)
+                pen.text((left, 0), "\n".join(titles.get(name, [name])), "black", font)
             for place, picture in enumerate(row.get(name, [])):
                 canvas.paste(picture, (left + place * side, top + LINE))
             left += widths[name] + GAP
@@ -61,6 +71,15 @@ def contact_sheet(
     canvas.save(buffer, "PNG", optimize=True)
     with appears_whole(sheet) as part:
         part.write_bytes(buffer.getvalue())
+
+
+def _score(path: Path, metric: str) -> str:
+    """The score with its interval in a line that fits above the pictures."""
+    for row in SCORES.rows(path):
+        if row["metric"] == metric:
+            ends = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
+            return f"{metric} {row['value']:.3f}{ends}"
+    return f"{metric} not measured"
 
 
 def _fit(cell: dict[str, bytes], side: int) -> Image.Image:

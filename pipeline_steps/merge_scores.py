@@ -12,11 +12,17 @@ def merge_scores(parts: list[Path], scores: Path) -> None:
 
     Args:
         parts: one table per variant, all of the same pictures.
-        scores: table to write, sorted by variant and metric.
+        scores: table to write, sorted by variant and metric; its note counts each variant's blank
+            pictures, which were not scored.
     """
     origin = artifacts.same_origin(*((SCORES, part) for part in parts))
-    rows = [row for part in parts for row in SCORES.rows(part)]
-    SCORES.write(scores, sorted(rows, key=lambda row: (row["variant"], row["metric"])), origin)
+    rows, blank = [], {}
+    for part in parts:
+        found = SCORES.read(part)
+        rows += found
+        blank[found[0]["variant"]] = SCORES.note(part)["blank"]
+    rows.sort(key=lambda row: (row["variant"], row["metric"]))
+    SCORES.write(scores, rows, origin, {"blank": blank})
 
 
 if __name__ == "__main__":

@@ -301,6 +301,13 @@ def kid_encoder(ref: ModelRef) -> PictureEncoder:
     return encode
 
 
+def warn_if_long(tokenizer: Any, prompt: str) -> None:
+    """Say that a text encoder will not read a prompt to its end."""
+    count, limit = len(tokenizer(prompt).input_ids), tokenizer.model_max_length
+    if count > limit:
+        LOG.warning("'%s…' has %d tokens: only the first %d are read", prompt[:60], count, limit)
+
+
 def clip_encoders(ref: ModelRef) -> tuple[PictureEncoder, Callable[[Sequence[str]], torch.Tensor]]:
     """Load CLIP's encoders of pictures and of texts (cut at 77 tokens with the end token kept)."""
     from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
@@ -316,10 +323,8 @@ def clip_encoders(ref: ModelRef) -> tuple[PictureEncoder, Callable[[Sequence[str
 
     @torch.inference_mode()
     def texts(prompts: Sequence[str]) -> torch.Tensor:
-        lengths = [len(ids) for ids in tokenizer(list(prompts)).input_ids]
-        if max(lengths) > tokenizer.model_max_length:
-            longest = prompts[lengths.index(max(lengths))]
-            LOG.warning("%r… has %d tokens: CLIP reads the first 77", longest[:60], max(lengths))
+        for prompt in dict.fromkeys(prompts):
+            warn_if_long(tokenizer, prompt)
         tokens = tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
         return model.get_text_features(**tokens.to(model.device)).pooler_output.float().cpu()
 

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pipeline_steps.artifacts import SCORES, Row, write_text
+from pipeline_steps.artifacts import SCORES, STATISTICS, Row, write_text
 from pipeline_steps.cli import run_step
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.estimate import Estimate, mean_of
@@ -35,8 +35,13 @@ COLUMNS = {
         Column("clip_score", "test", "clip_score"),
     ),
 }
-SURVEY = ("best_described", "most_culturally_representative", "least_stereotypical", "least_offensive")
-"""Mean ranks of the human survey (Table 1)."""
+SURVEY = {
+    "best_described": "description",
+    "most_culturally_representative": "representation",
+    "least_stereotypical": "stereotypes",
+    "least_offensive": "offensiveness",
+}
+"""Mean ranks of the human survey (Table 1): column to survey item."""
 PAPER: dict[int, dict[str, tuple[float, ...]]] = {
     1: {
         "sd": (30.355, 4.396, 0.813, 3.09, 3.07, 2.98, 3.07),
@@ -53,29 +58,35 @@ PAPER: dict[int, dict[str, tuple[float, ...]]] = {
 
 
 def paper_table(
-    number: Literal[1, 2], scores: list[Path], set_scores: list[Path], table: Path, ranks: Path | None = None
+    number: Literal[1, 2],
+    scores: list[Path],
+    set_scores: list[Path],
+    table: Path,
+    statistics: Path | None = None,
 ) -> None:
     """Write a table of the paper, per culture and over all.
 
     Rows of source "ours" carry 95% intervals, both sample sizes, extractor and weights' hash; the
-    row of culture "all" is the mean of the cultures. Rows of source "paper" carry the printed figures.
+    row of culture "all" is the mean of the cultures; all share MS-COCO's pictures, so there the
+    half-widths add up instead of cancelling in part. Rows of source "paper" carry the printed figures.
+    Mean ranks of simulated participants are marked in the column "survey".
 
     Args:
         number: 1 (KID, CLIPScore, survey) or 2 (likeness to training pictures, diversity).
         scores: scores on the test prompts, one file per culture and variant.
         set_scores: scores on MS-COCO's captions (Table 1) or on training captions (Table 2).
         table: CSV file to write.
-        ranks: mean ranks of a survey (Table 1): CSV with culture, variant and the four items.
+        statistics: a survey's statistics (Table 1); None: its columns stay empty.
 
     Raises:
         UserError: a score is missing.
     """
     columns = COLUMNS[number]
     found = {"test": _read(scores), columns[1 if number == 1 else 0].prompts: _read(set_scores)}
-    survey = _survey(ranks)
-    asked = SURVEY if number == 1 else ()
+    survey = _survey(statistics) if statistics else {}
+    names = [column.name for column in columns] + (list(SURVEY) if number == 1 else [])
     cultures = sorted({culture for culture, _, _ in found["test"]})
-    lines = []
+    lines: list[dict[str, Any]] = []
     for culture in [*cultures, "all"]:
         for variant in PAPER[number]:
             line: dict[str, Any] = {"source": "ours", "culture": culture, "variant": variant}
@@ -83,19 +94,13 @@ def paper_table(
                 line |= _cells(
                     column, found[column.prompts], cultures if culture == "all" else [culture], variant
                 )
-            lines.append(line | {item: survey.get((culture, variant), {}).get(item, "") for item in asked})
+            lines.append(line | survey.get((culture, variant), {}))
     for variant, printed in PAPER[number].items():
-        names = [column.name for column in columns] + list(asked)
-        lines.append(
-            {
-                "source": "paper",
-                "culture": "all",
-                "variant": variant,
-                **dict(zip(names, printed, strict=True)),
-            }
-        )
+        cells = dict(zip(names, printed, strict=True))
+        lines.append({"source": "paper", "culture": "all", "variant": variant, **cells})
+    header = dict.fromkeys(key for line in lines for key in line)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, list(header), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     write_text(table, text.getvalue())
@@ -119,24 +124,44 @@ def _cells(column: Column, found: dict[tuple[str, str, str], Row], cultures: lis
             f"{culture}, {variant}: no score '{metric}' on {column.prompts}; see that score's log"
         )
     rows = [found[key] for key in keys]
+    if len({row["weights_sha256"] for row in rows}) > 1:
+        raise UserError(
+            f"{column.metric}: cultures were scored by different networks; delete their scores and run again"
+        )
     parts = [Estimate(row["value"], row["low"], row["high"], row["interval"]) for row in rows]
-    whole = mean_of(parts) if len(parts) > 1 else parts[0]
+    shared = column.prompts == "coco_prompts"
+    whole = mean_of(parts, independent=not shared) if len(parts) > 1 else parts[0]
     numbers = {"": whole.value, "_low": whole.low, "_high": whole.high}
+    real = [row["reference"] or 0 for row in rows]
     return {
         **{column.name + end: "" if v is None else f"{v * column.factor:.6g}" for end, v in numbers.items()},
         f"{column.name}_interval": whole.interval,
         f"{column.name}_generated": sum(row["generated"] for row in rows),
-        f"{column.name}_reference": sum(row["reference"] or 0 for row in rows) or "",
+        f"{column.name}_reference": (max(real) if shared else sum(real)) or "",
         f"{column.name}_extractor": rows[0]["extractor"],
         f"{column.name}_weights_sha256": rows[0]["weights_sha256"],
     }
 
 
-def _survey(path: Path | None) -> dict[tuple[str, str], dict[str, str]]:
-    if path is None:
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {(row["culture"], row["variant"]): row for row in csv.DictReader(file)}
+def _survey(statistics: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Mean ranks by culture and variant, with interval and numbers of participants and rankings."""
+    columns = {item: name for name, item in SURVEY.items()}
+    simulated = STATISTICS.note(statistics)["simulated"]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in STATISTICS.rows(statistics):
+        if row["statistic"] != "mean_rank" or row["item"] not in columns:
+            continue
+        name = columns[row["item"]]
+        line = found.setdefault(
+            (row["culture"], row["subject"]),
+            {"survey": "simulated participants" if simulated else "participants"},
+        )
+        for end, value in (("", row["value"]), ("_low", row["low"]), ("_high", row["high"])):
+            line[name + end] = "" if value is None else f"{value:.6g}"
+        line[f"{name}_interval"] = row["interval"]
+        line[f"{name}_participants"] = row["participants"]
+        line[f"{name}_rankings"] = row["rankings"]
+    return found
 
 
 if __name__ == "__main__":

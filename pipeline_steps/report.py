@@ -29,12 +29,9 @@ from pipeline_steps.artifacts import (
     TensorFile,
 )
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import VARIANTS, PipelineConfig
+from pipeline_steps.config import LABELS, VARIANTS, PipelineConfig
 from pipeline_steps.method import charts
 
-LABELS = dict(
-    zip(VARIANTS, ("Stable Diffusion", "fine-tuned", "SCoFT+M", "SCoFT+MP", "SCoFT+MPC"), strict=True)
-)
 OVERVIEW = {
     "attribute_accuracy": "Right cultural attributes (share; higher is better)",
     "stereotype": "Stereotyped attributes (share; lower is better)",
@@ -49,6 +46,17 @@ CURVES = {
     "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c"),
     "Gradient norms": ("gradient_norm_diffusion", "gradient_norm_perceptual"),
 }
+FIGURES = {
+    "fig5": "Fig. 5: ranks given in the survey; a wider strip means more answers",
+    "fig6": "Fig. 6: captions of training pictures as prompts; with the memorisation loss, fewer pictures "
+    "repeat the training picture",
+    "fig7": "Fig. 7: KID against the length of training; each point is a training of its own, bands are "
+    "95% intervals",
+    "fig8": "Fig. 8: prompts that name no culture; DIV is the diversity within a prompt",
+    "kid_power": "How many pictures KID needs; where an interval in the legend holds 0, these pictures do "
+    "not tell the two variants apart",
+}
+"""Captions of the figures."""
 CURVE_POINTS = 150
 """Points of a training curve; each is the mean of the updates around it."""
 NEAREST = 8
@@ -122,6 +130,12 @@ def report(
                 "name": name,
                 "data": _data(rows),
                 "scores": found,
+                "blank": {
+                    variant: count
+                    for part in own["scores"]
+                    for variant, count in SCORES.note(part)["blank"].items()
+                    if count
+                },
                 "variants": _present(own["samples"]),
                 "prompts": _contact_sheet(own["samples"], settings.report.pictures_per_prompt, side),
                 "nearest": _nearest(own, rows, thumbnails, side),
@@ -135,7 +149,7 @@ def report(
         cultures=cultures,
         charts=_overview(cultures),
         tables=[_table(path) for path in tables or []],
-        figures=[_figure(path) for path in figures or []],
+        figures=[_figure(path, settings) for path in figures or []],
         settings=settings,
         run=_run(settings, references),
     )
@@ -188,6 +202,10 @@ def _thumbnail(cell: Row, side: int) -> str:
     picture = artifacts.decode_picture(cell).convert("RGB")
     if max(picture.size) > side:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return _data_uri(picture)
+
+
+def _data_uri(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=82, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -220,8 +238,10 @@ def _nearest(
         seen = next((f for f in own["features"] if f.stem == path.stem), None)
         if seen is None:
             continue
-        cosines = (F.normalize(FEATURES.read(seen)["dreamsim"].double(), dim=-1) @ real.T).numpy()
-        best = np.argsort(-cosines.max(1), kind="stable")[:NEAREST]
+        tensors = FEATURES.read(seen)
+        cosines = (F.normalize(tensors["dreamsim"].double(), dim=-1) @ real.T).numpy()
+        order = np.argsort(-cosines.max(1), kind="stable")
+        best = order[~tensors["blank"].numpy()[order]][:NEAREST]
         wanted = {int(number): int(cosines[number].argmax()) for number in best}
         pairs = {}
         for number, row in enumerate(SAMPLES.rows(path)):
@@ -272,7 +292,7 @@ def _positives(
     return list(found.values())
 
 
-def _curves(culture: str, path: Path) -> list[dict[str, str]]:
+def _curves(culture: str, path: Path) -> list[str]:
     """Losses and gradient norms against updates."""
     rows = TRAIN_LOG.read(path)
     drawn = []
@@ -285,11 +305,11 @@ def _curves(culture: str, path: Path) -> list[dict[str, str]]:
                 series[column.replace("_", " ")] = [tuple(part.mean(0)) for part in parts]
         if series:
             svg = charts.line_chart(f"{culture}: {title.lower()}", series, "update", "")
-            drawn.append({"title": title, "svg": svg})
+            drawn.append(svg)
     return drawn
 
 
-def _overview(cultures: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def _overview(cultures: Sequence[dict[str, Any]]) -> list[str]:
     drawn = []
     for metric, title in OVERVIEW.items():
         rows: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
@@ -299,7 +319,7 @@ def _overview(cultures: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
                     triple = (row["value"], row["low"], row["high"])
                     rows.setdefault(culture["name"], {})[LABELS[row["variant"]]] = triple
         if rows:
-            drawn.append({"title": title, "svg": charts.interval_chart(title, rows)})
+            drawn.append(charts.interval_chart(title, rows))
     return drawn
 
 
@@ -308,15 +328,19 @@ def _table(path: Path) -> dict[str, Any]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     ends = ("_low", "_high", "_interval", "_generated", "_reference", "_extractor", "_weights_sha256")
+    ends += ("_participants", "_rankings")
     columns = [name for name in rows[0] if not name.endswith(ends)]
     return {"name": path.stem, "columns": columns, "rows": rows}
 
 
-def _figure(path: Path) -> dict[str, str]:
-    name = path.stem.replace("_", " ")
+def _figure(path: Path, settings: PipelineConfig) -> dict[str, str]:
+    """A figure's contents with its caption, and the culture whose folder it lies in."""
+    culture = path.parent.parent.name
+    name = FIGURES[path.stem] + (f" ({culture})" if culture in settings.cultures else "")
     if path.suffix == ".svg":
         return {"name": name, "svg": path.read_text(encoding="utf-8")}
-    return {"name": name, "uri": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()}
+    with Image.open(path) as picture:
+        return {"name": name, "uri": _data_uri(picture.convert("RGB"))}
 
 
 def _number(value: Any) -> str:

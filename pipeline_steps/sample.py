@@ -25,7 +25,9 @@ def sample(
 ) -> None:
     """Generate ``images_per_prompt`` pictures of every prompt with DPM-Solver++.
 
-    Seeds are bound to (seed, culture, prompt, index): all variants start from the same noise.
+    Seeds are bound to (seed, culture, prompt, index): all variants start from the same noise, whatever
+    the batch and whichever other prompts stand in the file. A prompt over the text encoder's limit is
+    cut with the end token kept, and named in a warning.
 
     Args:
         images: the culture's pictures; only their origin is read.
@@ -51,6 +53,8 @@ def sample(
     lines = read_prompts(prompts)
     total = len(lines) * config.images_per_prompt
     pipeline = models.text_to_image(base, lora)
+    for line in lines:
+        models.warn_if_long(pipeline.tokenizer, line + suffix)
     wanted = _wanted(lines, culture, suffix, seed, config.images_per_prompt)
     with SAMPLES.writer(samples, origin) as table:
         for batch in artifacts.shard_batches(wanted, total, config.batch_size, shard, "sample"):

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from pipeline_steps.method import kid as module
-from pipeline_steps.method.kid import kid, kid_subsets, polynomial_kernel
+from pipeline_steps.method.kid import kid, kid_difference, kid_subsets, polynomial_kernel
 
 
 def naive_kid(x, y):
@@ -63,6 +63,28 @@ def test_jackknife_by_recomputing_every_part():
     assert found.high - found.value == pytest.approx(reach, rel=1e-6)
     assert found.value - found.low == pytest.approx(reach, rel=1e-6)
     assert "3 prompts" in found.interval and "8 pictures" in found.interval
+
+
+def test_difference_by_recomputing_every_part():
+    x, z, y = features(12, shift=0.5), features(12, shift=0.2, seed=3), features(7, seed=1)
+    groups = np.repeat(["a", "b", "c", "d"], 3)
+
+    def gap(rows, columns):
+        return naive_kid(x[rows].tolist(), y[columns].tolist()) - naive_kid(
+            z[rows].tolist(), y[columns].tolist()
+        )
+
+    everything, columns = np.arange(12), np.arange(7)
+    by_prompt = [gap(np.flatnonzero(groups != g), columns) for g in "abcd"]
+    by_picture = [gap(everything, np.delete(columns, j)) for j in range(7)]
+    parts = [(len(v) - 1) / len(v) * sum((v - np.mean(v)) ** 2) for v in (by_prompt, by_picture)]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 6)
+    found = kid_difference(x, z, y, groups)
+    assert found.value == pytest.approx(gap(everything, columns), abs=1e-6)
+    reach = stats.t.ppf(0.975, freedom) * sum(parts) ** 0.5
+    assert (found.high - found.low) / 2 == pytest.approx(reach, rel=1e-6)
+    with pytest.raises(ValueError, match="same prompts"):
+        kid_difference(x, z[:11], y)
 
 
 def test_interval_covers_the_true_value():

@@ -27,6 +27,7 @@ from pipeline_steps.artifacts import (
     encode_picture,
 )
 from pipeline_steps.config import PipelineConfig
+from pipeline_steps.method.charts import line_chart
 from pipeline_steps.report import report
 
 TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
@@ -40,7 +41,8 @@ def cell(seed, mode="RGB", side=32):
 
 
 def features(count):
-    return {"dreamsim": torch.randn(count, 5, generator=torch.Generator().manual_seed(count))}
+    drawn = torch.randn(count, 5, generator=torch.Generator().manual_seed(count))
+    return {"dreamsim": drawn, "blank": torch.arange(count) == 1}
 
 
 def culture_files(root, name, variants=("sd", "scoft_mpc")):
@@ -107,6 +109,7 @@ def culture_files(root, name, variants=("sd", "scoft_mpc")):
             for m in ("clip_score", "kid")
         ],
         origin,
+        {"blank": {"sd": 1, "scoft_mpc": 0}},
     )
     log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0)
     TRAIN_LOG.write(
@@ -128,6 +131,11 @@ def page(tmp_path_factory):
     table = root / "table1.csv"
     table.write_text("source,culture,variant,kid_ccub_x1000,kid_ccub_x1000_low,kid_ccub_x1000_high\n"
                      "ours,all,sd,3.5,3,4\npaper,all,sd,30.355,,\n")  # fmt: skip
+    fig6, power = root / "korea/figures/fig6.png", root / "nigeria/figures/kid_power.svg"
+    fig6.parent.mkdir()
+    power.parent.mkdir()
+    Image.new("RGB", (900, 40), "red").save(fig6)
+    power.write_text(line_chart("How many pictures?", {"a − b": [(5, 0.5), (10, 0.9)]}, "pictures", "share"))
     settings = PipelineConfig.model_validate(
         {"cultures": {name: {"suffix": f", in {name}", "images": "nowhere"} for name in names}}
     )
@@ -146,6 +154,7 @@ def page(tmp_path_factory):
         train_logs=[root / name / "train_log.parquet" for name in names],
         settings=settings,
         tables=[table],
+        figures=[power, fig6],
     )
     return root / "report.html"
 
@@ -164,9 +173,9 @@ class Elements(HTMLParser):
 
 def test_every_picture_is_embedded_opens_and_has_a_text(page):
     pictures = [attrs for tag, attrs in Elements(page.read_text()).found if tag == "img"]
-    # Per culture: 2 prompts × 2 pictures × 2 variants, 2 × 4 nearest pairs,
-    # 6 × (positive, depth, 2 negatives).
-    assert len(pictures) == 2 * (8 + 2 * 4 * 2 + 6 * 4)
+    # Per culture: 2 prompts × 2 pictures × 2 variants, 2 × 3 nearest pairs (one picture is blank),
+    # 6 × (positive, depth, 2 negatives); and Fig. 6.
+    assert len(pictures) == 2 * (8 + 2 * 3 * 2 + 6 * 4) + 1
     for attrs in pictures:
         assert attrs["alt"].strip()
         head, data = attrs["src"].split(",", 1)
@@ -202,6 +211,8 @@ def test_texts_are_escaped_and_statements_are_made(page):
     assert "<b>caption" not in text and "&lt;b&gt;caption" in text
     assert "CC0-1.0 (7), not stated (1)" in text
     assert "6 negatives kept, 6 dropped" in text
+    assert text.count("Blank pictures, not scored: 1 of Stable Diffusion.") == 2
+    assert "repeat the training picture (korea)" in text and "apart (nigeria)" in text
     assert text.count("0.050 dropped") == 12
     assert "30.36" in text and "3.5" in text
     assert page.stat().st_size < 20e6

@@ -1,9 +1,11 @@
-"""Charts as SVG text: readable by screen readers, as wide as the page, coloured by the page's style.
+"""Charts as SVG text: readable by screen readers and on a phone, coloured by the page's style.
 
 Series are coloured by the CSS variables ``--c0`` to ``--c5``, with a fallback where there is no style.
+A chart is 440 units wide, little more than a phone, so that its text keeps its size there.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -12,7 +14,7 @@ import numpy as np
 COLOURS = ("#6b6b6b", "#b35900", "#0072b2", "#007a5a", "#8e3a9d", "#a3243b")
 """Legible on white, and apart from one another for the colour-blind together with their markers."""
 MARKERS = ("circle", "square", "diamond", "up", "down", "bar")
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 70, 16, 34, 44
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 440, 58, 14, 32, 44
 
 Points = Sequence[tuple[float, float]]
 
@@ -34,7 +36,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
-    height: int = 280,
+    height: int = 250,
 ) -> str:
     """Draw one line per series.
 
@@ -44,7 +46,7 @@ def line_chart(
         x_label: under the axis.
         y_label: above the axis.
         bands: name to (x, low, high), drawn behind the line.
-        height: in user units; the width is 640.
+        height: of the plot in user units, without title and legend.
 
     Raises:
         ValueError: no points.
@@ -91,37 +93,36 @@ def interval_chart(
     ]
     if not ends:
         raise ValueError(f"{title}: no values to draw")
-    step = 14
-    tall = [step * len(series) + 12 for series in rows.values()]
-    height = TOP + sum(tall) + BOTTOM
+    step, name_line = 14, 18
+    height = sum(name_line + step * len(series) + 8 for series in rows.values()) + 28
     ticks = _ticks(min(ends), max(ends))
-    x = Scale(ticks[0], ticks[-1], LEFT + 30, WIDTH - RIGHT)
+    x = Scale(ticks[0], ticks[-1], RIGHT, WIDTH - 2 * RIGHT)
     parts = []
     for tick in ticks:
         at = x(tick)
-        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
-        parts.append(
-            f'<text x="{at:.1f}" y="{height - BOTTOM + 16}" text-anchor="middle">{_number(tick)}</text>'
-        )
-    top = float(TOP)
-    for (row, series), size in zip(rows.items(), tall, strict=True):
-        parts.append(
-            f'<text x="{LEFT + 20}" y="{top + size / 2 + 4:.1f}" text-anchor="end">{escape(row)}</text>'
-        )
-        for place, (name, (value, low, high)) in enumerate(series.items()):
-            number, at = names.index(name), top + 12 + step * place
+        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="8" y2="{height - 24}"/>')
+        parts.append(f'<text x="{at:.1f}" y="{height - 8}" text-anchor="middle">{_number(tick)}</text>')
+    top = 8
+    for row, series in rows.items():
+        parts.append(f'<text x="4" y="{top + 14}">{escape(row)}</text>')
+        top += name_line + step // 2
+        for name, (value, low, high) in series.items():
+            number = names.index(name)
             if low is not None and high is not None:
                 style = f"stroke:{_colour(number)};stroke-width:2"
                 parts.append(
-                    f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{at}" y2="{at}" style="{style}"/>'
+                    f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{top}" y2="{top}" style="{style}"/>'
                 )
-            parts.append(_marker(number, x(value), at, f"{row}, {name}: {_number(value)}"))
-        top += size
+            parts.append(_marker(number, x(value), top, f"{row}, {name}: {_number(value)}"))
+            top += step
+        top += 8 - step // 2
     return _svg(title, names, parts, height)
 
 
 def violin_chart(title: str, rows: Mapping[str, Mapping[str, Sequence[int]]], ranks: int = 4) -> str:
     """Draw how often each rank was given: a wider strip means more answers (paper, Fig. 5).
+
+    A marker stands at the mean rank; widths compare within a panel.
 
     Args:
         title: what is shown.
@@ -134,48 +135,58 @@ def violin_chart(title: str, rows: Mapping[str, Mapping[str, Sequence[int]]], ra
     names = list(dict.fromkeys(name for series in rows.values() for name in series))
     if not any(len(given) for series in rows.values() for given in series.values()):
         raise ValueError(f"{title}: no ranks to draw")
-    panel = 170
-    height = TOP + panel * len(rows) + 20
+    panel = 150
     grid = np.linspace(0.5, ranks + 0.5, 61)
-    wide = (WIDTH - LEFT - RIGHT) / max(len(names), 1)
+    bumps = np.exp(-(((grid[:, None] - np.arange(1, ranks + 1)) / 0.28) ** 2) / 2)
+    wide = (WIDTH - LEFT - RIGHT) / len(names)
     parts = []
     for place, (row, series) in enumerate(rows.items()):
-        y = Scale(0.5, ranks + 0.5, TOP + place * panel + 18, TOP + (place + 1) * panel - 8)
-        parts.append(f'<text x="{LEFT}" y="{TOP + place * panel + 10}">{escape(row)}</text>')
+        top = 8 + place * panel
+        y = Scale(0.5, ranks + 0.5, top + 18, top + panel - 8)
+        parts.append(f'<text x="4" y="{top + 12}">{escape(row)}</text>')
         for rank in range(1, ranks + 1):
-            parts.append(
-                f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(rank):.1f}" y2="{y(rank):.1f}"/>'
-            )
-            parts.append(f'<text x="{LEFT - 8}" y="{y(rank) + 4:.1f}" text-anchor="end">{rank}</text>')
-        for name, given in series.items():
-            if not len(given):
-                continue
-            number = names.index(name)
-            shape = np.exp(-(((grid[:, None] - np.asarray(given)[None]) / 0.28) ** 2) / 2).mean(1)
-            half = 0.42 * wide * shape / max(shape.max(), 1e-9)
+            at = y(rank)
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+            parts.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{rank}</text>')
+        given = {name: np.asarray(r) for name, r in series.items() if len(r)}
+        shapes = {
+            name: bumps @ [np.mean(found == rank) for rank in range(1, ranks + 1)]
+            for name, found in given.items()
+        }
+        widest = max((shape.max() for shape in shapes.values()), default=1.0)
+        for name, shape in shapes.items():
+            number, half = names.index(name), 0.45 * wide * shape / widest
             centre = LEFT + wide * (number + 0.5)
             side = [(centre + h, y(g)) for h, g in zip(half, grid, strict=True)]
             back = [(centre - h, y(g)) for h, g in zip(half[::-1], grid[::-1], strict=True)]
             points = " ".join(f"{a:.1f},{b:.1f}" for a, b in side + back)
             parts.append(f'<polygon points="{points}" style="fill:{_colour(number)}" opacity=".55"/>')
-            mean = float(np.mean(given))
-            parts.append(
-                _marker(number, centre, y(mean), f"{row}, {name}: mean rank {mean:.2f}, n = {len(given)}")
-            )
-    return _svg(title, names, parts, height)
+            mean, count = float(given[name].mean()), len(given[name])
+            label = f"{row}, {name}: mean rank {mean:.2f}, n = {count}"
+            parts.append(_marker(number, centre, y(mean), label))
+    return _svg(title, names, parts, panel * len(rows) + 12)
 
 
 def _svg(title: str, names: Sequence[str], parts: Sequence[str], height: float) -> str:
-    legend, at = [], float(LEFT)
+    """Put title and legend, each on as many lines as it needs, above the plot."""
+    head, top = [], 0
+    for line in textwrap.wrap(title, 64):
+        top += 17
+        head.append(f'<text x="4" y="{top}" font-weight="600">{escape(line)}</text>')
+    left, top = 12.0, top + 20
     for number, name in enumerate(names):
-        legend.append(_marker(number, at, 14))
-        legend.append(f'<text x="{at + 9:.1f}" y="18">{escape(name)}</text>')
-        at += 26 + 7.2 * len(name)
-    frame = f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}"'
+        wide = 28 + 7.4 * len(name)
+        if left > 12 and left + wide > WIDTH:
+            left, top = 12.0, top + 18
+        head.append(_marker(number, left, top - 4))
+        head.append(f'<text x="{left + 9:.1f}" y="{top}">{escape(name)}</text>')
+        left += wide
+    frame = f'viewBox="0 0 {WIDTH} {top + height:.0f}" role="img" aria-label="{escape(title)}"'
     font = 'font-family="system-ui, sans-serif" font-size="12" fill="currentColor"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" {frame} {font}><title>{escape(title)}</title>'
-        f"<style>.grid{{stroke:currentColor;stroke-opacity:.18}}</style>{''.join([*legend, *parts])}</svg>\n"
+        f"<style>.grid{{stroke:currentColor;stroke-opacity:.18}}</style>{''.join(head)}"
+        f'<g transform="translate(0 {top})">{"".join(parts)}</g></svg>\n'
     )
 
 
@@ -189,7 +200,7 @@ def _axes(
     y_label: str,
 ) -> list[str]:
     parts = [f'<text x="{WIDTH - RIGHT}" y="{height - 6}" text-anchor="end">{escape(x_label)}</text>']
-    parts.append(f'<text x="4" y="{TOP - 2}">{escape(y_label)}</text>')
+    parts.append(f'<text x="4" y="{TOP - 14}">{escape(y_label)}</text>')
     for tick in y_ticks:
         at = y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')

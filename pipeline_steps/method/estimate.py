@@ -82,8 +82,12 @@ def jackknife(statistic: Callable[[np.ndarray], float], clusters: Sequence[Hasha
     return Estimate(value, value - reach, value + reach, f"95%, jackknife over {count} prompts")
 
 
-def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """Mean of independent estimates; their half-widths add in squares.
+def mean_of(estimates: Sequence[Estimate], independent: bool = True) -> Estimate:
+    """Mean of estimates; half-widths of independent ones add in squares, of others at full size.
+
+    Args:
+        estimates: what to take the mean of.
+        independent: no pictures shared; otherwise the interval is the widest that sharing allows.
 
     Raises:
         ValueError: there are none.
@@ -94,6 +98,8 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     value = float(np.mean([e.value for e in estimates]))
     if any(e.low is None or e.high is None for e in estimates):
         return Estimate(value, None, None, "none: a part has none")
-    below = sum((e.value - e.low) ** 2 for e in estimates) ** 0.5 / count
-    above = sum((e.high - e.value) ** 2 for e in estimates) ** 0.5 / count
-    return Estimate(value, value - below, value + above, f"95%, mean of {count} independent estimates")
+    power = 2 if independent else 1
+    below = sum((e.value - e.low) ** power for e in estimates) ** (1 / power) / count
+    above = sum((e.high - e.value) ** power for e in estimates) ** (1 / power) / count
+    kind = "independent estimates" if independent else "estimates that share their reference"
+    return Estimate(value, value - below, value + above, f"95%, mean of {count} {kind}")

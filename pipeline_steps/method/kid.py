@@ -1,6 +1,7 @@
 """Kernel distances: KID and its CLIP kin CMMD, unbiased, on the full set, with a jackknife interval."""
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -74,26 +75,76 @@ def kid(
         ValueError: too few pictures, unlike widths, or features that are not finite.
     """
     x, y = _checked(generated), _checked(reference)
+    left_out = _left_out(x, y, groups)
+    whole, without_x, without_y = _moving_part(x, y, left_out, kernel)
+    within_y, left_y = _within(y, left_out.y, kernel)
+    value = float(whole + within_y)
+    return _with_interval(value, without_x + within_y, without_y + left_y, left_out)
+
+
+def kid_difference(
+    first: Tensor, second: Tensor, reference: Tensor, groups: Sequence[Hashable] | None = None
+) -> Estimate:
+    """KID of one model minus KID of another whose pictures have the same prompts and seeds.
+
+    The reference and the prompts are left out of both at once: what is hard for both cancels, so the
+    interval is narrower than those of the two KIDs.
+
+    Args:
+        first: features of one model's pictures, shape (n, d), n ≥ 2.
+        second: of the other's, row by row the same prompts, shape (n, d).
+        reference: features of the real pictures, shape (m, d), m ≥ 2.
+        groups: the prompt of each row; None: each row is its own group.
+
+    Raises:
+        ValueError: unlike numbers of pictures, or what :func:`kid` refuses.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} pictures: need the same prompts and seeds")
+    y = _checked(reference)
+    left_out = _left_out(_checked(first), y, groups)
+    a, b = (_moving_part(_checked(x), y, left_out, polynomial_kernel) for x in (first, second))
+    whole, without_x, without_y = (p - q for p, q in zip(a, b, strict=True))
+    return _with_interval(float(whole), without_x, without_y, left_out)
+
+
+class _LeftOut(NamedTuple):
+    """Which generated and which real pictures are left out together, and in words."""
+
+    x: np.ndarray | None
+    y: np.ndarray | None
+    how: str
+
+
+def _left_out(x: Tensor, y: Tensor, groups: Sequence[Hashable] | None) -> _LeftOut:
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"features of width {x.shape[1]} and {y.shape[1]} cannot be compared")
     x_labels, x_how = _deletable(len(x), groups, "prompts")
     y_labels, y_how = _deletable(len(y), None, "pictures")
+    return _LeftOut(x_labels, y_labels, f"95%, jackknife over {x_how} and {y_how} of the reference")
+
+
+def _moving_part(x: Tensor, y: Tensor, left_out: _LeftOut, kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
+    """KID without its term of the reference alone: whole, without each group of x, without each of y."""
     cross_x, cross_y = _row_sums(x, y, kernel), _row_sums(y, x, kernel)
-    within_x, left_x = _within(x, x_labels, kernel)
-    within_y, left_y = _within(y, y_labels, kernel)
-    value = float(within_x + within_y - 2 * cross_x.sum() / (len(x) * len(y)))
-    if x_labels is None or y_labels is None:
+    within, left = _within(x, left_out.x, kernel)
+    return (
+        within - 2 * cross_x.sum() / (len(x) * len(y)),
+        left - 2 * _without(cross_x, left_out.x, len(y)),
+        within - 2 * _without(cross_y, left_out.y, len(x)),
+    )
+
+
+def _with_interval(value: float, without_x: Tensor, without_y: Tensor, left_out: _LeftOut) -> Estimate:
+    if not len(without_x) or not len(without_y):
         return Estimate(value, None, None, "none: too few pictures to leave one out")
-    without_x = left_x + within_y - 2 * _without(cross_x, x_labels, len(y))
-    without_y = within_x + left_y - 2 * _without(cross_y, y_labels, len(x))
     parts = [_jackknife_variance(without_x), _jackknife_variance(without_y)]
     spread = sum(parts)
     if spread == 0:
         return Estimate(value, value, value, "95%, jackknife without spread")
     freedom = spread**2 / sum(v**2 / (len(w) - 1) for v, w in zip(parts, (without_x, without_y), strict=True))
     reach = float(stats.t.ppf(0.975, freedom) * spread**0.5)
-    how = f"95%, jackknife over {x_how} and {y_how} of the reference"
-    return Estimate(value, value - reach, value + reach, how)
+    return Estimate(value, value - reach, value + reach, left_out.how)
 
 
 def kid_subsets(generated: Tensor, reference: Tensor) -> Estimate | None:
@@ -166,8 +217,10 @@ def _within(x: Tensor, labels: np.ndarray | None, kernel: Kernel) -> tuple[Tenso
     return total / (n * (n - 1)), without / (left * (left - 1))
 
 
-def _without(cross: Tensor, labels: np.ndarray, others: int) -> Tensor:
+def _without(cross: Tensor, labels: np.ndarray | None, others: int) -> Tensor:
     """Mean of k between the sets without each group: shape (groups,)."""
+    if labels is None:
+        return cross.new_empty(0)
     index = torch.from_numpy(labels)
     sizes = torch.bincount(index)
     removed = torch.zeros(len(sizes), dtype=cross.dtype).index_add(0, index, cross)

@@ -106,6 +106,7 @@ def ablation_targets(wildcards):
 COCO = f"{RESULTS}/reference/coco"
 TABLE1 = ("sd", "scoft_m", "scoft_mp", "scoft_mpc")
 TABLE2 = ("ldm", "scoft_m")
+FIG8 = ("sd", "ldm", FULL_VARIANT)
 FIG7 = f"{RESULTS}/{{culture}}/runs/fig7"
 FIG7_RUN = f"{FIG7}/{{extractor}}_{{record}}_{{updates}}"
 
@@ -206,15 +207,30 @@ def answers_folder(wildcards):
     return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
 
 
+def collected():
+    """The answers of people, as far as there are any."""
+    files = SETTINGS.survey.answers.rglob("*")
+    return sorted(str(path) for path in files if path.is_file() and path.name[0] != ".")
+
+
 def answer_files(wildcards):
     """The collected files, so that a new or changed one is noticed."""
     if wildcards.survey != "survey":
         return [f"{SURVEY}/simulated/collected/simulated.parquet"]
-    folder = SETTINGS.survey.answers
-    files = sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
-    if not files:
+    if not collected():
+        folder = SETTINGS.survey.answers
         raise WorkflowError(f"survey.answers: no file in {folder}; put the collected answers there")
-    return files
+    return collected()
+
+
+def ranks_of_people(wildcards):
+    """The survey's statistics, once somebody has answered."""
+    return f"{SURVEY}/statistics.parquet" if collected() else []
+
+
+def answers_drawn(wildcards):
+    """Answers of people; while there are none, of simulated participants."""
+    return f"{SURVEY}/answers.parquet" if collected() else f"{SURVEY}/simulated/answers.parquet"
 
 
 # --- report ---
@@ -222,6 +238,7 @@ def answer_files(wildcards):
 INCLUDED = {
     "table1": [f"{RESULTS}/table1.csv"],
     "table2": [f"{RESULTS}/table2.csv"],
+    "fig5": [f"{RESULTS}/figures/fig5.svg"],
     "fig6": expand(f"{RESULTS}/{{culture}}/figures/fig6.png", culture=CULTURES),
     "fig7": [f"{RESULTS}/figures/fig7.svg"],
     "fig8": expand(f"{RESULTS}/{{culture}}/figures/fig8.png", culture=CULTURES),

@@ -6,6 +6,7 @@
 #         {results}/{culture}/runs/{prompt_set}/…             the same for other prompts: training captions,
 #                                                             MS-COCO captions, prompts that name no culture
 #         {results}/table1.csv, {results}/table2.csv          the paper's tables, its own figures beside ours
+#         {results}/figures/fig5.svg                          ranks given in the survey
 #         {results}/{culture}/figures/{fig6,fig8}.png         learnt by heart; prompts that name no culture
 #         {results}/{culture}/figures/kid_power.svg           how many pictures KID needs
 #         {results}/figures/fig7.svg                          KID against the length of training
@@ -279,6 +280,7 @@ rule table1:
     input:
         scores=all_scores("scores", TABLE1),
         set_scores=all_scores("runs/coco_prompts/scores", TABLE1),
+        statistics=ranks_of_people,
     output:
         table=report(
             f"{RESULTS}/table1.csv",
@@ -294,12 +296,14 @@ rule table1:
         "../../envs/pipeline.yaml"
     params:
         number=1,
+        statistics=lambda wildcards, input: optional("--statistics", input.statistics),
     shell:
         """
         python -m pipeline_steps.paper_table \
             --number {params.number} \
             --scores {input.scores:q} \
             --set-scores {input.set_scores:q} \
+            {params.statistics:q} \
             --table {output.table:q} \
             2>&1 | tee {log:q}
         """
@@ -322,15 +326,45 @@ use rule table1 as table2 with:
         f"{RESULTS}/benchmarks/table2.tsv"
     params:
         number=2,
+        statistics=[],
 
 
 # --- figures ---
+
+
+rule fig5:
+    input:
+        answers=answers_drawn,
+    output:
+        chart=report(
+            f"{RESULTS}/figures/fig5.svg",
+            caption="../report/fig5.rst",
+            category="Figures",
+            subcategory="all cultures",
+            labels={"result": "Fig. 5: ranks given in the survey"},
+        ),
+    log:
+        f"{RESULTS}/logs/fig5.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fig5.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.fig5 \
+            --answers {input.answers:q} \
+            --chart {output.chart:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule fig6:
     input:
         samples=expand(
             f"{RESULTS}/{{{{culture}}}}/runs/train_prompts/samples/{{variant}}.parquet", variant=TABLE2
+        ),
+        scores=expand(
+            f"{RESULTS}/{{{{culture}}}}/runs/train_prompts/scores/{{variant}}.parquet", variant=TABLE2
         ),
         images=f"{RESULTS}/{{culture}}/images.parquet",
     output:
@@ -348,7 +382,8 @@ rule fig6:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        images=lambda wildcards, input: optional("--images", input.get("images")),
+        images=lambda wildcards, input: optional("--images", input.images),
+        metric="dreamsim",
         prompts=5,
         per_prompt=4,
         side=SETTINGS.report.thumbnail,
@@ -356,6 +391,8 @@ rule fig6:
         """
         python -m pipeline_steps.contact_sheet \
             --samples {input.samples:q} \
+            --scores {input.scores:q} \
+            --metric {params.metric} \
             --sheet {output.sheet:q} \
             --prompts {params.prompts} \
             --per-prompt {params.per_prompt} \
@@ -368,8 +405,10 @@ rule fig6:
 use rule fig6 as fig8 with:
     input:
         samples=expand(
-            f"{RESULTS}/{{{{culture}}}}/runs/generic_prompts/samples/{{variant}}.parquet",
-            variant=("sd", "ldm", FULL_VARIANT),
+            f"{RESULTS}/{{{{culture}}}}/runs/generic_prompts/samples/{{variant}}.parquet", variant=FIG8
+        ),
+        scores=expand(
+            f"{RESULTS}/{{{{culture}}}}/runs/generic_prompts/scores/{{variant}}.parquet", variant=FIG8
         ),
     output:
         sheet=report(
@@ -383,10 +422,17 @@ use rule fig6 as fig8 with:
         f"{RESULTS}/logs/{{culture}}/fig8.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/fig8.tsv"
+    params:
+        images=[],
+        metric="div",
+        prompts=5,
+        per_prompt=4,
+        side=SETTINGS.report.thumbnail,
 
 
 rule kid_power:
     input:
+        samples=f"{RESULTS}/{{culture}}/samples/{TABLE1[0]}.parquet",
         features=expand(f"{RESULTS}/{{{{culture}}}}/features/{{variant}}.safetensors", variant=TABLE1),
         images=f"{RESULTS}/{{culture}}/images.parquet",
         reference=f"{RESULTS}/{{culture}}/features/images.safetensors",
@@ -408,6 +454,7 @@ rule kid_power:
     shell:
         """
         python -m pipeline_steps.kid_power \
+            --samples {input.samples:q} \
             --features {input.features:q} \
             --images {input.images:q} \
             --reference {input.reference:q} \
