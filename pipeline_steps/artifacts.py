@@ -612,6 +612,11 @@ Shard = tuple[int, int]
 WHOLE: Shard = (1, 1)
 
 
+def progress(rows: Iterable[Row], total: int, label: str) -> Iterator[Row]:
+    """Pass rows through behind a progress bar."""
+    yield from tqdm(rows, total=total, desc=label, unit="picture", mininterval=1)
+
+
 def shard_batches(
     rows: Iterable[Row], total: int, size: int, shard: Shard, label: str
 ) -> Iterator[list[Row]]:
