@@ -4,11 +4,15 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import validate
 
 from pipeline_steps.config import FULL_VARIANT, VARIANTS, load_config
 from pipeline_steps.errors import UserError
+from pipeline_steps.locks import release_stale_locks
 
+if release_stale_locks():
+    logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
 try:
     SETTINGS = load_config(config)
 except UserError as error:

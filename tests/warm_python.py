@@ -1,0 +1,161 @@
+"""A ``python`` that forks steps from a process with the libraries imported.
+
+Importing torch, transformers and diffusers is nine tenths of a tiny step's time. The shim stands
+first on the PATH and hands its arguments, environment and standard streams to a server, which forks
+the step into the shim's own process group: what kills the group kills the step. Everything else
+(``python`` without ``-m pipeline_steps``) is run by the real interpreter.
+"""
+
+import contextlib
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+STEP_NAME = "scoft-step"
+"""What the kernel calls a forked step (``/proc/<pid>/comm``)."""
+
+SHIM = """#!{python} -IS
+import os, signal, sys
+if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("pipeline_steps."):
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+import json, socket
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    call = {{"argv": sys.argv[2:], "cwd": os.getcwd(), "env": dict(os.environ), "group": os.getpgid(0)}}
+    data = json.dumps(call).encode()
+    socket.send_fds(server, [len(data).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(data)
+    status = server.recv(8)
+code = int.from_bytes(status, "big", signed=True) if status else 1
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+class WarmPython:
+    """The server and the folder with the shim; use as a context.
+
+    Args:
+        folder: where shim and socket lie.
+        environment: of the server.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        folder.mkdir(parents=True)
+        address = folder / "socket"
+        self.path = folder / "bin"
+        self.path.mkdir()
+        shim = self.path / "python"
+        shim.write_text(SHIM.format(python=sys.executable, address=str(address)))
+        shim.chmod(0o755)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.warm_python", address],
+            env=environment | {"OMP_NUM_THREADS": "1"},
+            process_group=0,  # same session, own group: a step may join the group that is to be killed
+        )
+        while not address.exists():
+            if self.process.poll() is not None:
+                raise RuntimeError("the server of warm steps did not start")
+            time.sleep(0.1)
+
+    def __enter__(self) -> "WarmPython":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def serve(address: str) -> None:
+    """Import the libraries, then fork one process per call until killed."""
+    import diffusers
+    import dreamsim.model  # noqa: F401
+    import peft  # noqa: F401
+    import transformers
+
+    from pipeline_steps import models  # noqa: F401
+
+    diffusers.StableDiffusionControlNetPipeline  # noqa: B018 (imported at first use)
+    transformers.AutoModelForImageTextToText, transformers.AutoProcessor  # noqa: B018
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    parent = os.getppid()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{address}.new")
+        listening.listen(64)
+        listening.settimeout(2)
+        os.rename(f"{address}.new", address)  # noqa: PTH104
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except TimeoutError:
+                if os.getppid() != parent:
+                    return  # whoever started this server is gone
+                continue
+            connection.settimeout(None)
+            if os.fork() == 0:
+                listening.close()
+                _attend(connection)
+            connection.close()
+
+
+def _attend(connection: socket.socket) -> None:
+    """Fork the step, wait for it and tell the shim how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    size, streams, *_ = socket.recv_fds(connection, 8, 3)
+    call = json.loads(_receive(connection, int.from_bytes(size, "big")))
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        _become(call, streams)
+    for stream in streams:
+        os.close(stream)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(OSError):  # the shim is gone
+        connection.sendall(code.to_bytes(8, "big", signed=True))
+    os._exit(0)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += connection.recv(size - len(data)) or exit()
+    return data
+
+
+def _become(call: dict, streams: list[int]) -> None:
+    """Turn into the step."""
+    code = 1
+    try:
+        os.setpgid(0, call["group"])
+        for target, stream in enumerate(streams):
+            os.dup2(stream, target)
+        os.chdir(call["cwd"])
+        os.environ.clear()
+        os.environ.update(call["env"])
+        with open("/proc/self/comm", "w") as comm:  # noqa: PTH123
+            comm.write(STEP_NAME)
+        sys.argv = call["argv"]
+        runpy.run_module(call["argv"][0], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
