@@ -7,10 +7,19 @@ schema that editors and Snakemake check against.
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline_steps.errors import UserError
 
@@ -27,16 +36,30 @@ LABELS = {
 }
 """What people read for each variant."""
 
+RESERVED = ("all", "benchmarks", "figures", "logs", "reference", "simulated", "survey")
+"""No culture can be called so: they are folders beside the cultures' own, or stand for all of them."""
+
 Variant = Literal["sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"named twice: {', '.join(twice)}")
+    return values
+
+
+EachOnce = AfterValidator(_each_once)
+"""Marks a list in which nothing may stand twice."""
 
 
 class Section(BaseModel):
     """Frozen, and strict about keys; a field's docstring is its description in the schema."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Culture(Section):
@@ -53,6 +76,19 @@ class Culture(Section):
     """List of withdrawn pictures, one file name or image id a line; they are left out."""
     prompts: Path = Path("resources/prompts/mini.txt")
     """Text file with one test prompt a line; the suffix is appended to each."""
+
+    @field_validator("suffix")
+    @classmethod
+    def _one_line(cls, suffix: str) -> str:
+        if not suffix.strip(" ,.") or not suffix.isprintable():
+            raise ValueError("must be one line of visible text, e.g. ', in Korea'")
+        return suffix
+
+    @model_validator(mode="after")
+    def _country_of_a_table(self) -> "Culture":
+        if self.country is not None and self.images.suffix.lower() != ".csv":
+            raise ValueError("country: only a table of links (.csv) has countries; leave it out")
+        return self
 
 
 class ModelRef(Section):
@@ -282,7 +318,7 @@ class SampleConfig(Section):
 class ScoreConfig(Section):
     """Scores and their intervals (paper §5, §6)."""
 
-    variants: tuple[Variant, ...] = Field(("sd", "scoft_mpc"), min_length=1)
+    variants: Annotated[tuple[Variant, ...], EachOnce] = Field(("sd", "scoft_mpc"), min_length=1)
     """Variants in results/<culture>/scores.parquet and on the report."""
     batch_size: PositiveInt = 64
     """Pictures per forward pass."""
@@ -303,11 +339,13 @@ class EvaluationConfig(Section):
     """Pictures drawn from it; each caption is a prompt, once per variant."""
     generic_prompts: Path = Path("resources/prompts/mini_generic.txt")
     """Prompts that name no culture (Fig. 8), one a line."""
-    fig7_cultures: tuple[str, ...] = ("china", "india", "korea")
+    fig7_cultures: Annotated[tuple[str, ...], EachOnce] = Field(("china", "india", "korea"), min_length=1)
     """Cultures over which Fig. 7 takes the mean."""
-    fig7_extractors: tuple[Literal["clip", "dreamsim", "dino"], ...] = ("clip", "dreamsim", "dino")
+    fig7_extractors: Annotated[tuple[Literal["clip", "dreamsim", "dino"], ...], EachOnce] = Field(
+        ("clip", "dreamsim", "dino"), min_length=1
+    )
     """Feature extractors compared; the first one also with every recording of the gradient."""
-    fig7_updates: tuple[PositiveInt, ...] = (75, 150, 300)
+    fig7_updates: Annotated[tuple[PositiveInt, ...], EachOnce] = Field((75, 150, 300), min_length=1)
     """Lengths of training; each point is a training of its own, with its whole schedule."""
 
 
@@ -342,9 +380,11 @@ class SimulationConfig(Section):
 class SurveyConfig(Section):
     """The human survey (paper §5): its pages, its answers and how they are summed up."""
 
-    cultures: tuple[str, ...] = ()
+    cultures: Annotated[tuple[str, ...], EachOnce] = ()
     """Cultures surveyed; none named: all."""
-    variants: tuple[Variant, ...] = Field(("sd", "scoft_m", "scoft_mp", "scoft_mpc"), min_length=2)
+    variants: Annotated[tuple[Variant, ...], EachOnce] = Field(
+        ("sd", "scoft_m", "scoft_mp", "scoft_mpc"), min_length=2
+    )
     """Variants whose pictures are ranked."""
     pages: PositiveInt = 20
     """Pages drawn for each culture; a page is one prompt and one seed."""
@@ -367,18 +407,13 @@ class SurveyConfig(Section):
     simulation: SimulationConfig = SimulationConfig()
     """Simulated participants."""
 
-    @field_validator("variants")
-    @classmethod
-    def _different(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(variants)) < len(variants):
-            raise ValueError("a variant is named twice")
-        return variants
-
 
 class ReportConfig(Section):
     """The page results/report.html."""
 
-    include: tuple[Literal["table1", "table2", "fig5", "fig6", "fig7", "fig8", "kid_power"], ...] = ()
+    include: Annotated[
+        tuple[Literal["table1", "table2", "fig5", "fig6", "fig7", "fig8", "kid_power"], ...], EachOnce
+    ] = ()
     """The paper's tables and figures to add; what they need is made for all cultures."""
     pictures_per_prompt: PositiveInt = 4
     """Pictures of each prompt on the contact sheets."""
@@ -435,31 +470,132 @@ class PipelineConfig(Section):
         for name in cultures:
             if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
                 raise ValueError(f"culture name {name!r} must match [a-z][a-z0-9_-]*")
+            if name in RESERVED:
+                raise ValueError(f"no culture can be called {name!r} (nor {', '.join(RESERVED)})")
         return cultures
 
 
-def load_config(raw: dict[str, Any]) -> PipelineConfig:
+def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConfig:
     """Validate a configuration, files and folders included.
+
+    Types are taken at their word: "5" and true are no numbers.
+
+    Args:
+        raw: as read from YAML or JSON.
+        files: where it was read from; a key that stands twice in one of them is an error.
 
     Raises:
         UserError: one message with every mistake, each naming its key.
     """
-    try:
-        config = PipelineConfig.model_validate(raw)
-    except ValidationError as error:
-        raise UserError("configuration: " + "; ".join(_explain(e) for e in error.errors())) from error
-    missing = [
-        f"cultures.{name}.{key}: no such {kind}: {path}"
-        for name, culture in config.cultures.items()
-        for key, kind, path in (
-            ("images", "folder or file", culture.images),
-            ("prompts", "file", culture.prompts),
-        )
-        if not path.exists()
-    ]
-    if missing:
-        raise UserError("configuration: " + "; ".join(missing))
+    mistakes = [*_twice(files), *_unreadable(raw)]
+    if not mistakes:
+        try:
+            config = PipelineConfig.model_validate_json(json.dumps(raw), strict=True)
+        except ValidationError as error:
+            mistakes = [_explain(mistake) for mistake in error.errors()]
+        else:
+            mistakes = [*_contradictions(config), *_missing(config)]
+    if mistakes:
+        text = "configuration: " + "; ".join(mistakes)
+        raise UserError("".join(c if c.isprintable() else "\ufffd" for c in text))
     return config
+
+
+def _twice(files: Sequence[Path]) -> Iterator[str]:
+    """Name the keys that stand twice in a YAML file: YAML would take the last one in silence."""
+    import yaml
+
+    def search(node: yaml.Node | None, path: str, seen: frozenset[int]) -> Iterator[str]:
+        if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+            return
+        keys = [key.value for key, _ in node.value]
+        for key in sorted({str(key) for key in keys if keys.count(key) > 1}):
+            yield f"{path}{key}: stands twice in {file}; leave one out"
+        for key, value in node.value:
+            yield from search(value, f"{path}{key.value}.", seen | {id(node)})
+
+    for file in files:
+        try:
+            yield from search(yaml.compose(file.read_text(encoding="utf-8")), "", frozenset())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # whoever read it has complained already
+
+
+def _unreadable(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
+    """Name what YAML makes of words that should have stood in quotes, and what JSON cannot carry."""
+    name = key or "(top level)"
+    if depth > 20:
+        yield f"{name[:60]}…: is nested without an end"
+    elif isinstance(value, dict):
+        for inner, what in value.items():
+            if not isinstance(inner, str):
+                yield f"{name}: the key {inner!r} is no text; put it in quotes"
+            else:
+                yield from _unreadable(what, f"{key}.{inner}".lstrip("."), depth + 1)
+    elif isinstance(value, list | tuple):
+        for number, what in enumerate(value):
+            yield from _unreadable(what, f"{key}.{number}", depth + 1)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        yield f"{name}: is too large a number"
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        yield f"{name}: holds characters that are no text"
+    elif not isinstance(value, str | int | float | None):
+        yield f"{name}: {value!r} was read as a {type(value).__name__}; put it in quotes"
+
+
+def _contradictions(config: PipelineConfig) -> Iterator[str]:
+    """Name settings that are right one by one and wrong together."""
+    known = ", ".join(sorted(config.cultures))
+    named = {"survey.cultures": config.survey.cultures}
+    if "fig7" in config.report.include:
+        named["evaluation.fig7_cultures"] = config.evaluation.fig7_cultures
+    for key, cultures in named.items():
+        for unknown in sorted(set(cultures) - config.cultures.keys()):
+            yield f"{key}: no such culture: {unknown} (there are: {known})"
+    for variant in sorted(set(config.survey.variants) - config.survey.simulation.strengths.keys()):
+        yield f"survey.simulation.strengths: name a strength for '{variant}', which survey.variants names"
+    perceptual = config.train.perceptual
+    if perceptual.model is None and not hasattr(config.models, perceptual.extractor):
+        yield (
+            f"train.perceptual.model: '{perceptual.extractor}' has no entry in models; name its weights here"
+        )
+    if re.search(r"[{}]", str(config.results)):
+        yield f"results: braces are Snakemake's wildcards; give a folder without (given: '{config.results}')"
+
+
+def _missing(config: PipelineConfig) -> Iterator[str]:
+    """Name files and folders that are not there."""
+    wanted: dict[str, tuple[str, Path | None]] = {
+        "evaluation.coco": ("folder", config.evaluation.coco),
+        "evaluation.generic_prompts": ("file", config.evaluation.generic_prompts),
+        "survey.wording": ("file", config.survey.wording),
+    }
+    for name, culture in config.cultures.items():
+        wanted |= {
+            f"cultures.{name}.images": ("folder or file", culture.images),
+            f"cultures.{name}.prompts": ("file", culture.prompts),
+            f"cultures.{name}.withdrawn": ("file", culture.withdrawn),
+        }
+    models = {f"models.{role}": getattr(config.models, role) for role in Models.model_fields}
+    for key, ref in (models | {"train.perceptual.model": config.train.perceptual.model}).items():
+        if ref is not None and _is_local(ref.path):
+            wanted[f"{key}.path"] = ("folder or file", Path(ref.path))
+    for key, (kind, path) in wanted.items():
+        if path is not None and not _is_there(path, kind):
+            yield f"{key}: no such {kind}: {path}"
+
+
+def _is_there(path: Path, kind: str) -> bool:
+    try:
+        return path.is_file() if kind == "file" else path.is_dir() or (kind != "folder" and path.exists())
+    except OSError:  # too long a name, or not ours to look at
+        return False
+
+
+def _is_local(path: str) -> bool:
+    """Tell a folder from a hub id, which is a name or an owner and a name."""
+    parts = Path(path).parts
+    return path.startswith((".", "/", "~")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
 
 
 def _explain(error: Any) -> str:
@@ -467,7 +603,10 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}: no such setting"
     shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{shown}"
+    if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type", "bool_type"):
+        shown += "; write it without quotes, and a power of ten as 1.0e-4"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 
 SCHEMA_FILE = Path("workflow/schemas/config.schema.yaml")

@@ -14,7 +14,7 @@ from pipeline_steps.locks import release_stale_locks
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
 try:
-    SETTINGS = load_config(config)
+    SETTINGS = load_config(config, [Path(file) for file in workflow.configfiles])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
@@ -42,11 +42,7 @@ def model(role):
 def extractor():
     """The weights behind the perceptual distance as JSON: its own, or the model of the same name."""
     perceptual = SETTINGS.train.perceptual
-    own = perceptual.model or getattr(SETTINGS.models, perceptual.extractor, None)
-    if own is None:
-        raise WorkflowError(
-            f"train.perceptual.model: '{perceptual.extractor}' has no entry in models; name its weights here"
-        )
+    own = perceptual.model or getattr(SETTINGS.models, perceptual.extractor)
     return own.model_dump_json()
 
 
