@@ -12,12 +12,12 @@ from pipeline_steps.artifacts import (
     FEATURES,
     IMAGES,
     SAMPLES,
+    WHOLE,
     Row,
     Table,
-    batches,
     decode_picture,
-    progress,
     same_origin,
+    shard_batches,
 )
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import ModelRef
@@ -80,8 +80,8 @@ def features(
         encoders["attributes"], networks["attributes"] = models.attribute_encoder(oracle), oracle
 
     found: dict[str, list[Tensor]] = {name: [] for name in (*encoders, "text", "blank")}
-    rows = progress(table.rows(pictures), table.count(pictures), "features")
-    for batch in batches(_same_size(rows, table, pictures), batch_size):
+    rows, total = _same_size(table.rows(pictures), table, pictures), table.count(pictures)
+    for batch in shard_batches(rows, total, batch_size, WHOLE, "features"):
         rgb = torch.from_numpy(np.stack([row["rgb"] for row in batch])).permute(0, 3, 1, 2)
         for name, encode in encoders.items():
             found[name].append(encode(rgb))

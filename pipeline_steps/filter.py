@@ -53,12 +53,12 @@ def filter_negatives(
         positives |= {row["image_id"]: vector for row, vector in zip(batch, embed(batch), strict=True)}
 
     kept_of = dict.fromkeys(positives, 0)
-    rows = artifacts.progress(NEGATIVES.rows(negatives), NEGATIVES.count(negatives), "filter")
+    rows, total = NEGATIVES.rows(negatives), NEGATIVES.count(negatives)
     with (
         NEGATIVES_KEPT.writer(negatives_kept, origin) as kept_table,
         DISTANCES.writer(distances, origin) as table,
     ):
-        for batch in artifacts.batches(rows, config.batch_size):
+        for batch in artifacts.shard_batches(rows, total, config.batch_size, artifacts.WHOLE, "filter"):
             for row, vector in zip(batch, embed(batch), strict=True):
                 distance = float(1 - vector @ positives[row["image_id"]])
                 kept = distance >= config.min_distance

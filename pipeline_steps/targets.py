@@ -30,7 +30,8 @@ def targets(
     The file holds, for N pictures, M kept negatives, V views and each compared layer l:
     ``views`` (N, V, 4); ``positive.l`` (N, 2, V, positions, channels); ``negative.l``
     (M, 2, V, positions, channels); ``negatives_of`` (N, most negatives), rows of the latter, -1 for
-    none. A negative is seen under its positive's views and flips.
+    none. A negative is seen under its positive's views and flips. With ``negatives: another`` each
+    picture is given the negatives of the one before it.
 
     Args:
         images: table of pictures; its ``train`` rows are the positives.
@@ -72,10 +73,14 @@ def targets(
     for number, row in enumerate(NEGATIVES_KEPT.rows(negatives_kept, [])):
         members[row["image_id"]].append(number)
 
+    if perceptual.negatives == "another":  # each picture takes over those of the one before it
+        rows = list(members.values())
+        members = dict(zip(members, [*rows[-1:], *rows[:-1]], strict=True))
+
     positive = features(artifacts.train_batches(images, config.batch_size, "positives"))
     count = NEGATIVES_KEPT.count(negatives_kept)
-    kept = artifacts.progress(NEGATIVES_KEPT.rows(negatives_kept), count, "negatives")
-    negative = features(artifacts.batches(kept, config.batch_size))
+    kept = NEGATIVES_KEPT.rows(negatives_kept)
+    negative = features(artifacts.shard_batches(kept, count, config.batch_size, artifacts.WHOLE, "negatives"))
     most = max(1, *map(len, members.values()))
     tensors = {
         "views": torch.stack(list(views.values())),
