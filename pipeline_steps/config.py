@@ -35,6 +35,10 @@ LABELS = {
     "scoft_mpc": "SCoFT+MPC",
 }
 """What people read for each variant."""
+PROMPT_SETS = ("train_prompts", "coco_prompts", "generic_prompts")
+"""Runs that only draw other prompts (Tables 1 and 2, Fig. 8)."""
+RUN_SETTINGS = ("seed", "filter", "train", "sample")
+"""What a named run may change; all that comes before is the default run's."""
 
 RESERVED = ("all", "benchmarks", "figures", "logs", "reference", "simulated", "survey")
 """No culture can be called so: they are folders beside the cultures' own, or stand for all of them."""
@@ -206,6 +210,9 @@ class PerceptualConfig(Section):
     """Weights of the extractor; by default the model of the same name in "models"."""
     layers: tuple[Annotated[int, Field(ge=-64, le=64)], ...] = (1, 2, 3)
     """Blocks whose outputs are compared; ignored by dreamsim and lpips."""
+    negatives: Literal["own", "another"] = "own"
+    """Whose negatives a picture is contrasted with: its own (paper §4.4), or, as a control, those of
+    another picture."""
     views: PositiveInt = 1
     """Fixed views of each picture, drawn once and shared by x̂, x⁺ and x⁻; the first is the whole picture."""
 
@@ -463,6 +470,9 @@ class PipelineConfig(Section):
     """Human survey."""
     report: ReportConfig = ReportConfig()
     """Report."""
+    runs: dict[str, dict[str, Any]] = {}
+    """Further runs under <results>/<culture>/runs/<name>: name to the settings that differ from this
+    configuration, out of "seed" (of training and sampling), "filter", "train" and "sample"."""
 
     @field_validator("cultures")
     @classmethod
@@ -473,6 +483,25 @@ class PipelineConfig(Section):
             if name in RESERVED:
                 raise ValueError(f"no culture can be called {name!r} (nor {', '.join(RESERVED)})")
         return cultures
+
+    @model_validator(mode="after")
+    def _runs(self) -> "PipelineConfig":
+        for name, changes in self.runs.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name) or name in PROMPT_SETS:
+                raise ValueError(
+                    f"run name {name!r} must match [a-z][a-z0-9_-]* and be none of {', '.join(PROMPT_SETS)}"
+                )
+            if unknown := set(changes) - set(RUN_SETTINGS):
+                raise ValueError(f"runs.{name}: can change {', '.join(RUN_SETTINGS)}, not {sorted(unknown)}")
+            try:
+                self.of_run(name)
+            except ValidationError as error:
+                raise ValueError(f"runs.{name}.{'; '.join(_explain(e) for e in error.errors())}") from None
+        return self
+
+    def of_run(self, name: str) -> "PipelineConfig":
+        """Return the configuration with a run's changes made."""
+        return PipelineConfig.model_validate(_changed(self.model_dump(exclude={"runs"}), self.runs[name]))
 
 
 def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConfig:
@@ -596,6 +625,14 @@ def _is_local(path: str) -> bool:
     """Tell a folder from a hub id, which is a name or an owner and a name."""
     parts = Path(path).parts
     return path.startswith((".", "/", "~")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
+def _changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings with some of them replaced, at any depth."""
+    return settings | {
+        key: _changed(settings[key], value)
+        if isinstance(value, dict) and isinstance(settings.get(key), dict)
+        else value
+        for key, value in changes.items()
+    }
 
 
 def _explain(error: Any) -> str:

@@ -225,7 +225,9 @@ class Validation:
         half = len(self.drawn.pictures) // 2
         drawn, biased = encode(_rgb(self.drawn.pictures)), encode(_rgb(self.biased.pictures))
         same, other = kid(drawn[:half], drawn[half:]).value, kid(drawn[:half], biased[half:]).value
-        yield Figure("inception", "KID of two halves over KID to biased pictures", same / other, 0.1, most=True)
+        yield Figure(
+            "inception", "KID of two halves over KID to biased pictures", same / other, 0.1, most=True
+        )
 
 
 def _shown(read: np.ndarray, name: str) -> np.ndarray:
@@ -284,7 +286,9 @@ ORDER = (
 )  # fmt: skip
 
 
-def validate(root: Path = Path("resources/mini"), table: Path = Path("resources/mini/validation.csv")) -> None:
+def validate(
+    root: Path = Path("resources/mini"), table: Path = Path("resources/mini/validation.csv")
+) -> None:
     """Measure every model of the family and write the table.
 
     Args:
