@@ -1,0 +1,590 @@
+"""Time and memory of one update: the authors' arrangement of the loop against the trainer.
+
+    python -m benchmarks.train_step                      embedded family, on whatever this machine has
+    python -m benchmarks.train_step --variant ldm
+    python -m benchmarks.train_step --width 320          SD 1.5's sizes, random weights (wants a GPU)
+    python -m benchmarks.train_step --width 320 --dry    count FLOPs, run nothing
+
+Both have the same networks, pictures and settings (config/presets/authors.yaml, effective batch 4) and run
+in processes of their own, taking turns. The authors' arrangement is written anew after what their public
+script does: pictures one by one; latents, texts and the features of x⁺ and x⁻ computed whenever they
+are used; the null branch in every step; inner steps one network call at a time. It is spared what is
+merely slow (their VGG reloaded every contrastive step), and its `ldm` is the plain LoRA script: one text,
+one UNet call. JSON goes to standard output.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import cyclopts
+import torch
+import torch.nn.functional as F
+import yaml
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from peft import LoraConfig
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextModel
+
+from pipeline_steps import artifacts, models
+from pipeline_steps.artifacts import CAPTIONS, IMAGES, NEGATIVES_KEPT, Origin
+from pipeline_steps.cache import cache
+from pipeline_steps.config import CacheConfig, ModelRef, TrainConfig
+from pipeline_steps.method import denoising, losses
+from pipeline_steps.method.perceptual import view_distance, view_features
+from pipeline_steps.method.pictures import to_unit
+from pipeline_steps.targets import targets
+from pipeline_steps.train import build_objective
+from pipeline_steps.training.dataset import TrainingSet
+from pipeline_steps.training.trainer import Processes, Trainer
+
+MINI = Path("resources/mini")
+CUDA = torch.cuda.is_available()
+DTYPE = "float16" if CUDA else "float32"
+EFFECTIVE_BATCH, NEGATIVES, CAPTIONS_EACH = 4, 5, 5
+Variant = Literal["ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
+Arrangement = Literal["authors", "trainer", "trainer_micro_batch_1"]
+
+
+def settings(micro_batch: int) -> TrainConfig:
+    """The authors' settings, in micro-batches of some size."""
+    section = yaml.safe_load(Path("config/presets/authors.yaml").read_text())["train"]
+    section |= {"batch_size": micro_batch, "accumulation": EFFECTIVE_BATCH // micro_batch}
+    return TrainConfig.model_validate(section | {"tensorboard": False})
+
+
+# --- networks and data, as folders and files like any other run's ------------------------------
+
+
+def networks(width: int | None) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPModel]:
+    """The shapes of the embedded family, or of SD 1.5 and CLIP ViT-B/32 scaled to a UNet of ``width``.
+
+    SD 1.5's own width is 320. The text tower of CLIP ViT-L/14, SD's text encoder, has the same shape
+    as CLIP's here but for its 12 heads.
+    """
+    if width is None:
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(MINI / "base/unet"))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(MINI / "base/vae"))
+        return unet, vae, CLIPModel(CLIPConfig.from_pretrained(MINI / "clip"))
+
+    def scaled(size: int) -> int:
+        return max(32, size * width // 320 // 32 * 32)
+
+    unet = UNet2DConditionModel(
+        sample_size=scaled(512) // 8,
+        block_out_channels=(width, 2 * width, 4 * width, 4 * width),
+        cross_attention_dim=scaled(768),
+        attention_head_dim=8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(scaled(128), scaled(256), scaled(512), scaled(512)),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        sample_size=scaled(512),
+    )
+    tower = {"hidden_size": scaled(768), "intermediate_size": 4 * scaled(768), "num_hidden_layers": 12}
+    tower["num_attention_heads"] = scaled(768) // 32 if scaled(768) < 768 else 12
+    vision = tower | {"image_size": 224, "patch_size": 32}
+    return unet, vae, CLIPModel(CLIPConfig(text_config=tower, vision_config=vision, projection_dim=512))
+
+
+def build(width: int, folder: Path) -> None:
+    """Save random networks of some width in the hub's layout."""
+    torch.manual_seed(0)
+    unet, vae, clip = networks(width)
+    dtype = getattr(torch, DTYPE)
+    unet.to(dtype).save_pretrained(folder / "base/unet")
+    vae.to(dtype).save_pretrained(folder / "base/vae")
+    clip.to(dtype).save_pretrained(folder / "clip")
+    text = CLIPTextModel(clip.config.text_config)
+    text.to(dtype).save_pretrained(folder / "base/text_encoder")
+    DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
+        folder / "base/scheduler"
+    )
+    for name in ("base/tokenizer", "base/model_index.json", "clip/preprocessor_config.json"):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to((MINI / name).resolve())
+
+
+def prepare(folder: Path, width: int | None, pictures: int) -> None:
+    """Write pictures, captions and negatives, then the trainer's cache and targets by their steps.
+
+    Other pictures serve as x⁻ and other captions as c_blip: what they say takes no time.
+    """
+    if width is not None:
+        build(width, folder)
+    side = AutoencoderKL.load_config(_base(folder, width).path, subfolder="vae")["sample_size"]
+    notes = [json.loads(line) for line in (MINI / "ccub/korea/metadata.jsonl").read_text().splitlines()]
+    notes = [note for note in notes if note["split"] == "train"][:pictures]
+    cells = [
+        artifacts.encode_picture(
+            Image.open(MINI / "ccub/korea" / note["file_name"]).convert("RGB").resize((side, side)), ""
+        )
+        for note in notes
+    ]
+    ids = [f"{number:04d}" for number in range(len(notes))]
+    origin, blank = Origin("korea", "benchmark"), dict.fromkeys(IMAGES.schema.names)
+    size = {"source_width": side, "source_height": side, "crop": [0, 0, side, side], "source_sha256": ""}
+    IMAGES.write(
+        folder / "images.parquet",
+        (
+            blank | size | {"image_id": key, "image": cell, "caption": note["text"], "split": "train"}
+            for key, cell, note in zip(ids, cells, notes, strict=True)
+        ),
+        origin,
+    )
+    CAPTIONS.write(
+        folder / "captions.parquet",
+        (
+            {"image_id": key, "index": k, "caption": notes[(row + k + 1) % len(notes)]["text"]}
+            for row, key in enumerate(ids)
+            for k in range(CAPTIONS_EACH)
+        ),
+        origin,
+    )
+    NEGATIVES_KEPT.write(
+        folder / "negatives_kept.parquet",
+        (
+            {
+                "image_id": key,
+                "index": k,
+                "image": cells[(row + k + 1) % len(cells)],
+                "prompt": "",
+                "seed": 0,
+                "distance": 1.0,
+            }
+            for row, key in enumerate(ids)
+            for k in range(NEGATIVES)
+        ),
+        origin,
+    )
+    base, few = _base(folder, width), CacheConfig(batch_size=4)
+    cache(
+        folder / "images.parquet", folder / "captions.parquet", folder / "cache.safetensors", "korea", base,
+        few,
+    )  # fmt: skip
+    targets(
+        folder / "images.parquet", folder / "negatives_kept.parquet", folder / "targets.safetensors", "korea",
+        1, _clip(folder, width), settings(1).perceptual, few,
+    )  # fmt: skip
+
+
+def _base(folder: Path, width: int | None) -> ModelRef:
+    return ModelRef(path=str(MINI / "base" if width is None else folder / "base"), dtype=DTYPE)
+
+
+def _clip(folder: Path, width: int | None) -> ModelRef:
+    return ModelRef(path=str(MINI / "clip" if width is None else folder / "clip"), dtype=DTYPE)
+
+
+# --- where the time goes ----------------------------------------------------------------------
+
+
+class Stopwatch:
+    """Wall seconds by section; sections do not nest."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def section(self, name: str) -> Any:
+        _wait()
+        start = time.perf_counter()
+        yield
+        _wait()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def timed(self, name: str | Callable[[], str], function: Callable) -> Callable:
+        """Wrap a function of the trainer's."""
+
+        def call(*args: Any, **options: Any) -> Any:
+            with self.section(name if isinstance(name, str) else name()):
+                return function(*args, **options)
+
+        return call
+
+
+def _wait() -> None:
+    if CUDA:
+        torch.cuda.synchronize()
+
+
+def _unet_section() -> str:
+    return "UNet, recorded" if torch.is_grad_enabled() else "UNet, no gradient"
+
+
+# --- the two arrangements ---------------------------------------------------------------------
+
+
+class Authors:
+    """Their loop: every picture on its own, everything computed where it is used."""
+
+    def __init__(self, folder: Path, width: int | None, variant: Variant, watch: Stopwatch) -> None:
+        base = _base(folder, width)
+        self.config = settings(1)
+        self.objective = build_objective(variant, self.config, "epsilon")
+        self.watch = watch
+        self.unet, self.vae = models.unet(base), models.vae(base)
+        dtype = getattr(torch, DTYPE)
+        self.text = models.frozen(
+            CLIPTextModel.from_pretrained(base.path, subfolder="text_encoder", dtype=dtype)
+        )
+        self.extract = models.feature_extractor(_clip(folder, width), self.config.perceptual)
+        self.alpha_bars = models.noise_schedule(base).alphas_cumprod.to(models.device())
+        rank = self.config.lora_rank
+        self.unet.add_adapter(
+            LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.config.lora_targets))
+        )
+        self.parameters = [p for p in self.unet.parameters() if p.requires_grad]
+        for parameter in self.parameters:
+            parameter.data = parameter.data.float()
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=self.config.learning_rate)
+        self.scaler = torch.amp.GradScaler(enabled=CUDA)
+        # What their data loader gives: decoded pictures and token ids.
+        rows = IMAGES.read(folder / "images.parquet")
+        self.pictures = to_unit([artifacts.decode_picture(row["image"]) for row in rows]).to(models.device())
+        tokenizer = AutoTokenizer.from_pretrained(MINI / "base/tokenizer")
+
+        def tokens(texts: list[str]) -> Tensor:
+            found = tokenizer(
+                texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+            )
+            return found.input_ids.to(models.device())
+
+        self.tokens, self.null = tokens([row["caption"] for row in rows]), tokens([""])
+        self.step = 0
+
+    def predict(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        section = _unet_section()
+        with self.watch.section(section), torch.autocast(models.device().type, torch.float16, enabled=CUDA):
+            return self.unet(z.to(self.unet.dtype), t, condition).sample.float()
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        with self.watch.section("text encoder"), torch.no_grad():
+            return self.text(tokens)[0]
+
+    def update(self, number: int) -> None:
+        """Accumulate over single pictures, then step."""
+        for _ in range(EFFECTIVE_BATCH):
+            row = self.step % len(self.pictures)
+            loss = self.loss(row, self.step % self.config.perceptual_every == 0)
+            with self.watch.section("backward"):
+                self.scaler.scale(loss / EFFECTIVE_BATCH).backward()
+            self.step += 1
+        with self.watch.section("optimiser"):
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.parameters, self.config.max_gradient_norm)
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            self.optimiser.zero_grad()
+
+    def loss(self, row: int, perceptual: bool) -> Tensor:
+        """Eq. 1 to 4 of one picture."""
+        o, picture = self.objective, self.pictures[row : row + 1]
+        with self.watch.section("latents"), torch.no_grad():
+            posterior = self.vae.encode((picture * 2 - 1).to(self.vae.dtype)).latent_dist
+            z0 = (posterior.sample() * self.vae.config.scaling_factor).float()
+        noise, t = torch.randn_like(z0), torch.randint(0, 1000, (1,), device=z0.device)
+        z_t = denoising.add_noise(z0, noise, self.alpha_bars[t])
+        text = self.encode_text(self.tokens[row : row + 1])
+        predicted = self.predict(z_t, t, text)
+        loss = o.a * F.mse_loss(predicted, noise)
+        if o.b == 0:  # the plain LoRA script
+            return loss
+        blip = self.encode_text(self.tokens[(row + 1) % len(self.tokens)][None])
+        null = self.encode_text(self.null)
+        with torch.no_grad():
+            described, unconditional = self.predict(z_t, t, blip), self.predict(z_t, t, null)
+        loss = loss + o.b * F.mse_loss(predicted, described)
+        if not (perceptual and o.perceptual):
+            return loss
+        z, output = z_t, denoising.guided(predicted, unconditional, o.scale)
+        timesteps = denoising.inner_timesteps(t, o.steps)[0][0].tolist()[: max(1, min(o.steps, int(t)))]
+        for j, tau in enumerate(timesteps):
+            if j > 0:
+                now = torch.tensor([tau], device=z.device)
+                with torch.no_grad():
+                    output = denoising.guided(self.predict(z, now, text), self.predict(z, now, null), o.scale)
+            following = self.alpha_bars[timesteps[j + 1]] if j + 1 < len(timesteps) else torch.ones(()).to(z)
+            z = denoising.step_down(z, output, self.alpha_bars[tau], following, o.kind, torch.randn_like(z))
+        with self.watch.section("decode"):
+            x_hat = self.vae.decode((z / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+            x_hat = (x_hat.float() / 2 + 0.5).clamp(0, 1)
+        return loss + self.looks(x_hat, row)
+
+    def looks(self, x_hat: Tensor, row: int) -> Tensor:
+        """Eq. 3 and 4: the features of x⁺ anew for each negative."""
+        o, box = self.objective, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]], device=x_hat.device)
+        total = torch.zeros((), device=x_hat.device)
+
+        def distance(other: Tensor) -> Tensor:
+            with self.watch.section("features"), torch.no_grad():
+                target = view_features(self.extract, other, box)
+            return view_distance(seen, target)
+
+        with self.watch.section("features"):
+            seen = view_features(self.extract, x_hat, box)
+        positive = self.pictures[row : row + 1]
+        if o.p > 0:
+            total = total + o.p * distance(positive).mean()
+        if o.c > 0:
+            present = torch.ones(1, 1, dtype=torch.bool, device=x_hat.device)
+            for k in range(NEGATIVES):
+                negative = self.pictures[(row + k + 1) % len(self.pictures)][None]
+                term = losses.contrastive_loss(
+                    distance(positive), distance(negative)[:, None], present, lam=o.lam, margin=o.margin,
+                    hinge=o.hinge,
+                )  # fmt: skip
+                total = total + o.c * term.mean() / NEGATIVES
+        return total
+
+
+class Ours:
+    """The trainer, with a stopwatch around its parts."""
+
+    def __init__(
+        self, folder: Path, width: int | None, variant: Variant, watch: Stopwatch, micro_batch: int
+    ) -> None:
+        base, config = _base(folder, width), settings(micro_batch)
+        objective = build_objective(variant, config, "epsilon")
+        self.trainer = Trainer(
+            models.unet(base), models.noise_schedule(base).alphas_cumprod, objective, config, 1, Processes(1)
+        )
+        if objective.perceptual:
+            extract = models.feature_extractor(_clip(folder, width), config.perceptual)
+            self.trainer.look(models.vae(base), extract)
+            self.trainer.decode = watch.timed("decode", self.trainer.decode)
+            self.trainer.extract = watch.timed("features", self.trainer.extract)
+        self.data = TrainingSet(
+            folder / "cache.safetensors",
+            folder / "targets.safetensors" if objective.perceptual else None,
+            "korea",
+            1,
+            config,
+        )
+        self.data.batch = watch.timed("latents", self.data.batch)
+        self.trainer.predict = watch.timed(_unet_section, self.trainer.predict)
+        self.trainer._accumulate = watch.timed("backward", self.trainer._accumulate)
+        self.trainer._step = watch.timed("optimiser", self.trainer._step)
+        self.parameters = self.trainer.parameters
+
+    def update(self, number: int) -> None:
+        """One update of the trainer."""
+        self.trainer.update(number, self.data)
+
+
+def measure(
+    folder: Path, width: int | None, variant: Variant, arrangement: Arrangement, periods: int
+) -> dict:
+    """Time whole periods of the perceptual term in this process and count one period's FLOPs."""
+    torch.manual_seed(0)
+    watch = Stopwatch()
+    if arrangement == "authors":
+        loop = Authors(folder, width, variant, watch)
+    else:
+        loop = Ours(folder, width, variant, watch, EFFECTIVE_BATCH if arrangement == "trainer" else 1)
+    period = settings(1).perceptual_every
+    loop.update(0)
+    loop.update(1)
+    loop.step = 0
+    watch.seconds.clear()
+    wall, cpu = [], []
+    for _ in range(periods):
+        _wait()
+        start = time.perf_counter(), time.process_time()
+        for number in range(period):
+            loop.update(number)
+        _wait()
+        wall.append((time.perf_counter() - start[0]) / period)
+        cpu.append((time.process_time() - start[1]) / period)
+    where = {name: seconds / periods / period for name, seconds in watch.seconds.items()}
+    where["rest"] = sum(wall) / periods - sum(where.values())
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    gpu = torch.cuda.max_memory_allocated() / 2**20 if CUDA else None
+    with FlopCounterMode(display=False) as counter:
+        for number in range(period):
+            loop.update(number)
+    return {
+        "seconds": min(wall),
+        "cpu_seconds": min(cpu),
+        "peak_mb": gpu if CUDA else memory,
+        "gflop": counter.get_total_flops() / period / 1e9,
+        "where": where,
+    }
+
+
+# --- counting without running -----------------------------------------------------------------
+
+
+def count(width: int | None, variant: Variant) -> dict[str, float]:
+    """FLOPs of an update in both arrangements, counted on networks without weights (device "meta")."""
+    config = settings(1)
+    with torch.device("meta"):
+        unet, vae, clip = networks(width)
+        for network in (unet, vae, clip):
+            network.requires_grad_(False).eval()
+        unet.add_adapter(LoraConfig(r=config.lora_rank, target_modules=list(config.lora_targets)))
+        side = vae.config.sample_size
+        z = torch.empty(1, unet.config.in_channels, side // 8, side // 8)
+        text = torch.empty(1, 77, unet.config.cross_attention_dim)
+        picture, t = torch.empty(1, 3, side, side), torch.zeros(1)
+        looked_at = torch.empty(1, 3, *(clip.vision_model.config.image_size,) * 2)
+
+        def call_unet() -> Tensor:
+            return unet(z, t, text).sample.sum()
+
+        def decode() -> Tensor:
+            return vae.decode(z.clone().requires_grad_()).sample.sum()
+
+        def see() -> Tensor:
+            return clip.vision_model(looked_at.clone().requires_grad_()).last_hidden_state.sum()
+
+        tokens = torch.zeros(1, 77, dtype=torch.long)
+        plain, recorded = _flops(call_unet), _flops(call_unet, backward=True)
+        parts = {
+            "UNet, no gradient": plain,
+            "UNet, recorded": recorded,
+            "VAE encode": _flops(lambda: vae.encode(picture).latent_dist.mean),
+            "VAE decode, recorded": _flops(decode, backward=True),
+            "text encoder": _flops(lambda: clip.text_model(tokens).last_hidden_state),
+            "features": _flops(see),
+            "features, recorded": _flops(see, backward=True),
+        }
+    objective = build_objective(variant, config, "epsilon")
+    targets_seen = int(objective.p > 0) + 2 * NEGATIVES * int(objective.c > 0)
+    blip = int(objective.b > 0)
+    look = parts["VAE decode, recorded"] + parts["features, recorded"]
+    steps = 2 * (objective.steps - 1) * plain  # t < 20, which takes fewer, is one in fifty
+    often = int(objective.perceptual) / config.perceptual_every
+    theirs = parts["VAE encode"] + (1 + 2 * blip) * parts["text encoder"] + recorded + 2 * blip * plain
+    theirs += often * (steps + look + targets_seen * parts["features"])
+    ours = recorded + blip * plain + often * (plain + steps + look)
+    return parts | {"authors": EFFECTIVE_BATCH * theirs, "trainer": EFFECTIVE_BATCH * ours}
+
+
+def _flops(function: Callable[[], Tensor], backward: bool = False) -> float:
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
+        result = function()
+        if backward:
+            result.backward()
+    return float(counter.get_total_flops())
+
+
+def matmul_rate(side: int = 4096 if CUDA else 1024, repeats: int = 20) -> float:
+    """Measured FLOP/s of a matrix product: in bfloat16 on a GPU, else in float32."""
+    x = torch.randn(side, side, device=models.device(), dtype=torch.bfloat16 if CUDA else torch.float32)
+    x @ x
+    _wait()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        x @ x
+    _wait()
+    return 2 * side**3 * repeats / (time.perf_counter() - start)
+
+
+def batch_efficiency(base: ModelRef) -> float:
+    """How much faster a recorded UNet call is for a picture of four than for one alone."""
+    unet = models.unet(base)
+    unet.add_adapter(LoraConfig(r=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+    side, width = unet.config.sample_size, unet.config.cross_attention_dim
+
+    def seconds(n: int) -> float:
+        z = torch.randn(n, unet.config.in_channels, side, side, device=unet.device, dtype=unet.dtype)
+        text = torch.randn(n, 77, width, device=unet.device, dtype=unet.dtype)
+        t, found = torch.full((n,), 500, device=unet.device), []
+        for _ in range(8):
+            _wait()
+            start = time.perf_counter()
+            with torch.autocast(unet.device.type, unet.dtype, enabled=CUDA):
+                output = unet(z, t, text).sample
+            output.float().square().mean().backward()
+            _wait()
+            found.append(time.perf_counter() - start)
+        return min(found)
+
+    return EFFECTIVE_BATCH * seconds(1) / seconds(EFFECTIVE_BATCH)
+
+
+# --- command line -----------------------------------------------------------------------------
+
+
+def compare(
+    variant: Variant = "scoft_mpc",
+    width: int | None = None,
+    rounds: int = 3,
+    periods: int = 1,
+    threads: int = 2,
+    pictures: int = 48,
+    dry: bool = False,
+) -> dict[str, Any]:
+    """Compare the arrangements; each is timed ``rounds`` times in turn and its fastest period counts."""
+    counted = count(width, variant)
+    bound = counted["authors"] / counted["trainer"]
+    report: dict[str, Any] = {
+        "variant": variant,
+        "networks": "embedded" if width is None else f"random, UNet width {width}",
+        "gflop": {name: round(value / 1e9, 3) for name, value in counted.items()},
+        "ratio_of_flops": round(bound, 3),
+    }
+    if dry:
+        return report
+    torch.set_num_threads(threads)
+    found: dict[str, list[dict[str, Any]]] = {"authors": [], "trainer": [], "trainer_micro_batch_1": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _child("prepare", folder, width, variant, pictures, threads)
+        for _ in range(rounds):
+            for arrangement, runs in found.items():
+                runs.append(_child(arrangement, folder, width, variant, periods, threads))
+        efficiency, rate = batch_efficiency(_base(folder, width)), matmul_rate()
+    best = {name: min(runs, key=lambda run: run["seconds"]) for name, runs in found.items()}
+    for run in best.values():
+        run["utilisation"] = run["gflop"] * 1e9 / run["seconds"] / rate
+    theirs, ours = best["authors"], best["trainer"]
+    return report | {
+        "device": torch.cuda.get_device_name() if CUDA else f"CPU, {threads} threads",
+        "arrangements": best,
+        "ratio": theirs["seconds"] / ours["seconds"],
+        "ratio_of_cpu_seconds": theirs["cpu_seconds"] / ours["cpu_seconds"],
+        "batch_efficiency": efficiency,
+        "bound": bound * efficiency,
+        "matmul_gflops": rate / 1e9,
+    }
+
+
+def _child(
+    what: str, folder: Path, width: int | None, variant: str, number: int, threads: int
+) -> dict[str, Any]:
+    job = json.dumps([what, str(folder), width, variant, number, threads])
+    command = [sys.executable, "-m", "benchmarks.train_step", "child", job]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def child(job: str) -> dict[str, Any]:
+    """Do one part of :func:`compare` in a process of its own."""
+    what, folder, width, variant, number, threads = json.loads(job)
+    torch.set_num_threads(threads)
+    if what == "prepare":
+        prepare(Path(folder), width, number)
+        return {}
+    return measure(Path(folder), width, variant, what, number)
+
+
+if __name__ == "__main__":
+    app = cyclopts.App()
+    app.default(compare)
+    app.command(child)
+    result = app(result_action="return_value")
+    print(json.dumps(result, indent=None if "child" in sys.argv else 1))
