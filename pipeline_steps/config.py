@@ -239,6 +239,8 @@ class TrainConfig(Section):
     """Pictures per forward pass."""
     accumulation: PositiveInt = 1
     """Forward passes per update."""
+    optimiser: Literal["adamw", "adamw_8bit"] = "adamw"
+    """AdamW (fused), or with its moments in 8 bits, which wants the package bitsandbytes."""
     learning_rate: float = Field(4e-3, gt=0, le=1)
     """Peak learning rate of AdamW."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -293,8 +295,16 @@ class TrainConfig(Section):
     """GPUs that train one LoRA together; the batch of an update is batch_size × accumulation × processes."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
+    compile: bool = False
+    """Compile the UNet (torch.compile): minutes at the start, faster updates; for long runs on a GPU."""
     tensorboard: bool = True
-    """Write losses and gradient norms for TensorBoard beside the LoRA."""
+    """Write losses, gradient norms and sample pictures for TensorBoard beside the LoRA."""
+    wandb: str | None = Field(None, min_length=1)
+    """Project on Weights & Biases to log to as well, which wants the package wandb; null: not."""
+    sample_every: int = Field(100, ge=0)
+    """Updates between sample pictures on the boards, from the same captions and noise; 0: none."""
+    sample_pictures: PositiveInt = 4
+    """Sample pictures each time."""
     checkpoint_every: PositiveInt = 50
     """Updates between checkpoints."""
     checkpoints_kept: PositiveInt = 2

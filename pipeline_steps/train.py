@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from pipeline_steps.method.scoft import Objective
 
 LOG = logging.getLogger(__name__)
+
+NO_INFLUENCE = {
+    "checkpoint_every",
+    "checkpoints_kept",
+    "tensorboard",
+    "wandb",
+    "sample_every",
+    "sample_pictures",
+}
+"""Settings that do not change the LoRA."""
 
 
 def train(
@@ -55,6 +66,7 @@ def train(
         UserError: the inputs do not fit together, the training diverged, or changed nothing.
     """
     from pipeline_steps import models
+    from pipeline_steps.training.boards import Boards
     from pipeline_steps.training.checkpoints import Checkpoints
     from pipeline_steps.training.dataset import TrainingSet
     from pipeline_steps.training.trainer import Processes, Trainer
@@ -67,8 +79,12 @@ def train(
     data = TrainingSet(train_cache, targets if objective.perceptual else None, culture, seed, config)
     lora_seed = derive_seed(seed, "lora", culture)
     trainer = Trainer(models.unet(base), schedule.alphas_cumprod, objective, config, lora_seed, processes)
+    main = processes.rank == 0
+    watched = main and (config.tensorboard or config.wandb is not None)
     if objective.perceptual:
         trainer.look(models.vae(base), models.feature_extractor(extractor, config.perceptual))
+    elif watched and config.sample_every:
+        trainer.look(models.vae(base))
 
     identity = _identity(config, variant, seed, base, origin)
     inputs = {"inputs": [artifacts.file_sha256(path) for _, path in sources]}
@@ -77,7 +93,10 @@ def train(
     state, rows = checkpoints.restore()
     if state:
         trainer.restore(state)
-    main = processes.rank == 0
+    boards = None
+    if watched:
+        board_folder = lora.parent / "tensorboard" / variant
+        boards = Boards(board_folder, config, f"{culture} {variant}", len(rows), identity)
     with (
         tqdm(
             total=config.updates,
@@ -87,15 +106,19 @@ def train(
             mininterval=1,
             disable=not main,
         ) as bar,
-        _TensorBoard(lora.parent / "tensorboard" / variant, config.tensorboard and main) as board,
+        boards or nullcontext(),
     ):
         for update in range(len(rows), config.updates):
             row = trainer.update(update, data)
             _stop_if_diverged(row, base.dtype == "float16", culture, checkpoints.latest())
             rows.append(row)
-            board.add(row)
-            if main and (update + 1) % config.checkpoint_every == 0 and update + 1 < config.updates:
-                checkpoints.save(update + 1, trainer.state(), rows)
+            done = update + 1
+            if boards:
+                boards.add(row)
+                if config.sample_every and (done % config.sample_every == 0 or done == config.updates):
+                    boards.add_samples(update, trainer.samples(data))
+            if main and done % config.checkpoint_every == 0 and done < config.updates:
+                checkpoints.save(done, trainer.state(), rows)
             bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
             bar.update()
     if not trainer.changed():
@@ -145,7 +168,7 @@ def _stop_if_diverged(row: dict[str, Any], scaled: bool, culture: str, checkpoin
 
 def _identity(config: TrainConfig, variant: str, seed: int, base: ModelRef, origin: Origin) -> dict[str, Any]:
     """What a LoRA was made with; a checkpoint must agree with it to be continued."""
-    settings = config.model_dump(mode="json", exclude={"checkpoint_every", "checkpoints_kept", "tensorboard"})
+    settings = config.model_dump(mode="json", exclude=NO_INFLUENCE)
     return {
         "settings": settings,
         "variant": variant,
@@ -157,29 +180,6 @@ def _identity(config: TrainConfig, variant: str, seed: int, base: ModelRef, orig
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "diffusers", "peft", "transformers", "scoft-pipeline")}
-
-
-class _TensorBoard:
-    """Losses, gradient norms and learning rate of every update as TensorBoard scalars."""
-
-    def __init__(self, folder: Path, enabled: bool) -> None:
-        self.writer = None
-        if enabled:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(folder)
-
-    def __enter__(self) -> "_TensorBoard":
-        return self
-
-    def add(self, row: dict[str, Any]) -> None:
-        for name, value in row.items():
-            if self.writer and value is not None and name not in ("update", "epoch"):
-                self.writer.add_scalar(name, value, row["update"])
-
-    def __exit__(self, *_: object) -> None:
-        if self.writer:
-            self.writer.close()
 
 
 if __name__ == "__main__":

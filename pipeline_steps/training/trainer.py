@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,13 +12,16 @@ from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
+from torch.nn import Parameter
 
 from pipeline_steps.config import TrainConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method import scoft
+from pipeline_steps.method.denoising import denoise
 from pipeline_steps.method.perceptual import Extractor
 from pipeline_steps.method.scoft import Objective, Parts
 from pipeline_steps.training.dataset import TrainingSet
+from pipeline_steps.training.merged import MergedWeights
 
 PARTS = ("ldm", "m", "p", "c")
 
@@ -78,6 +82,25 @@ class LossScale:
         return True
 
 
+def build_optimiser(parameters: list[Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """Return AdamW in the form the settings name.
+
+    Raises:
+        UserError: the 8-bit form is wanted and bitsandbytes is not installed.
+    """
+    options = {"lr": config.learning_rate, "betas": (0.9, 0.999), "weight_decay": config.weight_decay}
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, fused=True, **options)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise UserError(
+            "train.optimiser: 'adamw_8bit' wants the package bitsandbytes, which is not installed; "
+            "pip install bitsandbytes, or set train.optimiser to adamw"
+        ) from error
+    return AdamW8bit(parameters, **options)
+
+
 class Trainer:
     """One LoRA in training.
 
@@ -120,17 +143,16 @@ class Trainer:
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
             unet.train()
+        if self.device.type == "cuda":
+            unet.to(memory_format=torch.channels_last)
+        if config.compile:
+            unet.compile()
+        self.merged = MergedWeights(unet) if self.dtype == torch.float32 else None
         self.loss_scale = LossScale(self.dtype == torch.float16)
-        self.optimiser = torch.optim.AdamW(
-            self.parameters,
-            lr=config.learning_rate,
-            betas=(0.9, 0.999),
-            weight_decay=config.weight_decay,
-            fused=self.device.type == "cuda",
-        )
+        self.optimiser = build_optimiser(self.parameters, config)
 
-    def look(self, vae: AutoencoderKL, extract: Extractor) -> None:
-        """Give the trainer eyes: the VAE's decoder and the feature extractor of S."""
+    def look(self, vae: AutoencoderKL, extract: Extractor | None = None) -> None:
+        """Give the trainer eyes: the VAE's decoder and, for L_P and L_C, the feature extractor of S."""
 
         def decode(latents: Tensor) -> Tensor:
             pictures = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
@@ -140,8 +162,34 @@ class Trainer:
 
     def predict(self, z: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
         """Call the UNet in its own precision; LoRA weights stay float32."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        merge = self.merged is not None and not torch.is_grad_enabled()
+        with (
+            self.merged.applied() if merge else nullcontext(),
+            torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
+        ):
             return self.unet(z.to(self.dtype), t, **condition).sample
+
+    @torch.no_grad()
+    def samples(self, data: TrainingSet) -> Tensor:
+        """Draw pictures in a row, (3, h, n·w) in [0, 1], as x̂ is drawn but from pure noise.
+
+        Captions and noise are those of the first epoch's first pictures, so they are the same every time.
+        """
+        batch = data.batch(range(self.config.sample_pictures), False, self.device)
+        last = torch.full_like(batch.t, len(self.alpha_bars) - 1)
+        latents = denoise(
+            self.predict,
+            batch.noise,
+            last,
+            batch.text,
+            batch.null,
+            alpha_bars=self.alpha_bars,
+            steps=self.objective.steps,
+            scale=self.objective.scale,
+            record=torch.full_like(last, -1),
+            kind=self.objective.kind,
+        )
+        return torch.cat(list(self.decode(latents).cpu()), dim=-1)
 
     def update(self, update: int, data: TrainingSet) -> dict[str, Any]:
         """Run one optimiser update on the next batch_size × accumulation × processes pictures.
@@ -154,7 +202,7 @@ class Trainer:
         perceptual = self.objective.perceptual and update % config.perceptual_every == 0
         size = config.batch_size * config.accumulation * group.count
         diffusion_gradient = [torch.zeros_like(p) for p in self.parameters]
-        perceptual_gradient = [torch.zeros_like(p) for p in self.parameters]
+        perceptual_gradient = [torch.zeros_like(p) for p in self.parameters] if perceptual else []
         totals = torch.zeros(len(PARTS), dtype=torch.float64, device=self.device)
         for part in range(config.accumulation):
             first = update * size + (part * group.count + group.rank) * config.batch_size
@@ -174,16 +222,17 @@ class Trainer:
             if looks is not None:
                 self._accumulate(scale * looks.sum(), perceptual_gradient)
             totals += _sums(parts, self.device)
-        group.sum([*diffusion_gradient, *perceptual_gradient] if perceptual else diffusion_gradient)
+        group.sum([*diffusion_gradient, *perceptual_gradient])
         group.sum([totals])
 
-        norm_d, norm_p = (_norm(g) / self.loss_scale.value for g in (diffusion_gradient, perceptual_gradient))
-        factor = self._perceptual_factor(norm_d, norm_p) if perceptual else 0.0
-        gradient = [
-            (d + factor * p) / self.loss_scale.value
-            for d, p in zip(diffusion_gradient, perceptual_gradient, strict=True)
-        ]
-        norm = _norm(gradient)
+        gradient, norm_p = diffusion_gradient, None
+        torch._foreach_div_([*diffusion_gradient, *perceptual_gradient], self.loss_scale.value)
+        norm = norm_d = _norm(diffusion_gradient)
+        if perceptual:
+            norm_p = _norm(perceptual_gradient)
+            factor = self._perceptual_factor(norm_d, norm_p)
+            torch._foreach_add_(gradient, perceptual_gradient, alpha=factor)
+            norm = _norm(gradient)
         learning_rate = config.learning_rate * schedule_factor(config, update)
         if self.loss_scale.accept(norm) and math.isfinite(norm):
             self._step(gradient, min(1.0, config.max_gradient_norm / (norm + 1e-6)), learning_rate)
@@ -203,7 +252,7 @@ class Trainer:
             **{f"loss_{name}": means[name] if evaluated[name] else None for name in PARTS},
             "gradient_norm": norm,
             "gradient_norm_diffusion": norm_d,
-            "gradient_norm_perceptual": norm_p if perceptual else None,
+            "gradient_norm_perceptual": norm_p,
         }
 
     def _accumulate(self, loss: Tensor, total: list[Tensor], retain: bool = False) -> None:
@@ -220,11 +269,14 @@ class Trainer:
         return 1.0
 
     def _step(self, gradient: list[Tensor], clip: float, learning_rate: float) -> None:
+        torch._foreach_mul_(gradient, clip)
         for parameter, value in zip(self.parameters, gradient, strict=True):
-            parameter.grad = value * clip
+            parameter.grad = value
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
+        if self.merged is not None:
+            self.merged.forget()
         if self.average is not None:
             torch._foreach_lerp_(
                 self.average, [p.detach() for p in self.parameters], 1 - self.config.ema_decay
@@ -253,11 +305,10 @@ class Trainer:
         tensors = {
             "loss_scale": torch.tensor([self.loss_scale.value, self.loss_scale.good], dtype=torch.float64)
         }
-        for index, parameter in enumerate(self.parameters):
-            tensors[f"weight.{index:04d}"] = parameter
-            tensors |= {f"{k}.{index:04d}": v for k, v in self.optimiser.state[parameter].items()}
-            if self.average is not None:
-                tensors[f"average.{index:04d}"] = self.average[index]
+        tensors |= {f"weight.{index:04d}": weight for index, weight in enumerate(self.parameters)}
+        tensors |= {f"average.{index:04d}": weight for index, weight in enumerate(self.average or [])}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"moment.{index:04d}.{k}": torch.as_tensor(v) for k, v in moments.items()}
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -266,13 +317,19 @@ class Trainer:
         self.loss_scale.value, self.loss_scale.good = value, int(good)
         for index, parameter in enumerate(self.parameters):
             parameter.data.copy_(tensors[f"weight.{index:04d}"])
-            for name in ("step", "exp_avg", "exp_avg_sq"):
-                found = tensors.get(f"{name}.{index:04d}")
-                if found is not None:
-                    on_cpu = name == "step" and self.device.type == "cpu"
-                    self.optimiser.state[parameter][name] = found if on_cpu else found.to(self.device)
-            if self.average is not None:
-                self.average[index].copy_(tensors[f"average.{index:04d}"])
+        for index, weight in enumerate(self.average or []):
+            weight.copy_(tensors[f"average.{index:04d}"])
+        state: dict[int, dict[str, Any]] = {}
+        for name, found in tensors.items():
+            if name.startswith("moment."):
+                _, index, key = name.split(".")
+                # bitsandbytes counts its steps in plain integers.
+                counted = found.ndim == 0 and not found.is_floating_point()
+                state.setdefault(int(index), {})[key] = found.item() if counted else found
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        if self.merged is not None:
+            self.merged.forget()
 
 
 def _sums(parts: Parts, device: torch.device) -> Tensor:
