@@ -635,6 +635,8 @@ def _is_local(path: str) -> bool:
     """Tell a folder from a hub id, which is a name or an owner and a name."""
     parts = Path(path).parts
     return path.startswith((".", "/", "~")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
+
+
 def _changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Settings with some of them replaced, at any depth."""
     return settings | {
