@@ -9,6 +9,7 @@ training pictures it was made from.
 import hashlib
 import io
 import json
+import shlex
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 ROWS_PER_GROUP = 64
 """Fixed, so that a table's bytes do not depend on the batch size of the step that wrote it."""
-REBUILD = "delete it and run the same snakemake command again"
 
 Row = Mapping[str, Any]
 
@@ -63,6 +63,11 @@ def appears_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def rebuild(*paths: Path) -> str:
+    """Return the last words of every message about a file that cannot be used: how to make it anew."""
+    return f"rebuild with: snakemake --cores all --force {shlex.join(map(str, paths))}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -115,6 +120,7 @@ class Table:
             rows = _Writer(self, path, parquet)
             yield rows
             rows.flush()
+            parquet.add_key_value_metadata({"scoft_seal": _seal(metadata["scoft"], rows.count)})
 
     def write(
         self, path: Path, rows: Iterable[Row], origin: Origin | None = None, extra: Row | None = None
@@ -137,13 +143,19 @@ class Table:
         wanted = None if columns is None else [*dict.fromkeys([*self.key, *columns])]
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-                self._check_kind(path, parquet.schema_arrow)
+                self._check_kind(path, parquet.metadata)
                 last: tuple[Any, ...] | None = None
+                count = 0
                 for batch in parquet.iter_batches(ROWS_PER_GROUP, columns=wanted):
                     for row in batch.to_pylist():
                         last = self._check_row(path, row, last, batch.schema)
+                        count += 1
                         yield row
-        except (pa.ArrowException, OSError) as error:
+                if count != parquet.metadata.num_rows:
+                    raise UserError(
+                        f"{path}: damaged, {count} rows can be read of {self.count(path)}; {rebuild(path)}"
+                    )
+        except UNREADABLE as error:
             raise _unreadable(path, self.name, error) from error
 
     def read(self, path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -152,29 +164,40 @@ class Table:
 
     def count(self, path: Path) -> int:
         """Return the number of rows without reading them."""
-        try:
-            return pq.read_metadata(path).num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, self.name, error) from error
+        return self._metadata(path).num_rows
 
     def note(self, path: Path) -> dict[str, Any]:
         """Return what was stored beside the rows: artifact, version, origin and extras."""
-        try:
-            schema = pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, self.name, error) from error
-        return self._check_kind(path, schema)
+        return self._check_kind(path, self._metadata(path))
 
-    def _check_kind(self, path: Path, schema: pa.Schema) -> dict[str, Any]:
+    def _metadata(self, path: Path) -> pq.FileMetaData:
         try:
-            note = json.loads((schema.metadata or {})[b"scoft"])
+            found = pq.read_metadata(path)
+        except UNREADABLE as error:
+            raise _unreadable(path, self.name, error) from error
+        self._check_kind(path, found)
+        return found
+
+    def _check_kind(self, path: Path, found: pq.FileMetaData) -> dict[str, Any]:
+        """Check what a file says it is, which carries a seal, and its columns; return what it says."""
+        facts = found.metadata or {}
+        try:
+            note = json.loads(facts[b"scoft"])
         except (KeyError, ValueError) as error:
             raise UserError(
-                f"{path}: expected the table '{self.name}', found a foreign file; {REBUILD}"
+                f"{path}: expected the table '{self.name}', found a foreign file; {rebuild(path)}"
             ) from error
         _check_note(path, note, self.name, self.version)
-        if not schema.equals(self.schema):
-            raise UserError(f"{path}: its columns are not those of '{self.name}' v{self.version}; {REBUILD}")
+        if facts.get(b"scoft_seal", b"").decode(errors="replace") != _seal(facts[b"scoft"], found.num_rows):
+            raise UserError(f"{path}: damaged, its header does not agree with its seal; {rebuild(path)}")
+        try:
+            same = found.schema.to_arrow_schema().equals(self.schema)
+        except UNREADABLE as error:
+            raise _unreadable(path, self.name, error) from error
+        if not same:
+            raise UserError(
+                f"{path}: its columns are not those of '{self.name}' v{self.version}; {rebuild(path)}"
+            )
         return note
 
     def _check_row(
@@ -183,10 +206,14 @@ class Table:
         """Check one row's missing values and its place in key order; return its key."""
         for field in schema:
             if not field.nullable and row[field.name] is None:
-                raise UserError(f"{path}: row {_key_text(self, row)}: '{field.name}' is missing; {REBUILD}")
+                raise UserError(
+                    f"{path}: row {_key_text(self, row)}: '{field.name}' is missing; {rebuild(path)}"
+                )
         key = tuple(row[name] for name in self.key)
         if last is not None and key <= last:
-            raise UserError(f"{path}: row {_key_text(self, row)} is repeated or out of order; {REBUILD}")
+            raise UserError(
+                f"{path}: row {_key_text(self, row)} is repeated or out of order; {rebuild(path)}"
+            )
         return key
 
 
@@ -196,6 +223,7 @@ class _Writer:
     def __init__(self, table: Table, path: Path, parquet: pq.ParquetWriter) -> None:
         self.table, self.path, self.parquet = table, path, parquet
         self.buffer: list[Row] = []
+        self.count = 0
         self.last: tuple[Any, ...] | None = None
 
     def add(self, row: Row) -> None:
@@ -204,6 +232,7 @@ class _Writer:
             raise KeyError(f"{self.table.name}: {sorted(set(self.table.schema.names) ^ row.keys())}")
         self.last = self.table._check_row(self.path, row, self.last, self.table.schema)
         self.buffer.append(row)
+        self.count += 1
         if len(self.buffer) == ROWS_PER_GROUP:
             self.flush()
 
@@ -238,31 +267,45 @@ def _hub_features(schema: pa.Schema) -> str:
     return json.dumps({"info": {"features": {field.name: feature(field.type) for field in schema}}})
 
 
-def _check_note(path: Path, note: Mapping[str, Any], name: str, version: int) -> None:
+UNREADABLE = (pa.ArrowException, OSError, ValueError)
+"""What pyarrow raises on damaged files."""
+
+
+def _seal(note: str | bytes, rows: int) -> str:
+    """Return a checksum of what a table says it is, and of its length: the pages have their own."""
+    data = note if isinstance(note, bytes) else note.encode()
+    return hashlib.sha256(data + b"\0" + str(rows).encode()).hexdigest()
+
+
+def _check_note(path: Path, note: Any, name: str, version: int) -> None:
+    if not isinstance(note, dict):
+        raise UserError(f"{path}: expected '{name}', found a foreign file; {rebuild(path)}")
     if note.get("artifact") != name:
-        raise UserError(f"{path}: expected '{name}', found '{note.get('artifact')}'; {REBUILD}")
+        raise UserError(f"{path}: expected '{name}', found '{note.get('artifact')}'; {rebuild(path)}")
     if note.get("version") != version:
-        raise UserError(f"{path}: '{name}' v{note.get('version')}, this version reads v{version}; {REBUILD}")
+        raise UserError(
+            f"{path}: '{name}' v{note.get('version')}, this version reads v{version}; {rebuild(path)}"
+        )
 
 
 def _unreadable(path: Path, name: str, error: Exception) -> UserError:
     if not path.exists():
-        return UserError(f"{path}: no such file; the table '{name}' was expected here")
+        return UserError(f"{path}: no such file; '{name}' was expected here; {rebuild(path)}")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UserError(f"{path}: damaged, cannot be read as '{name}' ({reason}); {REBUILD}")
+    return UserError(f"{path}: damaged, cannot be read as '{name}' ({reason}); {rebuild(path)}")
 
 
 def raw_metadata(path: Path) -> dict[str, str]:
     """Return what stands in the header of any Parquet or safetensors file; nothing for other files."""
     try:
         if path.suffix == ".parquet":
-            found = pq.read_schema(path).metadata or {}
+            found = pq.read_metadata(path).metadata or {}
             return {
                 key.decode(errors="replace"): value.decode(errors="replace") for key, value in found.items()
             }
         if path.suffix == ".safetensors":
-            return TensorFile("any", 0).metadata(path)
-    except (pa.ArrowException, OSError, UserError):
+            return _header(path, "any")
+    except (*UNREADABLE, UserError):
         pass
     return {}
 
@@ -278,9 +321,13 @@ def same_origin(*sources: tuple["Table | TensorFile", Path], culture: str | None
         note = kind.note(path)
         origin = Origin(str(note.get("culture")), str(note.get("fingerprint")))
         if culture is not None and origin.culture != culture:
-            raise UserError(f"{path}: belongs to culture '{origin.culture}', not '{culture}'; {REBUILD}")
+            raise UserError(
+                f"{path}: belongs to culture '{origin.culture}', not '{culture}'; {rebuild(path)}"
+            )
         if first is not None and origin != first[1]:
-            raise UserError(f"{path}: was made from other pictures than {first[0]}; {REBUILD}")
+            raise UserError(
+                f"{path}: was made from other pictures than {first[0]}; {rebuild(path, first[0])}"
+            )
         first = first or (path, origin)
     assert first is not None
     return first[1]
@@ -672,9 +719,11 @@ class TensorFile:
 
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
         note = {"artifact": self.name, "version": self.version, **_as_dict(origin)}
-        metadata = {"scoft": json.dumps(note | {"sha256": _checksum(contiguous)}, sort_keys=True)}
+        metadata = dict(extra or {})
+        metadata["scoft"] = json.dumps(note | {"sha256": _checksum(contiguous)}, sort_keys=True)
+        metadata["scoft_seal"] = _seal_header(metadata)
         with appears_whole(path) as part:
-            save_file(contiguous, part, metadata=metadata | dict(extra or {}))
+            save_file(contiguous, part, metadata=metadata)
             _sort_metadata(part)
 
     def read(self, path: Path) -> dict[str, "Tensor"]:
@@ -691,27 +740,40 @@ class TensorFile:
         except Exception as error:  # safetensors raises its own class, OSError and ValueError
             raise _unreadable(path, self.name, error) from error
         if _checksum(tensors) != note.get("sha256"):
-            raise UserError(f"{path}: damaged, its contents do not agree with its checksum; {REBUILD}")
+            raise UserError(f"{path}: damaged, its contents do not agree with its checksum; {rebuild(path)}")
         return tensors
 
     def note(self, path: Path) -> dict[str, Any]:
         """Return artifact, version, origin and checksum from the header."""
-        metadata = self.metadata(path)
-        if "scoft" not in metadata:
-            raise UserError(f"{path}: expected '{self.name}', found a foreign file; {REBUILD}")
-        note = json.loads(metadata["scoft"])
-        _check_note(path, note, self.name, self.version)
-        return note
+        return json.loads(self.metadata(path)["scoft"])
 
     def metadata(self, path: Path) -> dict[str, str]:
-        """Return the header's metadata."""
-        from safetensors import safe_open
-
+        """Return the header's metadata after verifying kind, version and seal."""
+        metadata = _header(path, self.name)
         try:
-            with safe_open(path, "pt") as file:
-                return file.metadata() or {}
-        except Exception as error:
-            raise _unreadable(path, self.name, error) from error
+            note = json.loads(metadata["scoft"])
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{path}: expected '{self.name}', found a foreign file; {rebuild(path)}"
+            ) from error
+        _check_note(path, note, self.name, self.version)
+        if metadata.pop("scoft_seal", "") != _seal_header(metadata):
+            raise UserError(f"{path}: damaged, its header does not agree with its seal; {rebuild(path)}")
+        return metadata
+
+
+def _header(path: Path, name: str) -> dict[str, str]:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except Exception as error:  # safetensors raises its own class, OSError and ValueError
+        raise _unreadable(path, name, error) from error
+
+
+def _seal_header(metadata: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 def _sort_metadata(path: Path) -> None:

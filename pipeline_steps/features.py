@@ -16,6 +16,7 @@ from pipeline_steps.artifacts import (
     Row,
     Table,
     decode_picture,
+    rebuild,
     same_origin,
     shard_batches,
 )
@@ -88,7 +89,7 @@ def features(
         found["text"].append(clip_texts([row[text] for row in batch]))
         found["blank"].append((rgb.amax((2, 3)) == rgb.amin((2, 3))).all(1))
     if not found["blank"]:
-        raise UserError(f"{pictures}: holds no pictures; delete it and run the same snakemake command again")
+        raise UserError(f"{pictures}: holds no pictures; {rebuild(pictures)}")
     tensors = {name: torch.cat(parts) for name, parts in found.items()}
     if blank := int(tensors["blank"].sum()):
         LOG.warning(
@@ -110,9 +111,7 @@ def _same_size(rows: Iterator[Row], table: Table, path: Path) -> Iterator[Row]:
         try:
             picture = decode_picture(row["image"]).convert("RGB")
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: row {name}: not a readable picture; delete the file and run again"
-            ) from error
+            raise UserError(f"{path}: row {name}: not a readable picture; {rebuild(path)}") from error
         first = first or picture.size
         if picture.size != first:
             raise UserError(

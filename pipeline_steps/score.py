@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, same_origin
+from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, rebuild, same_origin
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import ScoreConfig
 from pipeline_steps.errors import UserError
@@ -82,7 +82,9 @@ def score(
     same_origin((IMAGES, images), (FEATURES, reference))
     networks = json.loads(FEATURES.metadata(features)["networks"])
     if networks != json.loads(FEATURES.metadata(reference)["networks"]):
-        raise UserError(f"{features} and {reference}: seen by different networks; delete both and run again")
+        raise UserError(
+            f"{features} and {reference}: seen by different networks; {rebuild(features, reference)}"
+        )
     rows = SAMPLES.read(samples, ["prompt_id", "prompt"])
     generated = _pictures(features, [row["prompt"] for row in rows], [row["prompt_id"] for row in rows])
     rows = IMAGES.read(images, ["caption", "split"])
@@ -130,7 +132,7 @@ def _pictures(features: Path, texts: list[str], clusters: list[str]) -> Pictures
     seen = FEATURES.read(features)
     if len(seen["blank"]) != len(texts):
         raise UserError(
-            f"{features}: {len(seen['blank'])} rows for {len(texts)} pictures; delete it and run again"
+            f"{features}: {len(seen['blank'])} rows for {len(texts)} pictures; {rebuild(features)}"
         )
     return Pictures(seen, [" ".join(text.split()) for text in texts], clusters)
 

@@ -155,7 +155,7 @@ class Harness:
         self.folder, self.results, self.cold = folder, folder / "results", cold
         self.clock = folder / "clock"
         self.warm: dict[bool, WarmPython] = {}
-        self.seconds, self.size = 0.0, 0
+        self.seconds, self.jobs, self.size = 0.0, 0, 0
         self.expected: dict[str, str] = {}
         build_world(folder)
         self.clock.write_text("+0\n")
@@ -226,6 +226,7 @@ class Harness:
         if run.end():
             raise RuntimeError(f"the undisturbed run failed:\n{run.log.read_text()[-3000:]}")
         self.seconds = time.monotonic() - run.begun
+        self.jobs = len(begun(run.log))
         self.expected = digests(self.results)
         self.size = sum(path.stat().st_size for path in self.results.rglob("*") if path.is_file())
 
@@ -239,10 +240,17 @@ class Harness:
         """
         self.fresh(kind, rng)
         run = self.start(faked_clock=kind == "clock")
-        moment = rng.random() * self.seconds
+        # Counted in jobs, so that a busy machine does not push every moment to the beginning.
+        jobs, wait = rng.randint(0, self.jobs - 1), rng.random() * self.seconds / self.jobs
+        while run.process.poll() is None and len(begun(run.log)) < jobs:
+            time.sleep(0.05)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            run.process.wait(moment)
-        about = {"kind": kind, "after_s": round(time.monotonic() - run.begun, 1), "at": last_rule(run.log)}
+            run.process.wait(wait)
+        about = {
+            "kind": kind,
+            "after_s": round(time.monotonic() - run.begun, 1),
+            "at": (begun(run.log) or ["start"])[-1],
+        }
         mend = getattr(self, f"do_{kind}")(run, rng)
         first = run.end()
         if mend:
@@ -303,11 +311,10 @@ class Harness:
         self.clock.write_text(f"{offset:+d}\n")
 
 
-def last_rule(log: Path) -> str:
-    """Return the rule that was begun last."""
+def begun(log: Path) -> list[str]:
+    """Return the rules that were begun, in order."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    begun = [line.split()[1].rstrip(":") for line in lines if line.startswith(("rule ", "localrule "))]
-    return begun[-1] if begun else "start"
+    return [line.split()[1].rstrip(":") for line in lines if line.startswith(("rule ", "localrule "))]
 
 
 def run_points(folder: Path, points: int, seed: int, cold: bool = False) -> Iterator[dict]:

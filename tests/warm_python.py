@@ -75,17 +75,25 @@ class WarmPython:
         self.process.wait()
 
 
+def import_libraries() -> None:
+    """Load every embedded network once: what a step would import on the way is then there."""
+    import torch._dynamo  # noqa: F401 (imported by the first optimiser)
+
+    from pipeline_steps import models
+    from pipeline_steps.config import Models, PerceptualConfig
+
+    settings = Models()
+    models.captioner(settings.captioner)
+    models.depth_estimator(settings.depth)
+    models.depth_to_image(settings.base, settings.controlnet)
+    models.noise_schedule(settings.base)
+    models.dreamsim(settings.dreamsim)
+    models.feature_extractor(settings.clip, PerceptualConfig())
+
+
 def serve(address: str) -> None:
     """Import the libraries, then fork one process per call until killed."""
-    import diffusers
-    import dreamsim.model  # noqa: F401
-    import peft  # noqa: F401
-    import transformers
-
-    from pipeline_steps import models  # noqa: F401
-
-    diffusers.StableDiffusionControlNetPipeline  # noqa: B018 (imported at first use)
-    transformers.AutoModelForImageTextToText, transformers.AutoProcessor  # noqa: B018
+    import_libraries()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as listening:

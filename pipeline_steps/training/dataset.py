@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline_steps.artifacts import TARGETS, TRAIN_CACHE
+from pipeline_steps.artifacts import TARGETS, TRAIN_CACHE, rebuild
 from pipeline_steps.config import TrainConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.scoft import Batch
@@ -31,7 +31,9 @@ class TrainingSet:
         self.image_ids: list[str] = json.loads(TRAIN_CACHE.metadata(train_cache)["image_ids"])
         self.targets = TARGETS.read(targets) if targets else None
         if targets and json.loads(TARGETS.metadata(targets)["image_ids"]) != self.image_ids:
-            raise UserError(f"{targets}: lists other pictures than {train_cache}; delete both and run again")
+            raise UserError(
+                f"{targets}: lists other pictures than {train_cache}; {rebuild(targets, train_cache)}"
+            )
 
     def __len__(self) -> int:
         return len(self.image_ids)
