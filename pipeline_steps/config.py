@@ -366,6 +366,21 @@ class EvaluationConfig(Section):
     """Lengths of training; each point is a training of its own, with its whole schedule."""
 
 
+class StudyConfig(Section):
+    """What results/embedded_world.csv sums up, and the curves; runs are named in "runs"."""
+
+    seeds: tuple[str, ...] = ()
+    """Runs that differ from the default one in their seed alone."""
+    controls: tuple[str, ...] = ()
+    """Runs of the full variant with other negatives."""
+    control_cultures: tuple[str, ...] = ()
+    """Cultures in which the controls are run."""
+    lengths: tuple[str, ...] = ()
+    """Runs of all variants with other numbers of updates: the points of the curves."""
+    length_cultures: tuple[str, ...] = ()
+    """Cultures over which the curves take the mean."""
+
+
 class SimulationConfig(Section):
     """Simulated participants: they try the survey out and say how many real ones are needed."""
 
@@ -476,6 +491,8 @@ class PipelineConfig(Section):
     """Scoring."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Tables and figures."""
+    study: StudyConfig = StudyConfig()
+    """Study of the embedded world."""
     survey: SurveyConfig = SurveyConfig()
     """Human survey."""
     report: ReportConfig = ReportConfig()

@@ -82,6 +82,21 @@ def jackknife(statistic: Callable[[np.ndarray], float], clusters: Sequence[Hasha
     return Estimate(value, value - reach, value + reach, f"95%, jackknife over {count} prompts")
 
 
+def mean_with_t(values: Sequence[float], unit: str) -> Estimate:
+    """Mean with Student's t interval over independent values.
+
+    Args:
+        values: shape (n,).
+        unit: what each value is of, in the plural.
+    """
+    data = np.asarray(values, np.float64)
+    if len(data) < 2:
+        return Estimate(float(data.mean()), None, None, f"none: {len(data)} of {unit}")
+    value = float(data.mean())
+    reach = float(stats.t.ppf(0.975, len(data) - 1) * data.std(ddof=1) / len(data) ** 0.5)
+    return Estimate(value, value - reach, value + reach, f"95%, t over {len(data)} {unit}")
+
+
 def mean_of(estimates: Sequence[Estimate], independent: bool = True) -> Estimate:
     """Mean of estimates; half-widths of independent ones add in squares, of others at full size.
 

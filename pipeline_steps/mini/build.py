@@ -34,6 +34,7 @@ from pipeline_steps.mini.corpora import (
     unbiased_corpus,
     write_mini_ccub,
     write_mini_coco,
+    write_notice,
 )
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURES, SIZE
 
@@ -41,7 +42,7 @@ STEPS = {
     "clip": 900,
     "vae": 2000,
     "base": 7000,
-    "controlnet": 1300,
+    "controlnet": 1000,
     "captioner": 1200,
     "depth": 1500,
     "dino": 900,
@@ -140,23 +141,36 @@ class Build:
         net.save(folder)
 
     def _trained(self) -> tuple[AutoencoderKL, CLIPTokenizer, CLIPTextModel]:
-        vae = AutoencoderKL.from_pretrained(self.root / "vae", dtype=torch.float32).eval()
+        folder = self.root / "vae" if (self.root / "vae").exists() else self.root / "base" / "vae"
+        vae = AutoencoderKL.from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = CLIPTokenizer.from_pretrained(self.root / "clip")
         text_encoder = CLIPTextModel.from_pretrained(self.root / "clip", dtype=torch.float32).eval()
         return vae.requires_grad_(False), tokenizer, text_encoder.requires_grad_(False)
 
+    def recipe(self, name: str) -> str:
+        """Return what a model is made with, as it stands in its folder."""
+        return json.dumps({"steps": self.steps(name), "pictures": self.corpus_size}) + "\n"
+
+    def steps(self, name: str) -> int:
+        """Return a model's updates."""
+        return max(2, round(STEPS[name] * self.scale))
+
+    def made(self, name: str) -> bool:
+        """Whether a model is there with the same recipe; the VAE's place is then inside "base"."""
+        path = self.root / name / "recipe.json"
+        found = path.exists() and path.read_text() == self.recipe(name)
+        return found or (name == "vae" and self.made("base"))
+
     def model(self, name: str) -> None:
-        """Train one model into its folder unless it is there with the same recipe."""
-        steps = max(2, round(STEPS[name] * self.scale))
-        recipe = json.dumps({"steps": steps, "pictures": self.corpus_size}) + "\n"
-        folder = self.root / name
-        if (folder / "recipe.json").exists() and (folder / "recipe.json").read_text() == recipe:
+        """Train one model into its folder unless it is made."""
+        if self.made(name):
             return
+        folder = self.root / name
         unfinished = self.root / f".{name}"
         shutil.rmtree(unfinished, ignore_errors=True)
         train: Callable[[Path, int], None] = getattr(self, name)
-        train(unfinished, steps)
-        (unfinished / "recipe.json").write_text(recipe)
+        train(unfinished, self.steps(name))
+        (unfinished / "recipe.json").write_text(self.recipe(name))
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
 
@@ -186,9 +200,12 @@ def build(root: Path = Path("resources/mini"), scale: float = 1.0, corpus_size: 
     for culture in CULTURES:
         write_mini_ccub(root / "ccub" / culture, culture)
     write_mini_coco(root / "coco")
+    for folder in ("ccub", "coco"):
+        write_notice(root / folder)
     family = Build(root, scale, corpus_size)
     for name in STEPS:
         family.model(name)
+    shutil.rmtree(root / "vae", ignore_errors=True)  # "base" holds it
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ from pipeline_steps.mini.world import (
 
 CCUB_TRAIN, CCUB_TEST, COCO = 48, 60, 200
 """Pictures per culture in Mini-CCUB's splits, and in Mini-COCO."""
-NOTICE = (
-    "Synthetic pictures drawn by code. The motifs were assigned to culture names by an arbitrary "
-    "table; they say nothing about any real culture."
-)
+NOTICE = """# Synthetic pictures
+
+Drawn by code (pipeline_steps/mini/world.py). The motifs were assigned to the culture names by an
+arbitrary table: these pictures make no statement about any real culture. CC0-1.0.
+"""
+"""Lies beside the data."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ def _write_folder(folder: Path, rows: list[dict[str, str]], scenes: list[Scene])
         render(scene)[0].save(folder / row["file_name"], optimize=True)
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "metadata.jsonl").write_text(lines, encoding="utf-8")
+
+
+def write_notice(folder: Path) -> None:
+    """Say in the data's own folder what it is."""
+    (folder / "README.md").write_text(NOTICE, encoding="utf-8")
 
 
 def write_mini_ccub(folder: Path, culture: str, seed: int = 100) -> None:

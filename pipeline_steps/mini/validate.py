@@ -181,7 +181,7 @@ class Validation:
         scenes = [list(ATTRIBUTES["scene"])[n % 4] for n in range(self.generated)]
         times = ["by day", "at dusk", "at night"]
         generic = [f"a {c} {s} {random.choice(times)}" for c, s in zip(colours, scenes, strict=True)]
-        yield Figure("base", "generic prompts: named attributes right", *self._generic(generic))
+        yield Figure("base", "generic prompts: named attributes right", self.followed(generic), 0.8)
         for culture in CULTURES:
             prompts = [f"a {scene}, in {culture}" for scene in scenes]
             read = self.generate(prompts)
@@ -198,8 +198,9 @@ class Validation:
                 True,
             )
 
-    def _generic(self, prompts: list[str]) -> tuple[float, float]:
-        return share_right(self.generate(prompts), prompts), 0.8
+    def followed(self, prompts: list[str]) -> float:
+        """Share of the generic attributes named in prompts that their pictures show."""
+        return share_right(self.generate(prompts), prompts)
 
     def generate(self, prompts: list[str]) -> np.ndarray:
         """Attributes read from one picture of each prompt, (n, attributes)."""

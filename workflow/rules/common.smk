@@ -39,10 +39,10 @@ def model(role):
     return getattr(SETTINGS.models, role).model_dump_json()
 
 
-def extractor():
+def extractor(settings=SETTINGS):
     """The weights behind the perceptual distance as JSON: its own, or the model of the same name."""
-    perceptual = SETTINGS.train.perceptual
-    own = perceptual.model or getattr(SETTINGS.models, perceptual.extractor)
+    perceptual = settings.train.perceptual
+    own = perceptual.model or getattr(settings.models, perceptual.extractor)
     return own.model_dump_json()
 
 
@@ -178,6 +178,81 @@ def fig7_scores(wildcards):
         for name in SETTINGS.evaluation.fig7_cultures
         for extractor, record in runs
         for updates in SETTINGS.evaluation.fig7_updates
+    ]
+
+
+# --- runs ---
+
+RUNS = {name: SETTINGS.of_run(name) for name in SETTINGS.runs}
+RUN = f"{RESULTS}/{{culture}}/runs/{{run}}"
+
+
+def run_section(name):
+    """One section of a run's settings as JSON."""
+    return lambda wildcards: getattr(RUNS[wildcards.run], name).model_dump_json()
+
+
+def run_negatives(wildcards):
+    """The run's own negatives where it filters otherwise than the default run."""
+    own = RUNS[wildcards.run].filter != SETTINGS.filter
+    return f"{RUN if own else f'{RESULTS}/{{culture}}'}/negatives_kept.parquet"
+
+
+def run_targets(wildcards):
+    """The run's own targets where its negatives, its distance S or, with drawn views, its seed differ."""
+    if wildcards.variant not in ("scoft_mp", "scoft_mpc"):
+        return []
+    run, views = RUNS[wildcards.run], SETTINGS.train.perceptual.views
+    own = (
+        run.filter != SETTINGS.filter
+        or run.train.perceptual != SETTINGS.train.perceptual
+        or (views > 1 and run.seed != SETTINGS.seed)
+    )
+    return f"{RUN if own else f'{RESULTS}/{{culture}}'}/targets.safetensors"
+
+
+def run_lora(wildcards):
+    """The run's LoRA of the variant: none for the un-tuned model."""
+    return [] if wildcards.variant == "sd" else f"{RUN}/{{variant}}/lora.safetensors"
+
+
+def study_files(folder, ending):
+    """One file of every culture and variant, of the default run and of those with other seeds."""
+    runs = ["", *(f"runs/{run}/" for run in SETTINGS.study.seeds)]
+    path = f"{RESULTS}/{{culture}}/{{run}}{folder}/{{variant}}.{ending}"
+    return expand(path, culture=CULTURES, run=runs, variant=VARIANTS)
+
+
+def control_scores():
+    """Scores of the full variant with other negatives."""
+    path = f"{RUN}/scores/{FULL_VARIANT}.parquet"
+    return expand(path, culture=SETTINGS.study.control_cultures, run=SETTINGS.study.controls)
+
+
+def curve_points():
+    """Culture, run ("" is the default one), variant and updates of every point of the curves."""
+    lengths = {"": SETTINGS.train.updates, **{run: RUNS[run].train.updates for run in SETTINGS.study.lengths}}
+    return [
+        (name, run, variant, updates)
+        for name in SETTINGS.study.length_cultures
+        for run, updates in lengths.items()
+        for variant in VARIANTS[1:]
+    ]
+
+
+def curve_scores():
+    """Scores of every point."""
+    return [
+        f"{RESULTS}/{name}/{f'runs/{run}/' if run else ''}scores/{variant}.parquet"
+        for name, run, variant, _ in curve_points()
+    ]
+
+
+def curve_benchmarks():
+    """Snakemake's clock time of every point's training."""
+    return [
+        f"{RESULTS}/benchmarks/{name}/{f'runs/{run}/' if run else ''}train_{variant}.tsv"
+        for name, run, variant, _ in curve_points()
     ]
 
 

@@ -133,6 +133,8 @@ use rule train as train_ablation with:
         f"{RESULTS}/logs/{{culture}}/train_{{variant}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/train_{{variant}}.tsv"
+    wildcard_constraints:
+        variant="ldm|scoft_m|scoft_mp",
     params:
         launch=LAUNCH,
         variant="{variant}",

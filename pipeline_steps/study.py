@@ -1,0 +1,253 @@
+"""The study of the embedded world: every variant over cultures and seeds, where the truth is known."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline_steps.artifacts import FEATURES, IMAGES, SCORES, same_origin, write_text
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import FULL_VARIANT, LABELS, VARIANTS
+from pipeline_steps.method.estimate import Estimate, mean_with_t
+from pipeline_steps.method.kid import kid
+
+METRICS = {
+    "attribute_accuracy": "cultural attributes right",
+    "attribute_accuracy_shape": "shape right",
+    "attribute_accuracy_pattern": "pattern right",
+    "attribute_accuracy_accent": "accent right",
+    "attribute_accuracy_all": "all three right",
+    "stereotype": "stereotype",
+    "generic_accuracy": "prompt followed",
+    "kid": "KID",
+    "kid_reconstructed": "KID, VAE-reconstructed reference",
+    "div": "diversity",
+    "nearest_train": "likeness to the nearest training picture",
+    "clip_score": "CLIPScore",
+}
+"""Scores of the table and what they are called."""
+STEPS = (("sd", "scoft_m"), ("ldm", "scoft_m"), ("scoft_m", "scoft_mp"), ("scoft_mp", "scoft_mpc"))
+"""Pairs whose differences test the paper's order."""
+TESTED = ("kid", "kid_reconstructed", "attribute_accuracy", "div", "nearest_train")
+"""Scores whose differences are reported."""
+
+Key = tuple[str, str, str]
+"""Culture, run and variant."""
+Found = dict[Key, dict[str, float]]
+
+
+class Line(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        part: "variants", "differences", "bleed" or "controls".
+        culture: its name, or "all".
+        name: variant, pair of variants, or run.
+        metric: the score.
+        estimate: mean and interval.
+        count: how many values it is the mean of.
+    """
+
+    part: str
+    culture: str
+    name: str
+    metric: str
+    estimate: Estimate
+    count: int
+
+
+def study(
+    scores: list[Path],
+    features: list[Path],
+    images: list[Path],
+    reconstructed: list[Path],
+    bleed: list[Path],
+    table: Path,
+    summary: Path,
+    controls: list[Path] | None = None,
+) -> None:
+    """Sum up every variant over cultures and seeds.
+
+    A culture's figure is the mean over its seeds, with Student's t over the seeds; that of all
+    cultures is the mean of the cultures', with t over the cultures: seeds of one culture share its
+    pictures and are no independent cultures. Differences are taken seed by seed, since all variants
+    start from the same noise.
+
+    Args:
+        scores: of every culture, run (the default one and those of other seeds) and variant,
+            ``…/{run}/scores/{variant}.parquet``.
+        features: the pictures' features, in the same order.
+        images: each culture's pictures.
+        reconstructed: features of the VAE's reconstructions of them, in the same order.
+        bleed: scores on prompts that name no culture, of the default run.
+        table: CSV file to write: part, culture, name, metric, value, low, high, interval, count.
+        summary: Markdown file to write: the same, to be read.
+        controls: scores of the full variant with other negatives.
+    """
+    found = _read(scores)
+    for key, value in _kid_reconstructed(scores, features, images, reconstructed).items():
+        found[key]["kid_reconstructed"] = value
+    lines = [*_variants(found), *_differences(found), *_bleed(_read(bleed))]
+    if controls:
+        lines += _controls(found, _read(controls))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["part", "culture", "name", "metric", "value", "low", "high", "interval", "count"])
+    for line in lines:
+        e = line.estimate
+        ends = ["" if end is None else f"{end:.6g}" for end in (e.low, e.high)]
+        writer.writerow([*line[:4], f"{e.value:.6g}", *ends, e.interval, line.count])
+    write_text(table, text.getvalue())
+    write_text(summary, _markdown(lines))
+
+
+def _read(paths: Iterable[Path]) -> Found:
+    """Every score by culture, run and variant; the default run is called after its culture."""
+    return {_key(path): {row["metric"]: row["value"] for row in SCORES.rows(path)} for path in paths}
+
+
+def _key(path: Path) -> Key:
+    return str(SCORES.note(path)["culture"]), path.parent.parent.name, path.stem
+
+
+def _kid_reconstructed(
+    scores: list[Path], features: list[Path], images: list[Path], reconstructed: list[Path]
+) -> dict[Key, float]:
+    """KID to the held-out pictures as the VAE shows them."""
+    reference = {}
+    for table, seen in zip(images, reconstructed, strict=True):
+        origin = same_origin((IMAGES, table), (FEATURES, seen))
+        test = [row["split"] == "test" for row in IMAGES.rows(table, ["split"])]
+        reference[origin.culture] = FEATURES.read(seen)["inception"][np.flatnonzero(test)]
+    values = {}
+    for path, seen in zip(scores, features, strict=True):
+        same_origin((SCORES, path), (FEATURES, seen))
+        tensors = FEATURES.read(seen)
+        pictures = tensors["inception"][~tensors["blank"]]
+        values[_key(path)] = kid(pictures, reference[_key(path)[0]]).value
+    return values
+
+
+def _over(part: str, name: str, metric: str, values: Mapping[str, list[float]]) -> list[Line]:
+    """Each culture's line, and that of all cultures."""
+    lines = [
+        Line(part, culture, name, metric, mean_with_t(own, "seeds"), len(own))
+        for culture, own in sorted(values.items())
+    ]
+    means = [mean(own) for own in values.values()]
+    return [*lines, Line(part, "all", name, metric, mean_with_t(means, "cultures"), len(means))]
+
+
+def _variants(found: Found) -> list[Line]:
+    lines = []
+    for variant in VARIANTS:
+        for metric in METRICS:
+            values: dict[str, list[float]] = {}
+            for (culture, _, name), score in sorted(found.items()):
+                if name == variant and metric in score:
+                    values.setdefault(culture, []).append(score[metric])
+            if values:
+                lines += _over("variants", variant, metric, values)
+    return lines
+
+
+def _differences(found: Found) -> list[Line]:
+    lines = []
+    for first, second in STEPS:
+        for metric in TESTED:
+            values: dict[str, list[float]] = {}
+            for (culture, run, name), score in sorted(found.items()):
+                other = found.get((culture, run, second))
+                if name == first and other and metric in score and metric in other:
+                    values.setdefault(culture, []).append(other[metric] - score[metric])
+            if values:
+                lines += _over("differences", f"{second} − {first}", metric, values)
+    return lines
+
+
+def _bleed(found: Found) -> list[Line]:
+    """What prompts that name no culture show, the variants being told apart by their default run."""
+    lines = []
+    for variant in VARIANTS:
+        for metric in ("attribute_accuracy", "stereotype", "generic_accuracy"):
+            values = {c: [score[metric]] for (c, _, name), score in found.items() if name == variant}
+            if values:
+                lines += _over("bleed", variant, metric, values)
+    return lines
+
+
+def _controls(found: Found, controls: Found) -> list[Line]:
+    """The full variant with other negatives, and by how much L_C's gain over scoft_mp falls."""
+    lines = []
+    cultures = sorted({culture for culture, _, _ in controls})
+    runs = sorted({run for _, run, _ in controls})
+    for metric in ("attribute_accuracy", "stereotype", "generic_accuracy", "kid"):
+        rows = {
+            "scoft_mp": {c: [found[c, c, "scoft_mp"][metric]] for c in cultures},
+            FULL_VARIANT: {c: [found[c, c, FULL_VARIANT][metric]] for c in cultures},
+        }
+        rows |= {run: {c: [controls[c, run, FULL_VARIANT][metric]] for c in cultures} for run in runs}
+        for name, values in rows.items():
+            lines += _over("controls", name, metric, values)
+    return lines
+
+
+def _markdown(lines: list[Line]) -> str:
+    """The lines of all cultures, and the cultures' own accuracy."""
+    parts = []
+
+    def cell(line: Line | None) -> str:
+        if line is None:
+            return ""
+        e = line.estimate
+        return f"{e.value:.3f}" if e.low is None else f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
+
+    def add(title: str, head: list[str], rows: list[list[str]]) -> None:
+        parts.append(
+            "\n".join(
+                [f"### {title}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+                + [f"| {' | '.join(row)} |" for row in rows]
+            )
+        )
+
+    by = {line[:4]: line for line in lines}
+
+    def grid(part: str, names: Iterable[str], metrics: Iterable[str], culture: str) -> list[list[str]]:
+        names = list(names)
+        return [
+            [METRICS.get(metric, metric), *(cell(by.get((part, culture, name, metric))) for name in names)]
+            for metric in metrics
+            if any((part, culture, name, metric) in by for name in names)
+        ]
+
+    labels = [LABELS[variant] for variant in VARIANTS]
+    cultures = sorted({line.culture for line in lines} - {"all"})
+    add("All cultures", ["score", *labels], grid("variants", VARIANTS, METRICS, "all"))
+    add(
+        "Cultural attributes right, by culture",
+        ["culture", *labels],
+        [
+            [culture, *grid("variants", VARIANTS, ["attribute_accuracy"], culture)[0][1:]]
+            for culture in cultures
+        ],
+    )
+    pairs = [f"{second} − {first}" for first, second in STEPS]
+    add("Differences, seed by seed", ["score", *pairs], grid("differences", pairs, TESTED, "all"))
+    add(
+        "Prompts that name no culture",
+        ["score", *labels],
+        grid("bleed", VARIANTS, ["attribute_accuracy", "stereotype", "generic_accuracy"], "all"),
+    )
+    names = list(dict.fromkeys(line.name for line in lines if line.part == "controls"))
+    if names:
+        metrics = ["attribute_accuracy", "stereotype", "generic_accuracy", "kid"]
+        add("Other negatives", ["score", *names], grid("controls", names, metrics, "all"))
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    run_step(study)
