@@ -42,7 +42,7 @@ STEPS = {
     "clip": 900,
     "vae": 2000,
     "base": 7000,
-    "controlnet": 1000,
+    "controlnet": 600,
     "captioner": 1200,
     "depth": 1500,
     "dino": 900,
