@@ -100,8 +100,9 @@ class MiniSlurm:
         self._write_files()
         munge, run = self.folder / "munge", self.folder / "run"
         self._spawn(
-            "munged", "--foreground", f"--key-file={munge}/key", f"--socket={munge}/socket", "--num-threads=2",
-            f"--pid-file={run}/munged.pid", f"--log-file={self.folder}/log/munged.log", f"--seed-file={munge}/seed",
+            "munged", "--foreground", "--num-threads=2", f"--key-file={munge}/key",
+            f"--socket={munge}/socket", f"--seed-file={munge}/seed", f"--pid-file={run}/munged.pid",
+            f"--log-file={self.folder}/log/munged.log",
         )  # fmt: skip
         self._wait(f"munge -n --socket={munge}/socket | unmunge --socket={munge}/socket")
         self._spawn("slurmctld", "-D", "-i")
@@ -160,7 +161,11 @@ class MiniSlurm:
         named = {pid for pid, (_, command) in processes.items() if _job_of(command) in jobs}
         mark = f"{self.folder}/".encode()  # leaves out the jobs of another Slurm on this machine
         return sorted(
-            {parent for pid, (parent, _) in processes.items() if parent in named and mark in _environment(pid)}
+            {
+                parent
+                for pid, (parent, _) in processes.items()
+                if parent in named and mark in _environment(pid)
+            }
         )
 
     def revive_node(self, node: str) -> None:
@@ -178,7 +183,7 @@ class MiniSlurm:
         return done.stdout
 
     def jobs(self, state: str = "RUNNING") -> list[dict[str, str]]:
-        """Return id, rule and node of all jobs in a state; Snakemake's plugin names the rule in the comment."""
+        """Return id, comment (which names the rule) and node of all jobs in a state."""
         lines = self.run(f"squeue -h -t {state} -o '%A|%k|%N'").splitlines()
         return [dict(zip(("id", "comment", "node"), line.split("|"), strict=True)) for line in lines]
 
@@ -208,7 +213,9 @@ class MiniSlurm:
 
     def _wait(self, command: str) -> None:
         def ready() -> bool:
-            return subprocess.run(command, shell=True, env=self.environment, capture_output=True).returncode == 0
+            return (
+                subprocess.run(command, shell=True, env=self.environment, capture_output=True).returncode == 0
+            )
 
         _until(ready, 30, command)
 
@@ -275,7 +282,10 @@ def _kill_trees(roots: list[int]) -> None:
 def main() -> None:
     """Run a cluster until Ctrl-C."""
     with MiniSlurm(Path(sys.argv[1])) as cluster:
-        print(f"export SLURM_CONF={cluster.environment['SLURM_CONF']} PATH={cluster.folder}/bin:$PATH", flush=True)
+        print(
+            f"export SLURM_CONF={cluster.environment['SLURM_CONF']} PATH={cluster.folder}/bin:$PATH",
+            flush=True,
+        )
         with contextlib.suppress(KeyboardInterrupt):
             signal.sigwait([signal.SIGINT, signal.SIGTERM])
 
