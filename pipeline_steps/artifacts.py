@@ -799,8 +799,8 @@ def _checksum(tensors: Mapping[str, "Tensor"]) -> str:
     return digest.hexdigest()
 
 
-TRAIN_CACHE = TensorFile("train_cache", 1)
-"""Latents and text embeddings of the training pictures."""
+TRAIN_CACHE = TensorFile("train_cache", 2)
+"""Latents and text conditions of the training pictures."""
 TARGETS = TensorFile("targets", 1)
 """Perceptual features of positives and negatives, for one feature extractor and set of views."""
 LORA = TensorFile("lora", 1)

@@ -1,12 +1,13 @@
 """The training cache: what every update needs and no update changes (latents and text)."""
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, WHOLE, Shard
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import CacheConfig, ModelRef
+from pipeline_steps.config import BaseRef, CacheConfig
 
 
 def cache(
@@ -14,15 +15,17 @@ def cache(
     captions: Path,
     train_cache: Path,
     culture: str,
-    base: ModelRef,
+    base: BaseRef,
     config: CacheConfig,
     shard: Shard = WHOLE,
 ) -> None:
     """Encode the training pictures, plain and flipped, and all their captions.
 
     The file holds, for N pictures with k BLIP captions each: ``latents_mean`` and ``latents_std``
-    (N, 2, c, h, w), the scaled VAE posterior of the picture and its mirror image; ``text``
-    (N, 77, d) of c_ccub; ``text_blip`` (N, k, 77, d) of c_blip^i; ``text_null`` (77, d).
+    (N, 2, c, h, w), the scaled VAE posterior of the picture and its mirror image; and of everything
+    the UNet is conditioned on (``encoder_hidden_states`` (77, d); of SDXL also ``text_embeds`` (p,)
+    and ``time_ids`` (6,)) ``text.*`` (N, ...) of c_ccub, ``text_blip.*`` (N, k, ...) of c_blip^i and
+    ``text_null.*`` (...).
 
     Args:
         images: table of pictures; its ``train`` rows are used.
@@ -40,18 +43,23 @@ def cache(
 
     origin = artifacts.same_origin((IMAGES, images), (CAPTIONS, captions), culture=culture)
     vae = models.vae(base)
-    encode_text = models.prompt_encoder(base)
+    encode_prompts = models.prompt_encoder(base)
     blip: dict[str, list[str]] = {}
     for row in CAPTIONS.rows(captions):
         blip.setdefault(row["image_id"], []).append(row["caption"])
 
+    side = artifacts.decode_picture(next(IMAGES.rows(images))["image"]).width
+
+    def conditions(prompts: list[str]) -> dict[str, torch.Tensor]:
+        """Add SDXL's size condition: the squared picture is the whole of an original of that size."""
+        found = {name: value.cpu() for name, value in encode_prompts(prompts).items()}
+        if "text_embeds" in found:
+            size = (side, side, 0, 0, side, side)
+            found["time_ids"] = torch.tensor(size, dtype=torch.float32).expand(len(prompts), -1)
+        return found
+
     image_ids: list[str] = []
-    columns: dict[str, list[torch.Tensor]] = {
-        "latents_mean": [],
-        "latents_std": [],
-        "text": [],
-        "text_blip": [],
-    }
+    columns: dict[str, list[torch.Tensor]] = defaultdict(list)
     with torch.inference_mode():
         for batch in artifacts.train_batches(images, config.batch_size, "cache", shard):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch])
@@ -60,12 +68,14 @@ def cache(
             scale = vae.config.scaling_factor
             columns["latents_mean"].append((posterior.mean * scale).unflatten(0, (-1, 2)).cpu())
             columns["latents_std"].append((posterior.std * scale).unflatten(0, (-1, 2)).cpu())
-            columns["text"].append(encode_text([row["caption"] for row in batch]).cpu())
-            described = [encode_text(blip[row["image_id"]]).cpu() for row in batch]
-            columns["text_blip"].append(torch.stack(described))
+            for name, value in conditions([row["caption"] for row in batch]).items():
+                columns[f"text.{name}"].append(value)
+            for row in batch:
+                for name, value in conditions(blip[row["image_id"]]).items():
+                    columns[f"text_blip.{name}"].append(value[None])
             image_ids += [row["image_id"] for row in batch]
-        tensors = {name: torch.cat(parts) for name, parts in columns.items() if parts}
-        tensors["text_null"] = encode_text([""])[0].cpu()
+        tensors = {name: torch.cat(parts) for name, parts in columns.items()}
+        tensors |= {f"text_null.{name}": value[0] for name, value in conditions([""]).items()}
     TRAIN_CACHE.write(train_cache, tensors, origin, {"image_ids": json.dumps(image_ids)})
 
 

@@ -106,11 +106,21 @@ class ModelRef(Section):
     """Precision the weights are loaded in."""
 
 
+class BaseRef(ModelRef):
+    """The model to be mended: Stable Diffusion 1.x, 2.x or XL, as its own model_index.json says."""
+
+    vae: ModelRef | None = None
+    """Autoencoder in the place of the model's own (SDXL's overflows in float16); null: its own. It is
+    loaded in the base model's dtype."""
+    vae_slicing: bool = False
+    """Encode and decode pictures one by one: less memory, a little slower."""
+
+
 class Models(Section):
     """The networks behind each stage; the defaults are the embedded family."""
 
-    base: ModelRef = ModelRef(path="resources/mini/base")
-    """Stable Diffusion: the model to be mended, its VAE, text encoder and scheduler."""
+    base: BaseRef = BaseRef(path="resources/mini/base")
+    """Stable Diffusion: the model to be mended, its VAE, text encoders and scheduler."""
     controlnet: ModelRef = ModelRef(path="resources/mini/controlnet")
     """Depth ControlNet for the base model."""
     captioner: ModelRef = ModelRef(path="resources/mini/captioner")

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
 from pipeline_steps.cli import LOG, run_step
-from pipeline_steps.config import ModelRef
+from pipeline_steps.config import BaseRef
 from pipeline_steps.sources import LEFT_OUT, MEND, NOTE, Finding
 
 SHEET = 240
@@ -55,7 +55,7 @@ class Summary:
     sheet: list[str] = field(default_factory=list)
 
 
-def data_report(images: Path, findings: Path, report: Path, culture: str, base: ModelRef) -> None:
+def data_report(images: Path, findings: Path, report: Path, culture: str, base: BaseRef) -> None:
     """Write a self-contained page, and its first line to the log.
 
     Args:

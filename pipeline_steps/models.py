@@ -16,8 +16,9 @@ from PIL import Image
 from torch import nn
 
 from pipeline_steps.artifacts import file_sha256, folder_sha256
-from pipeline_steps.config import ModelRef, PerceptualConfig
+from pipeline_steps.config import BaseRef, ModelRef, PerceptualConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.perceptual import (
     Extractor,
     conv_features,
@@ -28,15 +29,9 @@ from pipeline_steps.method.perceptual import (
 from pipeline_steps.method.pictures import resize
 
 if TYPE_CHECKING:
-    from diffusers import (
-        AutoencoderKL,
-        SchedulerMixin,
-        StableDiffusionControlNetPipeline,
-        StableDiffusionPipeline,
-        UNet2DConditionModel,
-    )
+    from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-    from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel, ProcessorMixin
+    from transformers import PreTrainedModel, ProcessorMixin
 
 PictureEncoder = Callable[[torch.Tensor], torch.Tensor]
 """RGB pictures of one size, uint8 (n, 3, h, w), to float32 features (n, d) on the CPU."""
@@ -59,14 +54,14 @@ def dtype(ref: ModelRef) -> torch.dtype:
     return getattr(torch, ref.dtype)
 
 
-def load(kind: Any, ref: ModelRef, role: str, **options: Any) -> Any:
-    """Call ``kind.from_pretrained`` for a role of the "models" section.
+def load(kind: Any, ref: ModelRef, role: str, call: str = "from_pretrained", **options: Any) -> Any:
+    """Call ``kind.from_pretrained`` (or another of its class methods) for a role of the "models" section.
 
     Raises:
         UserError: the folder or hub model cannot be read; the message names the role, the id and the mend.
     """
     try:
-        return kind.from_pretrained(ref.path, revision=ref.revision, **options)
+        return getattr(kind, call)(ref.path, revision=ref.revision, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
@@ -136,50 +131,101 @@ def _midas_detector(ref: ModelRef) -> Callable[[Sequence[Image.Image]], list[Ima
     return estimate
 
 
-def unet(base: ModelRef) -> "UNet2DConditionModel":
+def unet(base: BaseRef) -> "UNet2DConditionModel":
     """Load the denoiser, frozen."""
     from diffusers import UNet2DConditionModel
 
     return frozen(load(UNet2DConditionModel, base, "base", subfolder="unet", dtype=dtype(base)))
 
 
-def vae(base: ModelRef) -> "AutoencoderKL":
-    """Load the autoencoder, frozen."""
+def vae(base: BaseRef) -> "AutoencoderKL":
+    """Load the autoencoder, frozen: the model's own or the one named in its place.
+
+    SDXL's own says of itself that it overflows in float16 (``force_upcast``) and then works in float32.
+    """
+    model = frozen(_vae(base))
+    return (
+        model.float() if model.dtype == torch.float16 and model.config.force_upcast and is_xl(base) else model
+    )
+
+
+def _vae(base: BaseRef) -> "AutoencoderKL":
     from diffusers import AutoencoderKL
 
-    return frozen(load(AutoencoderKL, base, "base", subfolder="vae", dtype=dtype(base)))
+    if base.vae:
+        model = load(AutoencoderKL, base.vae, "base.vae", dtype=dtype(base))
+    else:
+        model = load(AutoencoderKL, base, "base", subfolder="vae", dtype=dtype(base))
+    if base.vae_slicing:
+        model.enable_slicing()
+    return model
 
 
-def text_encoder(base: ModelRef) -> "tuple[CLIPTextModel, CLIPTokenizer]":
-    """Load the diffusion model's text encoder and tokenizer."""
-    from transformers import CLIPTextModel, CLIPTokenizer
+def pipeline_class(base: BaseRef) -> str:
+    """Return the pipeline that the model's own model_index.json names.
 
-    encoder = frozen(load(CLIPTextModel, base, "base", subfolder="text_encoder", dtype=dtype(base)))
-    return encoder, load(CLIPTokenizer, base, "base", subfolder="tokenizer")
-
-
-def prompt_encoder(base: ModelRef) -> Callable[[Sequence[str]], torch.Tensor]:
-    """Load the text encoder as a function of prompts, (n, 77, d).
-
-    Prompts over the limit are cut with the end token kept, as diffusers does.
+    Raises:
+        UserError: no such file, or a pipeline this method cannot train.
     """
-    encoder, tokenizer = text_encoder(base)
+    from diffusers import DiffusionPipeline
+
+    found = load(DiffusionPipeline, base, "base", "load_config")["_class_name"]
+    if found not in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
+        raise UserError(
+            f"models.base: '{base.path}' is a {found}; name a Stable Diffusion 1.x, 2.x or XL model "
+            "(StableDiffusionPipeline or StableDiffusionXLPipeline in its model_index.json)"
+        )
+    return found
+
+
+def is_xl(base: BaseRef) -> bool:
+    """Whether the model has SDXL's two text encoders and size conditions."""
+    return pipeline_class(base) == "StableDiffusionXLPipeline"
+
+
+def _pipeline(base: BaseRef, controlled: bool = False, **parts: Any) -> Any:
+    """Load the model's pipeline with some parts replaced or, by None, left out."""
+    import diffusers
+
+    name = pipeline_class(base)
+    if controlled:
+        name = name.replace("Pipeline", "ControlNetPipeline")
+    # No black pictures of a safety checker among the scored ones, nor a watermark where a package
+    # for it happens to be installed.
+    parts |= {"add_watermarker": False} if is_xl(base) else {"safety_checker": None}
+    pipeline = load(getattr(diffusers, name), base, "base", dtype=dtype(base), **parts)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device())
+
+
+def prompt_encoder(base: BaseRef) -> "Callable[[Sequence[str]], Condition]":
+    """Load the text encoders as a function of prompts to what the UNet is conditioned on.
+
+    The pipeline's own code encodes: prompts over the limit of 77 tokens are cut with the end token
+    kept. Of Stable Diffusion 1.x and 2.x there is ``encoder_hidden_states`` (n, 77, d); of SDXL those
+    of both encoders side by side, and ``text_embeds`` (n, p), the pooled state of the second. Where
+    SDXL was trained on zeros for the empty prompt, the empty prompt is zeros.
+    """
+    pipeline = _pipeline(base, unet=None, vae=None)
+    zeros = pipeline.config.get("force_zeros_for_empty_prompt", False)
+    names = ["encoder_hidden_states"] + ["text_embeds"] * is_xl(base)
 
     @torch.inference_mode()
-    def encode(prompts: Sequence[str]) -> torch.Tensor:
-        tokens = tokenizer(
-            list(prompts),
-            padding="max_length",
-            truncation=True,
-            max_length=tokenizer.model_max_length,
-            return_tensors="pt",
+    def encode(prompts: Sequence[str]) -> Condition:
+        found = pipeline.encode_prompt(
+            list(prompts), device=device(), num_images_per_prompt=1, do_classifier_free_guidance=False
         )
-        return encoder(tokens.input_ids.to(encoder.device))[0]
+        # The pipelines return (caption, null) and, for SDXL, (pooled caption, pooled null) after them.
+        condition = dict(zip(names, found[::2], strict=True))
+        if zeros:
+            for value in condition.values():
+                value[[prompt == "" for prompt in prompts]] = 0
+        return condition
 
     return encode
 
 
-def noise_schedule(base: ModelRef) -> "SchedulerMixin":
+def noise_schedule(base: BaseRef) -> "SchedulerMixin":
     """Load the training noise schedule (``alphas_cumprod``, ``prediction_type``)."""
     from diffusers import DDPMScheduler
 
@@ -187,40 +233,29 @@ def noise_schedule(base: ModelRef) -> "SchedulerMixin":
 
 
 def _generation(pipeline: Any) -> Any:
-    """DPM-Solver++ (paper §5 setting), no safety checker, no bar per call."""
+    """DPM-Solver++ (paper §5 setting)."""
     from diffusers import DPMSolverMultistepScheduler
 
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
         pipeline.scheduler.config, algorithm_type="dpmsolver++"
     )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device())
+    return pipeline
 
 
-def text_to_image(base: ModelRef, lora: Path | None = None) -> "StableDiffusionPipeline":
-    """Load Stable Diffusion for sampling, with a LoRA where one is given."""
-    from diffusers import StableDiffusionPipeline
-
-    pipeline = load(StableDiffusionPipeline, base, "base", dtype=dtype(base), safety_checker=None)
+def text_to_image(base: BaseRef, lora: Path | None = None) -> "DiffusionPipeline":
+    """Load the model's pipeline for sampling, with a LoRA where one is given."""
+    pipeline = _pipeline(base, vae=_vae(base))
     if lora is not None:
         pipeline.load_lora_weights(lora.parent, weight_name=lora.name)
     return _generation(pipeline)
 
 
-def depth_to_image(base: ModelRef, controlnet: ModelRef) -> "StableDiffusionControlNetPipeline":
+def depth_to_image(base: BaseRef, controlnet: ModelRef) -> "DiffusionPipeline":
     """Load the un-tuned model with depth control for the negatives."""
-    from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+    from diffusers import ControlNetModel
 
     control = load(ControlNetModel, controlnet, "controlnet", dtype=dtype(base))
-    pipeline = load(
-        StableDiffusionControlNetPipeline,
-        base,
-        "base",
-        controlnet=control,
-        dtype=dtype(base),
-        safety_checker=None,
-    )
-    return _generation(pipeline)
+    return _generation(_pipeline(base, controlled=True, controlnet=control, vae=_vae(base)))
 
 
 def dreamsim(ref: ModelRef) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:

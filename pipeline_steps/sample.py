@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, SAMPLES, WHOLE, Row, Shard
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import ModelRef, SampleConfig
+from pipeline_steps.config import BaseRef, SampleConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import derive_seed
 
@@ -17,7 +17,7 @@ def sample(
     samples: Path,
     culture: str,
     seed: int,
-    base: ModelRef,
+    base: BaseRef,
     config: SampleConfig,
     suffix: str = "",
     lora: Path | None = None,

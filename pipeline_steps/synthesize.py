@@ -7,7 +7,7 @@ from typing import Any
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, DEPTH, NEGATIVES, WHOLE, Row, Shard
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import ModelRef, NegativesConfig
+from pipeline_steps.config import BaseRef, ModelRef, NegativesConfig
 from pipeline_steps.seeds import derive_seed
 
 
@@ -18,7 +18,7 @@ def synthesize(
     culture: str,
     suffix: str,
     seed: int,
-    base: ModelRef,
+    base: BaseRef,
     controlnet: ModelRef,
     config: NegativesConfig,
     shard: Shard = WHOLE,

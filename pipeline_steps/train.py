@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import ModelRef, TrainConfig, Variant
+from pipeline_steps.config import BaseRef, ModelRef, TrainConfig, Variant
 from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import derive_seed
 
@@ -40,7 +40,7 @@ def train(
     culture: str,
     variant: Variant,
     seed: int,
-    base: ModelRef,
+    base: BaseRef,
     config: TrainConfig,
     targets: Path | None = None,
     extractor: ModelRef | None = None,
@@ -166,7 +166,7 @@ def _stop_if_diverged(row: dict[str, Any], scaled: bool, culture: str, checkpoin
         )
 
 
-def _identity(config: TrainConfig, variant: str, seed: int, base: ModelRef, origin: Origin) -> dict[str, Any]:
+def _identity(config: TrainConfig, variant: str, seed: int, base: BaseRef, origin: Origin) -> dict[str, Any]:
     """What a LoRA was made with; a checkpoint must agree with it to be continued."""
     settings = config.model_dump(mode="json", exclude=NO_INFLUENCE)
     return {

@@ -14,14 +14,14 @@ import torch
 
 from pipeline_steps import models
 from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
-from pipeline_steps.config import ModelRef, TrainConfig
+from pipeline_steps.config import BaseRef, ModelRef, TrainConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.export import export
 from pipeline_steps.train import build_objective, train
 from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.trainer import Processes, Trainer, schedule_factor
 
-BASE, CLIP = ModelRef(path="resources/mini/base"), ModelRef(path="resources/mini/clip")
+BASE, CLIP = BaseRef(path="resources/mini/base"), ModelRef(path="resources/mini/clip")
 ORIGIN = Origin("wales", "f" * 64)
 PICTURES, NEGATIVES = 6, 8
 
@@ -38,9 +38,9 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     cache = {
         "latents_mean": numbers(PICTURES, 2, 8, 8, 8),
         "latents_std": numbers(PICTURES, 2, 8, 8, 8).abs() * 0.01,
-        "text": numbers(PICTURES, 77, 64),
-        "text_blip": numbers(PICTURES, 3, 77, 64),
-        "text_null": numbers(77, 64),
+        "text.encoder_hidden_states": numbers(PICTURES, 77, 64),
+        "text_blip.encoder_hidden_states": numbers(PICTURES, 3, 77, 64),
+        "text_null.encoder_hidden_states": numbers(77, 64),
     }
     members = torch.full((PICTURES, 3), -1)
     for row in range(NEGATIVES):  # the last picture keeps none

@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline_steps.artifacts import TARGETS, TRAIN_CACHE, rebuild
 from pipeline_steps.config import TrainConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.scoft import Batch
 from pipeline_steps.seeds import generator
 
@@ -28,6 +29,14 @@ class TrainingSet:
     ) -> None:
         self.culture, self.seed, self.config = culture, seed, config
         self.cache = TRAIN_CACHE.read(train_cache)
+        self.conditions: dict[str, Condition] = {
+            kind: {
+                name.removeprefix(f"{kind}."): value
+                for name, value in self.cache.items()
+                if name.startswith(f"{kind}.")
+            }
+            for kind in ("text", "text_blip", "text_null")
+        }
         self.image_ids: list[str] = json.loads(TRAIN_CACHE.metadata(train_cache)["image_ids"])
         self.targets = TARGETS.read(targets) if targets else None
         if targets and json.loads(TARGETS.metadata(targets)["image_ids"]) != self.image_ids:
@@ -62,16 +71,20 @@ class TrainingSet:
 
         side = flip.long()
         mean, std = (self.cache[name][rows, side].float() for name in ("latents_mean", "latents_std"))
-        blip = self.cache["text_blip"][rows]
+        blip = {name: value[rows] for name, value in self.conditions["text_blip"].items()}
         if self.config.memorisation_captions == "one":
-            blip = blip[torch.arange(len(rows)), (caption * blip.shape[1]).long()][:, None]
+            blip = {
+                name: value[torch.arange(len(rows)), (caption * value.shape[1]).long()][:, None]
+                for name, value in blip.items()
+            }
+        null = self.conditions["text_null"]
         batch = Batch(
             z0=(mean + std * posterior).to(device),
             noise=noise.to(device),
             t=t.to(device),
-            text={"encoder_hidden_states": self.cache["text"][rows].to(device)},
-            blip={"encoder_hidden_states": blip.to(device)},
-            null={"encoder_hidden_states": self.cache["text_null"].expand(len(rows), -1, -1).to(device)},
+            text={name: value[rows].to(device) for name, value in self.conditions["text"].items()},
+            blip={name: value.to(device) for name, value in blip.items()},
+            null={name: value.expand(len(rows), *value.shape).to(device) for name, value in null.items()},
             record_draw=draw.to(device),
         )
         if perceptual:

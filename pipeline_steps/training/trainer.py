@@ -153,6 +153,8 @@ class Trainer:
 
     def look(self, vae: AutoencoderKL, extract: Extractor | None = None) -> None:
         """Give the trainer eyes: the VAE's decoder and, for L_P and L_C, the feature extractor of S."""
+        if self.config.gradient_checkpointing:
+            vae.enable_gradient_checkpointing()
 
         def decode(latents: Tensor) -> Tensor:
             pictures = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
@@ -162,12 +164,14 @@ class Trainer:
 
     def predict(self, z: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
         """Call the UNet in its own precision; LoRA weights stay float32."""
+        text = condition["encoder_hidden_states"]
+        sizes = {name: value for name, value in condition.items() if value is not text} or None  # of SDXL
         merge = self.merged is not None and not torch.is_grad_enabled()
         with (
             self.merged.applied() if merge else nullcontext(),
             torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
         ):
-            return self.unet(z.to(self.dtype), t, **condition).sample
+            return self.unet(z.to(self.dtype), t, text, added_cond_kwargs=sizes).sample
 
     @torch.no_grad()
     def samples(self, data: TrainingSet) -> Tensor:
