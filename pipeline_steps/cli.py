@@ -14,14 +14,18 @@ from pipeline_steps.gpus import claim
 LOG = logging.getLogger("scoft")
 
 
-def run_step(step: Callable[..., None]) -> None:
+def run_step(step: Callable[..., None], network: bool = False) -> None:
     """Run a step from ``sys.argv``: one flag per parameter, ``--threads`` and ``--gpus`` beside them.
+
+    Only a step that says so may reach the model hub; every other reads what was fetched.
 
     A :class:`UserError` is printed on one line and ends with exit code 1; a wrong flag or setting
     ends with exit code 2; anything else is a fault of ours and keeps its traceback.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for client in ("httpx", "httpx2"):
+        logging.getLogger(client).setLevel(logging.WARNING)
+    os.environ["HF_HUB_OFFLINE"] = "0" if network else "1"
     # The bars are the steps' own; loading weights takes no time worth one.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

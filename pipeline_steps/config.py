@@ -99,11 +99,18 @@ class ModelRef(Section):
     """A model on the hub or in a folder of the same layout."""
 
     path: str = Field(min_length=1)
-    """Hub id ("runwayml/stable-diffusion-v1-5") or local folder."""
+    """Hub id ("CompVis/stable-diffusion-v1-4"), which `snakemake models` fetches, or local folder."""
     revision: str | None = None
-    """Commit on the hub; ignored for a folder."""
+    """Commit on the hub; null: the one in config/models.lock.json, or the newest. Ignored for a folder."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Precision the weights are loaded in."""
+    variant: str | None = Field(None, pattern=r"^[a-z0-9]+$")
+    """Take the weight files with this in their names ("fp16": half the size); null: the plain ones."""
+    url: str | None = Field(None, pattern=r"^https?://")
+    """Where `snakemake models` fetches the path from, for what is not on the hub: a file, or a .zip whose
+    contents become the folder."""
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{8,64}$")
+    """SHA-256 of what the url gives, or its first digits (those in many a file's name)."""
 
 
 class BaseRef(ModelRef):

@@ -95,7 +95,9 @@ def features(
         LOG.warning(
             "%s: %d of %d pictures are blank and will not be scored", pictures, blank, len(tensors["blank"])
         )
-    seen = {name: {"path": ref.path, "sha256": models.weights_sha256(ref)} for name, ref in networks.items()}
+    seen = {
+        name: {"path": ref.path, "sha256": models.weights_sha256(ref, name)} for name, ref in networks.items()
+    }
     FEATURES.write(features, tensors, origin, {"networks": json.dumps(seen, sort_keys=True)})
 
 

@@ -6,6 +6,7 @@ call. Only safetensors are read where a model offers them; code from a model fol
 
 import json
 import logging
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from pipeline_steps.method.perceptual import (
     vit_features,
 )
 from pipeline_steps.method.pictures import resize
+from pipeline_steps.model_store import locate
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
@@ -40,6 +42,8 @@ LOG = logging.getLogger(__name__)
 
 MIDAS_CHECKPOINT = "dpt_hybrid-midas-501f0c75.pt"
 """The file by which controlnet_aux's MidasDetector is recognised in a folder."""
+OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
+"""The file that open_clip reads from its own hub repositories."""
 DREAMSIM_TYPES = ("clip_vitb32", "open_clip_vitb32")
 """dreamsim's own checkpoints that load from files alone."""
 
@@ -54,19 +58,24 @@ def dtype(ref: ModelRef) -> torch.dtype:
     return getattr(torch, ref.dtype)
 
 
+def weights(ref: ModelRef, base: ModelRef | None = None) -> dict[str, Any]:
+    """Return how weights are loaded: which files, and the precision (the base model's for its parts)."""
+    return {"dtype": dtype(base or ref)} | ({"variant": ref.variant} if ref.variant else {})
+
+
 def load(kind: Any, ref: ModelRef, role: str, call: str = "from_pretrained", **options: Any) -> Any:
     """Call ``kind.from_pretrained`` (or another of its class methods) for a role of the "models" section.
 
     Raises:
-        UserError: the folder or hub model cannot be read; the message names the role, the id and the mend.
+        UserError: the model cannot be read; the message names the role, the id and the mend.
     """
+    path = locate(ref, role)
     try:
-        return getattr(kind, call)(ref.path, revision=ref.revision, **options)
+        return getattr(kind, call)(str(path), **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"models.{role}: cannot load '{ref.path}' ({reason}); "
-            "give a folder in the hub's layout, or fetch the model while there is a network"
+            f"models.{role}: cannot load '{path}' ({reason}); give a folder in the hub's layout"
         ) from error
 
 
@@ -79,21 +88,22 @@ def captioner(ref: ModelRef) -> "tuple[PreTrainedModel, ProcessorMixin]":
     """Load BLIP or BLIP-2 and its processor."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = load(AutoModelForImageTextToText, ref, "captioner", dtype=dtype(ref))
+    model = load(AutoModelForImageTextToText, ref, "captioner", **weights(ref))
     return frozen(model), load(AutoProcessor, ref, "captioner")
 
 
 def depth_estimator(ref: ModelRef) -> Callable[[Sequence[Image.Image]], list[Image.Image]]:
     """Load MiDaS: a list of RGB pictures to 8-bit inverse depth (255 near) of the same sizes.
 
-    A folder with controlnet_aux's checkpoint is read by its ``MidasDetector``, anything else as a
-    transformers DPT.
+    controlnet_aux's checkpoint, or a folder with it, is read by its ``MidasDetector``, anything else as
+    a transformers DPT.
     """
-    if (Path(ref.path) / MIDAS_CHECKPOINT).exists():
-        return _midas_detector(ref)
+    path = locate(ref, "depth")
+    if path.name == MIDAS_CHECKPOINT or (path / MIDAS_CHECKPOINT).exists():
+        return _midas_detector(path if path.is_dir() else path.parent)
     from transformers import AutoImageProcessor, DPTForDepthEstimation
 
-    model = frozen(load(DPTForDepthEstimation, ref, "depth", dtype=dtype(ref)))
+    model = frozen(load(DPTForDepthEstimation, ref, "depth", **weights(ref)))
     processor = load(AutoImageProcessor, ref, "depth")
 
     @torch.inference_mode()
@@ -115,27 +125,43 @@ def _eight_bit(inverse: torch.Tensor) -> Image.Image:
     return Image.fromarray(stretched.round().to(torch.uint8).cpu().numpy())
 
 
-def _midas_detector(ref: ModelRef) -> Callable[[Sequence[Image.Image]], list[Image.Image]]:
+def _midas_detector(folder: Path) -> Callable[[Sequence[Image.Image]], list[Image.Image]]:
     from controlnet_aux import MidasDetector
 
-    detector = MidasDetector.from_pretrained(ref.path).to(device())
+    _tensors_only(folder / MIDAS_CHECKPOINT, "depth")
+    detector = MidasDetector.from_pretrained(str(folder)).to(device())
 
     def estimate(pictures: Sequence[Image.Image]) -> list[Image.Image]:
         maps = []
         for picture in pictures:
             side = min(picture.size)
             found = detector(picture, detect_resolution=side, image_resolution=side, output_type="pil")
-            maps.append(found.convert("L").resize(picture.size, Image.Resampling.BICUBIC))
+            grey = found.convert("L").resize(picture.size, Image.Resampling.BICUBIC)
+            low, high = grey.getextrema()
+            maps.append(grey if high > low else Image.new("L", picture.size, 128))
         return maps
 
     return estimate
+
+
+def _tensors_only(path: Path, role: str) -> None:
+    """Refuse a pickle that holds anything but tensors, before a package reads it in its own way.
+
+    Raises:
+        UserError: it does, or is no PyTorch file.
+    """
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"models.{role}: {path} holds more than tensors, or is damaged ({reason})") from error
 
 
 def unet(base: BaseRef) -> "UNet2DConditionModel":
     """Load the denoiser, frozen."""
     from diffusers import UNet2DConditionModel
 
-    return frozen(load(UNet2DConditionModel, base, "base", subfolder="unet", dtype=dtype(base)))
+    return frozen(load(UNet2DConditionModel, base, "base", subfolder="unet", **weights(base)))
 
 
 def vae(base: BaseRef) -> "AutoencoderKL":
@@ -153,9 +179,9 @@ def _vae(base: BaseRef) -> "AutoencoderKL":
     from diffusers import AutoencoderKL
 
     if base.vae:
-        model = load(AutoencoderKL, base.vae, "base.vae", dtype=dtype(base))
+        model = load(AutoencoderKL, base.vae, "base.vae", **weights(base.vae, base))
     else:
-        model = load(AutoencoderKL, base, "base", subfolder="vae", dtype=dtype(base))
+        model = load(AutoencoderKL, base, "base", subfolder="vae", **weights(base))
     if base.vae_slicing:
         model.enable_slicing()
     return model
@@ -192,8 +218,10 @@ def _pipeline(base: BaseRef, controlled: bool = False, **parts: Any) -> Any:
         name = name.replace("Pipeline", "ControlNetPipeline")
     # No black pictures of a safety checker among the scored ones, nor a watermark where a package
     # for it happens to be installed.
-    parts |= {"add_watermarker": False} if is_xl(base) else {"safety_checker": None}
-    pipeline = load(getattr(diffusers, name), base, "base", dtype=dtype(base), **parts)
+    unscored = (
+        {"add_watermarker": False} if is_xl(base) else {"safety_checker": None, "feature_extractor": None}
+    )
+    pipeline = load(getattr(diffusers, name), base, "base", **weights(base), **parts, **unscored)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device())
 
@@ -254,7 +282,7 @@ def depth_to_image(base: BaseRef, controlnet: ModelRef) -> "DiffusionPipeline":
     """Load the un-tuned model with depth control for the negatives."""
     from diffusers import ControlNetModel
 
-    control = load(ControlNetModel, controlnet, "controlnet", dtype=dtype(base))
+    control = load(ControlNetModel, controlnet, "controlnet", **weights(controlnet, base))
     return _generation(_pipeline(base, controlled=True, controlnet=control, vae=_vae(base)))
 
 
@@ -264,7 +292,7 @@ def dreamsim(ref: ModelRef) -> tuple[Callable[[torch.Tensor], torch.Tensor], int
     Returns:
         Its differentiable embedding of pictures in [0, 1], (n, 3, side, side), and ``side``.
     """
-    folder = Path(ref.path)
+    folder = locate(ref, "dreamsim")
     if (folder / "dreamsim.json").exists():
         side = json.loads((folder / "dreamsim.json").read_text())["image_size"]
         return load_dreamsim(folder).to(device()).embed, side
@@ -274,6 +302,7 @@ def dreamsim(ref: ModelRef) -> tuple[Callable[[torch.Tensor], torch.Tensor], int
         raise UserError(f"models.dreamsim: '{folder}' holds no {wanted} (a dreamsim checkpoint, unzipped)")
     from dreamsim import dreamsim as load_package_model
 
+    _tensors_only(folder / f"{kinds[0]}_pretrain.pth.tar", "dreamsim")
     model, _ = load_package_model(device=str(device()), cache_dir=str(folder), dreamsim_type=kinds[0])
     return model.float().embed, 224
 
@@ -306,19 +335,20 @@ def kid_network(ref: ModelRef) -> "FeatureExtractorBase":
     A file is torch-fidelity's InceptionV3 (its download ``weights-inception-2015-12-05-6726825d.pth``);
     a folder is the embedded network.
     """
-    path = Path(ref.path)
+    path = locate(ref, "inception")
     if path.is_file():
+        _tensors_only(path, "inception")  # torch-fidelity itself reads any pickle
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         return frozen(
             FeatureExtractorInceptionV3(
-                "inception-v3-compat", ["2048"], feature_extractor_weights_path=ref.path
+                "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path)
             )
         )
     if (path / "config.json").exists():
         from pipeline_steps.mini.kid_network import EmbeddedExtractor
 
-        return frozen(EmbeddedExtractor("embedded", ["grid"], feature_extractor_weights_path=ref.path))
+        return frozen(EmbeddedExtractor("embedded", ["grid"], feature_extractor_weights_path=str(path)))
     raise UserError(
         f"models.inception: '{ref.path}' is neither torch-fidelity's InceptionV3 weights nor the embedded "
         "network's folder; name the downloaded weights-inception-2015-12-05-6726825d.pth"
@@ -347,7 +377,7 @@ def clip_encoders(ref: ModelRef) -> tuple[PictureEncoder, Callable[[Sequence[str
     """Load CLIP's encoders of pictures and of texts (cut at 77 tokens with the end token kept)."""
     from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-    model = frozen(load(CLIPModel, ref, "clip", dtype=dtype(ref)))
+    model = frozen(load(CLIPModel, ref, "clip", **weights(ref)))
     processor = load(AutoImageProcessor, ref, "clip")
     tokenizer = load(AutoTokenizer, ref, "clip", model_max_length=77)
 
@@ -370,7 +400,7 @@ def dino_encoder(ref: ModelRef) -> PictureEncoder:
     """Load DINOv2's encoder: its class token after the last layer."""
     from transformers import AutoImageProcessor, Dinov2Model
 
-    model = frozen(load(Dinov2Model, ref, "dino", dtype=dtype(ref)))
+    model = frozen(load(Dinov2Model, ref, "dino", **weights(ref)))
     processor = load(AutoImageProcessor, ref, "dino")
 
     @torch.inference_mode()
@@ -396,7 +426,7 @@ def attribute_encoder(ref: ModelRef) -> PictureEncoder:
     """Load the embedded world's oracle: (n, attributes), the number of each attribute's value, int64."""
     from pipeline_steps.mini.oracle import AttributeNet, resize_to_world
 
-    net = frozen(AttributeNet.from_pretrained(Path(ref.path)))
+    net = frozen(AttributeNet.from_pretrained(locate(ref, "oracle")))
 
     @torch.inference_mode()
     def encode(rgb: torch.Tensor) -> torch.Tensor:
@@ -406,16 +436,10 @@ def attribute_encoder(ref: ModelRef) -> PictureEncoder:
     return encode
 
 
-def weights_sha256(ref: ModelRef) -> str:
-    """Return one SHA-256 over a model's weight files, which must be on this machine."""
-    path = Path(ref.path)
-    if path.is_file():
-        return file_sha256(path)
-    if not path.is_dir():
-        from huggingface_hub import snapshot_download
-
-        path = Path(snapshot_download(ref.path, revision=ref.revision, local_files_only=True))
-    return folder_sha256(path)
+def weights_sha256(ref: ModelRef, role: str) -> str:
+    """Return one SHA-256 over a model's weight files."""
+    path = locate(ref, role)
+    return file_sha256(path) if path.is_file() else folder_sha256(path)
 
 
 def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
@@ -429,11 +453,14 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
     if config.extractor == "lpips":
         import lpips
 
-        return lpips_features(frozen(lpips.LPIPS(net="vgg", verbose=False, model_path=ref.path)))
+        path = str(locate(ref, "lpips"))
+        return lpips_features(frozen(lpips.LPIPS(net="vgg", verbose=False, model_path=path)))
     if config.extractor == "clip_conv":
         import open_clip
 
-        visual = frozen(open_clip.create_model("RN101-quickgelu", pretrained=ref.path)).visual
+        path = locate(ref, "clip_conv")
+        path = path if path.is_file() else path / OPEN_CLIP_WEIGHTS
+        visual = frozen(open_clip.create_model("RN101-quickgelu", pretrained=str(path))).visual
         return conv_features(visual, config.layers, visual.image_size[0])
     vision, mean, std = _vision_tower(ref, config.extractor)
     depth = vision.config.num_hidden_layers
@@ -456,5 +483,5 @@ def _vision_tower(ref: ModelRef, extractor: str) -> tuple[Any, tuple[float, ...]
 
     kinds = {"clip": CLIPVisionModel, "dino": Dinov2Model, "blip": BlipVisionModel, "blip2": Blip2VisionModel}
     processor = load(CLIPImageProcessor, ref, extractor)
-    tower = frozen(load(kinds[extractor], ref, extractor, dtype=dtype(ref)))
+    tower = frozen(load(kinds[extractor], ref, extractor, **weights(ref)))
     return tower, tuple(processor.image_mean), tuple(processor.image_std)

@@ -1,0 +1,22 @@
+# Needs:  the section "models" of the configuration; a network for `snakemake models`, and for nothing else.
+# Leaves: models/                          the models of the configuration, verified
+#         config/models.lock.json          revision, size and SHA-256 of every file, for the next fetch
+
+
+rule models:
+    log:
+        f"{RESULTS}/logs/models.log",
+    localrule: True
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        models=SETTINGS.models.model_dump_json(),
+        extractor=extractor(),
+    shell:
+        """
+        python -m pipeline_steps.fetch_models \
+            --models {params.models:q} \
+            --extractor {params.extractor:q} \
+            --lock config/models.lock.json \
+            2>&1 | tee {log:q}
+        """
