@@ -5,11 +5,11 @@ import pytest
 
 from pipeline_steps import models
 from pipeline_steps.artifacts import IMAGES, SAMPLES, Origin, decode_picture, encode_picture
-from pipeline_steps.config import ModelRef, SampleConfig
+from pipeline_steps.config import BaseRef, SampleConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.sample import read_prompts, sample
 
-BASE = ModelRef(path="resources/mini/base")
+BASE = BaseRef(path="resources/mini/base")
 PROMPTS = ["a red jar", "a robe", "a house"]
 
 
