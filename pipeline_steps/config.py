@@ -651,7 +651,7 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
         }
     models = {f"models.{role}": getattr(config.models, role) for role in Models.model_fields}
     for key, ref in (models | {"train.perceptual.model": config.train.perceptual.model}).items():
-        if ref is not None and _is_local(ref.path):
+        if ref is not None and ref.url is None and _is_local(ref.path):
             wanted[f"{key}.path"] = ("folder or file", Path(ref.path))
     for key, (kind, path) in wanted.items():
         if path is not None and not _is_there(path, kind):

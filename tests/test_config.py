@@ -246,6 +246,8 @@ def test_right_configurations_are_taken(seed):
         train["weight_ldm"] = 1.0
     for key in raw.get("models", {}):
         raw["models"][key].setdefault("path", "resources/mini/clip")
+    if "vae" in raw.get("models", {}).get("base", {}):
+        raw["models"]["base"]["vae"].setdefault("path", "resources/mini/base/vae")
     if "model" in raw.get("train", {}).get("perceptual", {}):
         raw["train"]["perceptual"]["model"].setdefault("path", "resources/mini/clip")
     load_config(raw)
