@@ -38,7 +38,7 @@ def contact_sheet(
     Raises:
         UserError: samples of different cultures or pictures.
     """
-    same_origin(*((SAMPLES, path) for path in samples))
+    same_origin(*((SAMPLES, path) for path in samples), *([(IMAGES, images)] if images else []))
     rows: dict[str, dict[str, list[Image.Image]]] = {}
     for path in sorted(samples, key=lambda path: VARIANTS.index(path.stem)):
         for row in SAMPLES.rows(path):

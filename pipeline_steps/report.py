@@ -30,6 +30,7 @@ from pipeline_steps.artifacts import (
 )
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import LABELS, VARIANTS, PipelineConfig
+from pipeline_steps.errors import UserError
 from pipeline_steps.method import charts
 
 OVERVIEW = {
@@ -107,16 +108,17 @@ def report(
     side = settings.report.thumbnail
     environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"number": _number, "label": lambda variant: LABELS.get(variant, variant)}
-    by_culture = {
-        "depth": _grouped(DEPTH, depth),
-        "negatives": _grouped(NEGATIVES, negatives),
-        "distances": _grouped(DISTANCES, distances),
-        "samples": _grouped(SAMPLES, samples),
-        "features": _grouped(FEATURES, features),
-        "references": _grouped(FEATURES, references),
-        "scores": _grouped(SCORES, scores),
-        "train_logs": _grouped(TRAIN_LOG, train_logs),
+    sources = {
+        "depth": (DEPTH, depth),
+        "negatives": (NEGATIVES, negatives),
+        "distances": (DISTANCES, distances),
+        "samples": (SAMPLES, samples),
+        "features": (FEATURES, features),
+        "references": (FEATURES, references),
+        "scores": (SCORES, scores),
+        "train_logs": (TRAIN_LOG, train_logs),
     }
+    by_culture = {name: _grouped(kind, paths, images) for name, (kind, paths) in sources.items()}
     cultures = []
     for path in images:
         name = str(IMAGES.note(path)["culture"])
@@ -156,10 +158,20 @@ def report(
     artifacts.write_text(page, text)
 
 
-def _grouped(kind: Table | TensorFile, paths: Iterable[Path]) -> dict[str, list[Path]]:
+def _grouped(
+    kind: Table | TensorFile, paths: Iterable[Path], images: Iterable[Path]
+) -> dict[str, list[Path]]:
+    """Map cultures to their files, which must be made from the culture's very pictures."""
+    pictures = {str(IMAGES.note(path)["culture"]): path for path in images}
     groups: dict[str, list[Path]] = {}
     for path in paths:
-        groups.setdefault(str(kind.note(path)["culture"]), []).append(path)
+        culture = str(kind.note(path)["culture"])
+        if culture not in pictures:
+            raise UserError(
+                f"{path}: belongs to culture '{culture}', which is not shown; {artifacts.rebuild(path)}"
+            )
+        artifacts.same_origin((IMAGES, pictures[culture]), (kind, path))
+        groups.setdefault(culture, []).append(path)
     return groups
 
 

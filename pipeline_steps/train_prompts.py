@@ -24,6 +24,7 @@ def train_prompts(images: Path, prompts: Path, culture: str, count: int, seed: i
     """
     import torch
 
+    artifacts.same_origin((IMAGES, images), culture=culture)
     rows = IMAGES.rows(images, ["caption", "split"])
     captions = {" ".join(row["caption"].split()) for row in rows if row["split"] == "train"}
     usable = sorted(caption for caption in captions if not caption.startswith("#"))
