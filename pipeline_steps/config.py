@@ -204,8 +204,8 @@ class NegativesConfig(Section):
 class FilterConfig(Section):
     """DreamSim filter of false negatives (paper §4.4; the threshold is not stated there)."""
 
-    min_distance: float = Field(0.1, ge=0, le=2)
-    """Negatives closer than this to their positive are dropped."""
+    min_distance: float = Field(0.015, ge=0, le=2)
+    """Negatives closer than this to their positive are dropped. The default is the embedded DreamSim's."""
     batch_size: PositiveInt = 32
     """Pictures per forward pass."""
 
@@ -237,7 +237,7 @@ class PerceptualConfig(Section):
 class DenoisingConfig(Section):
     """From z_t to the picture x̂ (paper §4.3)."""
 
-    steps: PositiveInt = 20
+    steps: PositiveInt = 10
     """Most inner denoising steps; fewer where t is smaller."""
     guidance_scale: float = Field(4.5, ge=1)
     """1 + w of the inner classifier-free guidance."""
@@ -250,15 +250,15 @@ class DenoisingConfig(Section):
 class TrainConfig(Section):
     """SCoFT LoRA training (paper §4)."""
 
-    updates: PositiveInt = 300
+    updates: PositiveInt = 120
     """Optimiser updates."""
-    batch_size: PositiveInt = 4
+    batch_size: PositiveInt = 32
     """Pictures per forward pass."""
     accumulation: PositiveInt = 1
     """Forward passes per update."""
     optimiser: Literal["adamw", "adamw_8bit"] = "adamw"
     """AdamW (fused), or with its moments in 8 bits, which wants the package bitsandbytes."""
-    learning_rate: float = Field(4e-3, gt=0, le=1)
+    learning_rate: float = Field(1.4e-2, gt=0, le=1)
     """Peak learning rate of AdamW."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """From the peak to zero (or constant) over the updates, after the warm-up."""
@@ -292,9 +292,9 @@ class TrainConfig(Section):
     """λ of Eq. 4 (not stated in the paper)."""
     contrast_margin: float = 0.0
     """m of Eq. 4 (not stated in the paper)."""
-    perceptual_every: PositiveInt = 5
+    perceptual_every: PositiveInt = 10
     """Update on which L_P and L_C are evaluated: every n-th."""
-    perceptual_share: Share | None = 0.2
+    perceptual_share: Share | None = 0.5
     """Scale the perceptual gradient to this share of the diffusion gradient's norm; null: nominal weights."""
     perceptual_clip: float | None = Field(None, gt=0)
     """Clip the perceptual gradient apart, before it is added; null: not."""
@@ -379,7 +379,7 @@ class EvaluationConfig(Section):
         ("clip", "dreamsim", "dino"), min_length=1
     )
     """Feature extractors compared; the first one also with every recording of the gradient."""
-    fig7_updates: Annotated[tuple[PositiveInt, ...], EachOnce] = Field((75, 150, 300), min_length=1)
+    fig7_updates: Annotated[tuple[PositiveInt, ...], EachOnce] = Field((30, 60, 120), min_length=1)
     """Lengths of training; each point is a training of its own, with its whole schedule."""
 
 
