@@ -5,10 +5,10 @@ from pathlib import Path
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, WHOLE
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import CacheConfig, ModelRef
+from pipeline_steps.config import BaseRef, CacheConfig
 
 
-def reconstruct(images: Path, reconstructed: Path, culture: str, base: ModelRef, config: CacheConfig) -> None:
+def reconstruct(images: Path, reconstructed: Path, culture: str, base: BaseRef, config: CacheConfig) -> None:
     """Encode and decode every picture with the base model's autoencoder.
 
     KID to these leaves out what the autoencoder itself blurs, which no training of the UNet can mend.

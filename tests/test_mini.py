@@ -103,11 +103,11 @@ def test_a_family_of_untrained_models_is_built_and_not_built_twice(tmp_path, mon
     build(tmp_path, scale=0, corpus_size=64)
     assert {path.parent.name for path in tmp_path.glob("*/recipe.json")} == set(STEPS) - {"vae"}
     from pipeline_steps import models
-    from pipeline_steps.config import ModelRef
+    from pipeline_steps.config import BaseRef, ModelRef
 
     embed, side = models.dreamsim(ModelRef(path=str(tmp_path / "dreamsim")))
     assert embed(torch.rand(2, 3, side, side)).shape[0] == 2
-    pipeline = models.text_to_image(ModelRef(path=str(tmp_path / "base")))
+    pipeline = models.text_to_image(BaseRef(path=str(tmp_path / "base")))
     assert pipeline(prompt="a house", num_inference_steps=2).images[0].size == (64, 64)
 
     (tmp_path / "depth/recipe.json").unlink()

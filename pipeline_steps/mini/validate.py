@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline_steps import models
 from pipeline_steps.artifacts import write_text
-from pipeline_steps.config import ModelRef
+from pipeline_steps.config import BaseRef
 from pipeline_steps.method.kid import kid
 from pipeline_steps.mini import diffusion
 from pipeline_steps.mini.corpora import Corpus, base_corpus, unbiased_corpus
@@ -95,9 +95,9 @@ class Validation:
         self.biased: Corpus = base_corpus(pictures, seed=SEED)
         self.read = models.attribute_encoder(self.ref("oracle"))
 
-    def ref(self, name: str) -> ModelRef:
+    def ref(self, name: str) -> BaseRef:
         """Return a model of the family."""
-        return ModelRef(path=str(self.root / name))
+        return BaseRef(path=str(self.root / name))
 
     def oracle(self) -> Iterator[Figure]:
         """Attributes of drawn pictures, and of the VAE's reconstructions of them."""
