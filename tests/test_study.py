@@ -169,7 +169,9 @@ def test_study_by_hand(world, tmp_path):
     assert lines["variants", "all", "sd", "kid"]["interval"] == "95%, t over 2 cultures"
     # A difference is the same in every culture and seed, so that its interval has no width.
     step = lines["differences", "all", "scoft_mp − scoft_m", "attribute_accuracy"]
-    assert [float(step[key]) for key in ("value", "low", "high")] == pytest.approx([0.1] * 3, rel=1e-5, abs=1e-6)
+    assert [float(step[key]) for key in ("value", "low", "high")] == pytest.approx(
+        [0.1] * 3, rel=1e-5, abs=1e-6
+    )
     mean = np.mean([truth[c, s, "sd"] for c in ("india", "korea") for s in (0, 1)])
     assert value("variants", "all", "sd", "kid_reconstructed") == mean
     assert value("bleed", "all", "sd", "attribute_accuracy") == 0.3
