@@ -74,6 +74,17 @@ use rule sample_set as sample_set_shard with:
         shard=shard,
 
 
+use rule sample_run as sample_run_shard with:
+    output:
+        samples=f"{RESULTS}/{{culture}}/shards/runs/{{run}}/samples/{{variant}}/{SHARD}.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/shards/runs/{{run}}/sample_{{variant}}_{SHARD}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/shards/runs/{{run}}/sample_{{variant}}_{SHARD}.tsv"
+    params:
+        shard=shard,
+
+
 rule merge_shards:
     input:
         shards=expand(
@@ -104,4 +115,4 @@ rule merge_shards:
         """
 
 
-ruleorder: merge_shards > caption > depth > synthesize > cache > sample > sample_set
+ruleorder: merge_shards > caption > depth > synthesize > cache > sample > sample_set > sample_run

@@ -1,0 +1,38 @@
+"""The shipped profiles keep up with the rules."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROFILE = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+
+
+def rules() -> dict[str, bool]:
+    """Every rule, and whether it takes a GPU, itself or as the rule it is derived from."""
+    text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    parts = re.split(r"^(?:use )?rule (\w+)(?: as (\w+) with)?:", text, flags=re.MULTILINE)[1:]
+    found: dict[str, bool] = {}
+    derived = {}
+    for name, new, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        if new:
+            derived[new] = name
+        else:
+            found[name] = re.search(r"^        gpu=", body, re.MULTILINE) is not None
+    for new in derived:
+        origin = new
+        while origin in derived:
+            origin = derived[origin]
+        found[new] = found[origin]
+    return found
+
+
+def test_every_job_with_a_gpu_has_its_place_in_the_profile():
+    assert set(PROFILE["set-resources"]) == {name for name, gpu in rules().items() if gpu}
+
+
+def test_groups_are_of_rules_without_a_gpu():
+    known = rules()
+    assert all(known[name] is False for name in PROFILE["groups"])
+    assert set(PROFILE["group-components"]) == set(PROFILE["groups"].values())
