@@ -15,7 +15,7 @@ import yaml
 from tests.slurm.mini_slurm import MiniSlurm, missing_programs
 
 ROOT = Path(__file__).parents[2]
-TARGET = "korea/lora.safetensors"
+LORA = "{results}/{culture}/lora.safetensors"
 COMPARED = (
     "images.parquet", "captions.parquet", "depth.parquet", "negatives.parquet", "negatives_kept.parquet",
     "train_cache.safetensors", "targets.safetensors", "train_log.parquet", "lora.safetensors",
@@ -39,27 +39,31 @@ def cluster() -> Iterator[MiniSlurm]:
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory) -> Path:
-    """A folder to run in: the workflow, the embedded family, tiny settings."""
-    folder = tmp_path_factory.mktemp("work")
+@pytest.fixture
+def work(tmp_path) -> Path:
+    """A folder to run in: the workflow and the embedded family."""
     for name in ("Snakefile", "workflow", "resources", "pipeline_steps", "envs"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "config").mkdir()
-    culture = {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}
-    text = yaml.safe_dump(SETTINGS | {"cultures": {"korea": culture}})
-    (folder / "config/config.yaml").write_text(text)
-    return folder
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "config").mkdir()
+    return tmp_path
 
 
-def snakemake(work: Path, results: str, *options: str, environment=None) -> subprocess.Popen:
+def configure(work: Path, cultures: list[str]) -> None:
+    entries = {name: {"suffix": ", in korea", "images": "resources/mini/ccub/korea"} for name in cultures}
+    (work / "config/config.yaml").write_text(yaml.safe_dump(SETTINGS | {"cultures": entries}))
+
+
+def snakemake(work: Path, results: str, cultures: list[str], *options: str, environment=os.environ):
+    """Start Snakemake for the LoRAs of some cultures."""
+    configure(work, cultures)
+    targets = [LORA.format(results=results, culture=name) for name in cultures]
     # Snakemake's plugin can wait for ever for a controller that is gone.
     command = [
         "timeout", "-k", "10", str(PATIENCE), sys.executable, "-m", "snakemake", *options,
-        "--config", f"results={results}", "--", f"{results}/{TARGET}",
+        "--config", f"results={results}", "--", *targets,
     ]  # fmt: skip
-    environment = (environment or os.environ) | {"PYTHONPATH": str(ROOT)}
     log = (work / f"{results}.txt").open("w")
+    environment = environment | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
 
 
@@ -92,7 +96,8 @@ def wait_for(cluster: MiniSlurm, run: subprocess.Popen, rule: str, elsewhere: st
 
 
 def test_a_node_lost_and_a_job_cancelled(cluster, work):
-    run = snakemake(work, "cluster", "--profile", str(profile(work)), environment=cluster.environment)
+    options = ("--profile", str(profile(work)))
+    run = snakemake(work, "cluster", ["korea"], *options, environment=cluster.environment)
     try:
         cancelled = wait_for(cluster, run, "caption")
         cluster.run(f"scancel {cancelled['id']}")
@@ -109,7 +114,7 @@ def test_a_node_lost_and_a_job_cancelled(cluster, work):
     assert "CANCELLED" in (work / "cluster.txt").read_text()
     for stage in ("caption", "synthesize", "train_scoft_mpc"):  # each on a device that Slurm gave it
         assert re.search(r"^INFO GPU [01]$", (work / f"cluster/logs/korea/{stage}.log").read_text(), re.M)
-    alone = snakemake(work, "alone", "--cores", "2")
+    alone = snakemake(work, "alone", ["korea"], "--cores", "2")
     assert alone.wait() == 0, (work / "alone.txt").read_text()
     different = [
         name
@@ -118,3 +123,32 @@ def test_a_node_lost_and_a_job_cancelled(cluster, work):
     ]
     assert different == []
     assert not list((work / "cluster").rglob("*.part"))
+
+
+# Makes every file that a step was told of and that is not there: its outputs.
+DUMMY = """#!/bin/sh
+for word; do
+    case $word in many/*) [ -e "$word" ] || : > "$word" ;; esac
+done
+"""
+
+
+def test_twenty_cultures_of_dummy_steps_in_groups(cluster, work):
+    """160 jobs share twelve places in the queue; each group's jobs take its one GPU in turn."""
+    dummy = work / "bin/python"
+    dummy.parent.mkdir()
+    dummy.write_text(DUMMY)
+    dummy.chmod(0o755)
+    environment = cluster.environment | {"PATH": f"{dummy.parent}:{cluster.environment['PATH']}"}
+    cultures = [f"c{number:02d}" for number in range(20)]
+    stages = ("caption", "depth", "synthesize", "filter", "cache", "targets")
+    options = (
+        "--profile", str(profile(work)), "--group-components", "data=5", "prepare=5", "train=5",
+        "--groups", "ingest=data", *(f"{stage}=prepare" for stage in stages), "train=train",
+        "--resources", "gpu=1", "mem_mb=2000", "--set-resource-scopes", "gpu=local", "mem_mb=local",
+    )  # fmt: skip
+    run = snakemake(work, "many", cultures, *options, environment=environment)
+    assert run.wait() == 0, (work / "many.txt").read_text()
+    text = (work / "many.txt").read_text()
+    assert len(re.findall("has been submitted with SLURM jobid", text)) == 12
+    assert all((work / LORA.format(results="many", culture=name)).exists() for name in cultures)
