@@ -40,9 +40,6 @@ def run_step(step: Callable[..., None], network: bool = False) -> None:
     ) -> None:
         limit_threads(threads)
         claim(gpus)
-        if gpus and "SLURM_JOB_ID" in os.environ:
-            # A cluster's nodes may have no network, and every look at the hub would wait for it.
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
         app(tokens, exit_on_error=True, result_action="return_value")
 
     try:

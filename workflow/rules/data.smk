@@ -21,6 +21,8 @@ rule download:
         f"{RESULTS}/logs/{{culture}}/download.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/download.tsv"
+    # The nodes of a cluster may have no network.
+    localrule: True
     conda:
         "../../envs/pipeline.yaml"
     params:
@@ -130,6 +132,7 @@ rule data_card:
 rule withdraw_report:
     log:
         f"{RESULTS}/logs/withdraw_report.log",
+    localrule: True
     conda:
         "../../envs/pipeline.yaml"
     params:
