@@ -38,14 +38,11 @@ def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: 
 
 
 def _kohya_name(name: str) -> tuple[str, str]:
-    """Split a key of diffusers into kohya's module and factor.
-
-    Attention's are called ``unet.….to_q.lora.down.weight``, other layers' ``unet.….proj.lora_A.weight``.
-    """
-    found = re.fullmatch(r"unet\.(.+)\.(lora\.down|lora\.up|lora_A|lora_B)\.weight", name)
+    """Split a key of ours, ``unet.….to_q.lora_A.weight``, into kohya's module and factor."""
+    found = re.fullmatch(r"unet\.(.+)\.lora_([AB])\.weight", name)
     assert found, name
     module = found[1].replace(".", "_")
-    return f"lora_unet_{module}", "lora_down" if found[2] in ("lora.down", "lora_A") else "lora_up"
+    return f"lora_unet_{module}", {"A": "lora_down", "B": "lora_up"}[found[2]]
 
 
 def _card(culture: str, training: dict[str, Any], data: str) -> str:

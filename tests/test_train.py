@@ -216,3 +216,15 @@ def test_the_lora_loads_in_diffusers_and_with_kohya_keys(inputs, tmp_path):
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
     assert ORIGIN.fingerprint in (tmp_path / "model_card.md").read_text()
     assert json.loads(LORA.metadata(lora)["scoft_training"])["settings"]["lora_rank"] == 4
+
+
+def test_every_layer_of_the_lora_is_loaded(inputs, tmp_path):
+    """Attention and other layers in one file: diffusers must load them all."""
+    layers = ["to_q", "ff.net.2", "proj_in", "conv1"]
+    lora = run(inputs, tmp_path, settings(lora_targets=layers, learning_rate=0.05), "ldm")
+    trained = {name: weight for name, weight in LORA.read(lora).items() if "lora_B" in name}
+    loaded = models.text_to_image(BASE, lora).unet.state_dict()
+    assert all(any(f".{layer}.lora_B" in name for name in trained) for layer in layers)
+    for name, weight in trained.items():
+        key = name.removeprefix("unet.").replace("lora_B.weight", "lora_B.default_0.weight")
+        assert weight.any() and torch.equal(loaded[key], weight), name

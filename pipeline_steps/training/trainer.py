@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
@@ -295,7 +294,9 @@ class Trainer:
         if self.average is not None:
             for parameter, mean in zip(self.parameters, self.average, strict=True):
                 parameter.data.copy_(mean)
-        state = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.unet))
+        # PEFT's own names: diffusers reads them for every layer. Its older ones exist for attention alone,
+        # and of a file with both it loads a half and says nothing.
+        state = get_peft_model_state_dict(self.unet)
         return {f"unet.{name}": weight for name, weight in state.items()}
 
     def lora_metadata(self) -> dict[str, str]:
