@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -154,13 +155,12 @@ def test_answers_are_kept_through_a_kill_and_exported(tables, database, tmp_path
 
 
 def test_every_acknowledged_answer_survives_kills_under_load(tables, database):
-    """Eight people write as fast as they can while the process is killed three times."""
+    """Eight people write as fast as they can while the process is killed four times."""
     pages, forms = pages_and_forms(tables)
     pictures = shown(pages[1])
-    acknowledged, stop = {}, threading.Event()
+    acknowledged, count, stop = {}, [], threading.Event()
 
-    def write(number, url):
-        person = Person(url, code=f"writer{number}")
+    def write(number, person):
         turn = 0
         while not stop.is_set():
             page = person.reply.json()["pages"][turn % 3]
@@ -174,17 +174,20 @@ def test_every_acknowledged_answer_survives_kills_under_load(tables, database):
             else:
                 if reply.status_code == 200:
                     acknowledged[f"writer{number}", page, ITEMS[turn % 4]] = given
+                    count.append(turn)
             turn += 1
 
     with Server(pages, forms, database, "--requests-per-minute", "100000") as server:
-        threads = [threading.Thread(target=write, args=(n, server.url)) for n in range(8)]
+        people = [Person(server.url, code=f"writer{n}") for n in range(8)]
+        threads = [threading.Thread(target=write, args=person) for person in enumerate(people)]
         for thread in threads:
             thread.start()
-        for _ in range(3):
-            stop.wait(1)
+        for _ in range(4):
+            before, deadline = len(count), time.monotonic() + 60
+            while len(count) < before + 40 and time.monotonic() < deadline:
+                stop.wait(0.01)
             server.kill()
             server.start()
-        stop.wait(0.5)
         stop.set()
         for thread in threads:
             thread.join()
@@ -194,7 +197,7 @@ def test_every_acknowledged_answer_survives_kills_under_load(tables, database):
         key = (row["participant"], row["page"], row["item"])
         assert row["picture"] not in stored.setdefault(key, {}), "stored twice"
         stored[key][row["picture"]] = int(row["rank"])
-    assert len(acknowledged) > 20
+    assert len(count) >= 4 * 40
     assert {key: stored.get(key) for key in acknowledged} == acknowledged
 
 
