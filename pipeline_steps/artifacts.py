@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from pipeline_steps.errors import UserError
@@ -295,9 +296,19 @@ def _unreadable(path: Path, name: str, error: Exception) -> UserError:
     return UserError(f"{path}: damaged, cannot be read as '{name}' ({reason}); {rebuild(path)}")
 
 
+def picture_note(origin: Origin) -> PngInfo:
+    """Return what a PNG that shows a culture's pictures carries, as tables and tensor files do."""
+    note = PngInfo()
+    note.add_text("scoft", json.dumps(_as_dict(origin), sort_keys=True))
+    return note
+
+
 def raw_metadata(path: Path) -> dict[str, str]:
-    """Return what stands in the header of any Parquet or safetensors file; nothing for other files."""
+    """Return what stands in the header of any Parquet, safetensors or PNG file; nothing for other files."""
     try:
+        if path.suffix == ".png":
+            with Image.open(path, formats=["PNG"]) as picture:
+                return {key: str(value) for key, value in picture.info.items()}
         if path.suffix == ".parquet":
             found = pq.read_metadata(path).metadata or {}
             return {

@@ -5,7 +5,15 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline_steps.artifacts import IMAGES, SAMPLES, SCORES, appears_whole, decode_picture, same_origin
+from pipeline_steps.artifacts import (
+    IMAGES,
+    SAMPLES,
+    SCORES,
+    appears_whole,
+    decode_picture,
+    picture_note,
+    same_origin,
+)
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import LABELS, VARIANTS
 
@@ -38,7 +46,7 @@ def contact_sheet(
     Raises:
         UserError: samples of different cultures or pictures.
     """
-    same_origin(*((SAMPLES, path) for path in samples), *([(IMAGES, images)] if images else []))
+    origin = same_origin(*((SAMPLES, path) for path in samples), *([(IMAGES, images)] if images else []))
     rows: dict[str, dict[str, list[Image.Image]]] = {}
     for path in sorted(samples, key=lambda path: VARIANTS.index(path.stem)):
         for row in SAMPLES.rows(path):
@@ -68,7 +76,7 @@ def contact_sheet(
             left += widths[name] + GAP
         top += side + LINE + GAP
     buffer = io.BytesIO()
-    canvas.save(buffer, "PNG", optimize=True)
+    canvas.save(buffer, "PNG", optimize=True, pnginfo=picture_note(origin))
     with appears_whole(sheet) as part:
         part.write_bytes(buffer.getvalue())
 

@@ -170,7 +170,8 @@ def _hold(
 ) -> Held:
     cut = pictures.square(data, config.resolution, config.max_megapixels)
     name = shown(entry.name)
-    found.extend(Finding(NOTE, "picture", name, oddity) for oddity in cut.oddities)
+    oddities = [*cut.oddities, pictures.misnamed(name, cut.format)]
+    found.extend(Finding(NOTE, "picture", name, oddity) for oddity in oddities if oddity)
     if min(cut.width, cut.height) < config.resolution:
         size = f"{cut.width}×{cut.height} is smaller than {config.resolution} pixels"
         if not config.allow_upscale:

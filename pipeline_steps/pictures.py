@@ -5,6 +5,7 @@ Only the bytes count: a name's ending says nothing about what is inside.
 
 import io
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
@@ -42,6 +43,7 @@ class Square:
         width: of the upright source in pixels.
         height: of the upright source in pixels.
         crop: left, top, right, bottom in upright source pixels.
+        format: of the source, e.g. "JPEG".
         oddities: one clause per thing that was decided for the user.
     """
 
@@ -49,6 +51,7 @@ class Square:
     width: int
     height: int
     crop: tuple[int, int, int, int]
+    format: str
     oddities: list[str] = field(default_factory=list)
 
 
@@ -94,7 +97,7 @@ def square(data: bytes, side: int, max_megapixels: float) -> Square:
     picture.info.clear()  # colour profile, GPS position and comments end here
     if all(high - low <= 1 for low, high in picture.getextrema()):
         raise UnusableError("is one flat colour; replace it")
-    return Square(picture, width, height, crop, oddities)
+    return Square(picture, width, height, crop, str(source.format), oddities)
 
 
 def centre_crop(width: int, height: int) -> tuple[int, int, int, int]:
@@ -102,6 +105,16 @@ def centre_crop(width: int, height: int) -> tuple[int, int, int, int]:
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2
     return left, top, left + short, top + short
+
+
+def misnamed(name: str, kind: str) -> str | None:
+    """Return a clause where a file's ending names another format than its bytes have."""
+    _register_heif()
+    ending = PurePosixPath(name).suffix
+    said = Image.registered_extensions().get(ending.lower())
+    if said is None or said == kind or {said, kind} == {"JPEG", "MPO"}:
+        return None
+    return f"is {kind} inside, whatever {ending} says; read as what it is"
 
 
 def picture_format(data: bytes) -> str:

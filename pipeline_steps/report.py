@@ -121,7 +121,8 @@ def report(
     by_culture = {name: _grouped(kind, paths, images) for name, (kind, paths) in sources.items()}
     cultures = []
     for path in images:
-        name = str(IMAGES.note(path)["culture"])
+        note = IMAGES.note(path)
+        name = str(note["culture"])
         own = {kind: group.get(name, []) for kind, group in by_culture.items()}
         thumbnails = {row["image_id"]: _thumbnail(row["image"], side) for row in IMAGES.rows(path)}
         rows = IMAGES.read(path, [column for column in IMAGES.schema.names if column != "image"])
@@ -130,6 +131,7 @@ def report(
         cultures.append(
             {
                 "name": name,
+                "fingerprint": note["fingerprint"],
                 "data": _data(rows),
                 "scores": found,
                 "blank": {

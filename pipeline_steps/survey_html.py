@@ -34,7 +34,7 @@ def survey_html(
     Raises:
         UserError: a sentence is missing in the wording.
     """
-    artifacts.same_origin((PAGES, pages), (FORMS, forms), culture=culture)
+    origin = artifacts.same_origin((PAGES, pages), (FORMS, forms), culture=culture)
     contents = page_contents(pages)
     for row in PAGES.rows(pages):
         shown = contents[row["page"]].setdefault("sources", [])
@@ -42,6 +42,7 @@ def survey_html(
     data = {
         "cultures": {culture: {"forms": read_forms(forms), "pages": contents}},
         "minYears": config.min_years,
+        "fingerprint": origin.fingerprint,
     }
     artifacts.write_text(survey, render(template, read_wording(wording), {**data, "server": None}))
 

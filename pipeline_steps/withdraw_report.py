@@ -18,9 +18,9 @@ def withdraw_report(
     """List every file below ``results`` that holds a withdrawn picture or was made from one.
 
     ``ingest`` keeps, for every fingerprint it ever gave, the list of its pictures under
-    ``<results>/<culture>/data_sets``. Tables and tensor files carry the fingerprint in their header,
-    pages and cards in their text; downloaded pictures are compared byte by byte. A table or tensor
-    file whose data set is not listed is named as unknown.
+    ``<results>/<culture>/data_sets``. Tables, tensor files and contact sheets carry the fingerprint in
+    their header, pages and cards in their text; downloaded pictures are compared byte by byte. A file
+    whose data set is not listed is named as unknown.
 
     Args:
         results: root of all outputs.

@@ -170,6 +170,9 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
     LORA.write(results / "india/lora.safetensors", {"a": torch.zeros(1)}, Origin("india", old))
     CAPTIONS.write(home / "captions.parquet", [], Origin("wales", old))
     (home / "broken.parquet").write_bytes(b"no")
+    (home / "figures").mkdir()
+    for name, note in (("fig6", artifacts.picture_note(Origin("wales", old))), ("foreign", None)):
+        Image.new("RGB", (4, 4)).save(home / f"figures/{name}.png", pnginfo=note)
     data_card(home / "images.parquet", home / "data_card.md", "wales", ", in wales")
     (home / "download/pictures").mkdir(parents=True)
     (home / "download/pictures/fetched.png").write_bytes(png(0))
@@ -192,6 +195,7 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
         "wales/captions.parquet": "withdrawn: 0.png, copy.png",
         "wales/data_card.md": "withdrawn: 0.png, copy.png",
         "wales/download/pictures/fetched.png": "withdrawn: the picture itself",
+        "wales/figures/fig6.png": "withdrawn: 0.png, copy.png",
         "wales/lora.safetensors": "withdrawn: 0.png, copy.png",
         "wales/runs/x/lora.safetensors": "unknown: its data set is not listed; take it as holding them",
     }

@@ -158,8 +158,6 @@ KEPT_QUIETLY = {
     "opaque alpha.png": encoded(drawn(1, mode="RGBA")),
     "srgb profile.png": encoded(drawn(1), icc_profile=profile("sRGB")),
     "no ending": PNG,
-    "png named as.jpg": PNG,
-    "jpeg named as.txt.png": JPEG,
     "with  spaces .png": PNG,
     "한복 사진.png": PNG,
     "दीवाली.png": PNG,
@@ -191,6 +189,9 @@ def test_is_kept_without_a_word(corpus, tmp_path, name):
 
 
 KEPT_AND_NAMED = {
+    "png named as.jpg": (PNG, "is PNG inside, whatever .jpg says; read as what it is"),
+    "jpeg named as.txt.PNG": (JPEG, "is JPEG inside, whatever .PNG says; read as what it is"),
+    "webp named as.jpeg": (encoded(drawn(1), "WEBP"), "is WEBP inside, whatever .jpeg says"),
     "16 bit.png": (
         encoded(Image.fromarray(np.asarray(drawn(1, mode="L")).astype(np.uint16) * 257)),
         "16-bit or floating-point grey; brought to 8 bits",

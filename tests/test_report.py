@@ -214,6 +214,8 @@ def test_texts_are_escaped_and_statements_are_made(page):
     assert text.count("Blank pictures, not scored: 1 of Stable Diffusion.") == 2
     assert "repeat the training picture (korea)" in text and "apart (nigeria)" in text
     assert text.count("0.050 dropped") == 12
+    # By these withdraw_report finds the page.
+    assert all(f"<small>{name * 8}</small>" in text for name in ("korea", "nigeria"))
     assert "30.36" in text and "3.5" in text
     assert page.stat().st_size < 20e6
 

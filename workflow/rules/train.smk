@@ -1,4 +1,4 @@
-# Needs:  images.parquet, captions.parquet, negatives_kept.parquet
+# Needs:  images.parquet, captions.parquet, negatives_kept.parquet, data_card.md
 # Leaves: {results}/{culture}/train_cache.safetensors                    latents and text
 #         {results}/{culture}/targets.safetensors                        perceptual features of x+ and x-
 #         {results}/{culture}/lora.safetensors                           SCoFT+MPC
@@ -83,6 +83,8 @@ rule train:
     input:
         train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
         targets=f"{RESULTS}/{{culture}}/targets.safetensors",
+        # Not read: no LoRA without a card of its data. Its age says nothing about the LoRA's.
+        card=ancient(f"{RESULTS}/{{culture}}/data_card.md"),
     output:
         lora=f"{RESULTS}/{{culture}}/lora.safetensors",
         train_log=f"{RESULTS}/{{culture}}/train_log.parquet",
@@ -126,6 +128,7 @@ use rule train as train_ablation with:
     input:
         train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
         targets=ablation_targets,
+        card=ancient(f"{RESULTS}/{{culture}}/data_card.md"),
     output:
         lora=f"{RESULTS}/{{culture}}/ablations/{{variant}}/lora.safetensors",
         train_log=f"{RESULTS}/{{culture}}/ablations/{{variant}}/train_log.parquet",
