@@ -23,6 +23,8 @@ from pydantic import (
 
 from pipeline_steps.errors import UserError
 
+HUB = "hub:"
+"""What "images" of a culture begins with where they are a data set on the Hugging Face hub."""
 VARIANTS = ("sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc")
 """The models of Tables 1 and 2, from no training to all losses."""
 FULL_VARIANT = "scoft_mpc"
@@ -73,7 +75,8 @@ class Culture(Section):
     """Appended to captions and prompts, e.g. ", in Korea"."""
     images: Path
     """Folder of pictures with metadata.jsonl, metadata.csv or one .txt per picture; or a Hugging Face
-    data set as Parquet; or a .csv of links (url, caption), which are downloaded."""
+    data set as Parquet, or on the hub ("hub:owner/name", "hub:owner/name@commit"); or a .csv of links
+    (url, caption). What is not here is downloaded."""
     country: str | None = None
     """Of a table of links, take only the rows with this country_code."""
     withdrawn: Path | None = None
@@ -87,6 +90,15 @@ class Culture(Section):
         if not suffix.strip(" ,.") or not suffix.isprintable():
             raise ValueError("must be one line of visible text, e.g. ', in Korea'")
         return suffix
+
+    @field_validator("images")
+    @classmethod
+    def _hub_id(cls, images: Path) -> Path:
+        if str(images).startswith(HUB) and not re.fullmatch(
+            r"hub:\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?", str(images)
+        ):
+            raise ValueError("a data set on the hub is written hub:owner/name or hub:owner/name@commit")
+        return images
 
     @model_validator(mode="after")
     def _country_of_a_table(self) -> "Culture":
@@ -645,7 +657,10 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
     }
     for name, culture in config.cultures.items():
         wanted |= {
-            f"cultures.{name}.images": ("folder or file", culture.images),
+            f"cultures.{name}.images": (
+                "folder or file",
+                None if str(culture.images).startswith(HUB) else culture.images,
+            ),
             f"cultures.{name}.prompts": ("file", culture.prompts),
             f"cultures.{name}.withdrawn": ("file", culture.withdrawn),
         }

@@ -20,7 +20,7 @@ def withdraw_report(
     ``ingest`` keeps, for every fingerprint it ever gave, the list of its pictures under
     ``<results>/<culture>/data_sets``. Tables, tensor files and contact sheets carry the fingerprint in
     their header, pages and cards in their text; downloaded pictures are compared byte by byte. A file
-    whose data set is not listed is named as unknown.
+    whose data set is not listed, or a downloaded table, is named as unknown.
 
     Args:
         results: root of all outputs.
@@ -83,9 +83,11 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
 
 
 def _downloaded(home: Path, digests: set[str]) -> Iterator[tuple[Path, str]]:
-    for path in sorted(home.glob("download/pictures/*")):
-        if artifacts.file_sha256(path) in digests:
+    for path in sorted((*home.glob("download/pictures/*"), *home.glob("data_set/**/*"))):
+        if path.is_file() and artifacts.file_sha256(path) in digests:
             yield path, "withdrawn: the picture itself"
+        elif digests and path.suffix in (".parquet", ".arrow"):
+            yield path, "unknown: a downloaded table of pictures; take it as holding them"
 
 
 if __name__ == "__main__":

@@ -177,6 +177,9 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
     (home / "download/pictures").mkdir(parents=True)
     (home / "download/pictures/fetched.png").write_bytes(png(0))
     (home / "download/pictures/other.png").write_bytes(png(1))
+    (home / "data_set/train").mkdir(parents=True)
+    (home / "data_set/train/again.png").write_bytes(png(0))
+    (home / "data_set/train.parquet").write_bytes(b"pictures")
 
     listed = tmp_path / "withdrawn.txt"
     listed.write_text("# nobody yet\n")
@@ -194,6 +197,8 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
     assert {line[0]: line[2] for line in lines} == {
         "wales/captions.parquet": "withdrawn: 0.png, copy.png",
         "wales/data_card.md": "withdrawn: 0.png, copy.png",
+        "wales/data_set/train.parquet": "unknown: a downloaded table of pictures; take it as holding them",
+        "wales/data_set/train/again.png": "withdrawn: the picture itself",
         "wales/download/pictures/fetched.png": "withdrawn: the picture itself",
         "wales/figures/fig6.png": "withdrawn: 0.png, copy.png",
         "wales/lora.safetensors": "withdrawn: 0.png, copy.png",

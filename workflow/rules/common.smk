@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import validate
 
-from pipeline_steps.config import FULL_VARIANT, VARIANTS, load_config
+from pipeline_steps.config import FULL_VARIANT, HUB, VARIANTS, load_config
 from pipeline_steps.errors import UserError
 from pipeline_steps.locks import release_stale_locks
 
@@ -72,14 +72,17 @@ def suffix(wildcards):
 # --- data ---
 
 DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
+DATA_SET = f"{RESULTS}/{{culture}}/data_set"
 WITHDRAWN = {
     name: str(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
 }
 
 
 def pictures_of(wildcards):
-    """The culture's folder or file, or what is downloaded from its table of links."""
+    """The culture's folder or file, or what is downloaded: from the hub, or from its table of links."""
     images = culture(wildcards).images
+    if str(images).startswith(HUB):
+        return DATA_SET
     return DOWNLOADED if images.suffix.lower() == ".csv" else str(images)
 
 

@@ -1,5 +1,7 @@
-# Needs:  a culture's folder of pictures and captions, or its table of links; its withdrawn list, if any.
+# Needs:  a culture's folder of pictures and captions, its table of links, or its name on the hub; its
+#         withdrawn list, if any.
 # Leaves: {results}/{culture}/download/             pictures of a table of links, failures.csv
+#         {results}/{culture}/data_set/             a data set of the Hugging Face hub
 #         {results}/{culture}/images.parquet       pictures, captions, split
 #         {results}/{culture}/findings.parquet     what was odd about them
 #         {results}/{culture}/data_sets/           which pictures each fingerprint stands for
@@ -36,6 +38,26 @@ rule download:
             --failures {output.failures:q} \
             {params.country:q} \
             --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule fetch_data_set:
+    output:
+        folder=directory(DATA_SET),
+    log:
+        f"{RESULTS}/logs/{{culture}}/fetch_data_set.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/fetch_data_set.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        data_set=lambda wildcards: str(culture(wildcards).images),
+    shell:
+        """
+        python -m pipeline_steps.fetch_data_set \
+            --data-set {params.data_set:q} \
+            --folder {output.folder:q} \
             2>&1 | tee {log:q}
         """
 
