@@ -42,4 +42,4 @@ def fetch_data_set(data_set: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_step(fetch_data_set)
+    run_step(fetch_data_set, network=True)
