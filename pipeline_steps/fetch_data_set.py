@@ -22,16 +22,15 @@ def fetch_data_set(data_set: str, folder: Path) -> None:
     Raises:
         UserError: no such data set or revision, no right to read it, or no connection.
     """
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     name, _, revision = data_set.removeprefix(HUB).partition("@")
     try:
         snapshot_download(
             name, repo_type="dataset", revision=revision or None, local_dir=folder, ignore_patterns=UNREAD
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except (HFValidationError, HTTPError, OSError) as error:
         reason = sources.clean_text(str(error))[:200]
         raise UserError(
             f"{data_set}: cannot be fetched from the hub ({reason}); check its name, its revision, your "
