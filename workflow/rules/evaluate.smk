@@ -8,6 +8,7 @@
 #         {results}/table1.csv, {results}/table2.csv          the paper's tables, its own figures beside ours
 #         {results}/figures/fig5.svg                          ranks given in the survey
 #         {results}/{culture}/figures/{fig6,fig8}.png         learnt by heart; prompts that name no culture
+#         {results}/{culture}/figures/samples.png             test prompts, variants side by side
 #         {results}/{culture}/figures/kid_power.svg           how many pictures KID needs
 #         {results}/figures/fig7.svg                          KID against the length of training
 
@@ -428,6 +429,25 @@ use rule fig6 as fig8 with:
         prompts=5,
         per_prompt=4,
         side=SETTINGS.report.thumbnail,
+
+
+use rule fig6 as samples_sheet with:
+    input:
+        samples=expand(
+            f"{RESULTS}/{{{{culture}}}}/samples/{{variant}}.parquet", variant=SETTINGS.score.variants
+        ),
+    output:
+        sheet=report(
+            f"{RESULTS}/{{culture}}/figures/samples.png",
+            caption="../report/samples.rst",
+            category="Figures",
+            subcategory="{culture}",
+            labels={"result": "Samples of the test prompts"},
+        ),
+    log:
+        f"{RESULTS}/logs/{{culture}}/samples_sheet.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/samples_sheet.tsv"
 
 
 rule kid_power:
