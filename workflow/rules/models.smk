@@ -6,6 +6,8 @@
 rule models:
     log:
         f"{RESULTS}/logs/models.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/models.tsv"
     localrule: True
     conda:
         "../../envs/pipeline.yaml"
