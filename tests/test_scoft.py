@@ -9,6 +9,7 @@ from pipeline_steps.method.denoising import inner_timesteps, recorded_step, step
 from pipeline_steps.method.perceptual import view_features, vit_features
 from pipeline_steps.method.pictures import draw_views
 from pipeline_steps.method.scoft import Batch, Objective
+from tests.extractors import EXTRACTORS, build_extractor
 from tests.reference import scoft as naive
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -139,12 +140,39 @@ def test_losses_and_gradients_agree_with_the_equations(
     theirs = reference(
         d, o, lambda z, t, text: unet(z, torch.tensor([t]), text).sample, decode, extract, ddpm
     )
+    assert_agree(ours, theirs, parameters)
+
+
+def assert_agree(ours, theirs, parameters):
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
     ours, theirs = (torch.autograd.grad(loss, parameters) for loss in (ours, theirs))
     difference = sum((x - y).square().sum() for x, y in zip(ours, theirs, strict=True)).sqrt()
     size = sum(y.square().sum() for y in theirs).sqrt()
     assert size > 0
     assert difference <= 1e-4 * size
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_every_extractor_agrees_with_the_equations(name, tmp_path, tiny_unet, tiny_vae):
+    o = Objective(steps=STEPS, scale=3.0, a=0.1, b=0.1, p=1.0, c=1.0, lam=0.5, margin=0.5)
+    unet, extract = tiny_unet(), build_extractor(name, tmp_path)
+    parameters = [p for p in unet.parameters() if p.requires_grad]
+
+    def decode(latents):
+        return (tiny_vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+
+    d = draw(2, captions=1, views=2)
+    parts = scoft.forward(
+        to_batch(d, extract, ddpm=False),
+        o,
+        lambda z, t, c: unet(z, t, **c).sample,
+        decode,
+        extract,
+        ALPHA_BARS,
+    )
+    ours = sum(scoft.weighted(parts, o)).mean()
+    theirs = reference(d, o, lambda z, t, x: unet(z, torch.tensor([t]), x).sample, decode, extract, False)
+    assert_agree(ours, theirs, parameters)
 
 
 def test_one_random_caption_gives_an_unbiased_gradient_of_eq_2():

@@ -18,8 +18,9 @@ from pipeline_steps.config import BaseRef, ModelRef, TrainConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.export import export
 from pipeline_steps.train import build_objective, train
+from pipeline_steps.training.checkpoints import Checkpoints
 from pipeline_steps.training.dataset import TrainingSet
-from pipeline_steps.training.trainer import Processes, Trainer, schedule_factor
+from pipeline_steps.training.trainer import LossScale, Processes, Trainer, schedule_factor
 
 BASE, CLIP = BaseRef(path="resources/mini/base"), ModelRef(path="resources/mini/clip")
 ORIGIN = Origin("wales", "f" * 64)
@@ -110,15 +111,21 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path):
     assert not (folder / "checkpoints").exists()
 
 
-def gradient(inputs, config: TrainConfig) -> list[torch.Tensor]:
-    """The gradient of the first update, as the optimiser gets it."""
-    processes = Processes(config.processes)
-    objective = build_objective("scoft_mpc", config, "epsilon")
-    schedule = models.noise_schedule(BASE)
-    trainer = Trainer(models.unet(BASE), schedule.alphas_cumprod, objective, config, 5, processes)
-    for parameter in trainer.parameters:  # B starts at zero, where A has no gradient yet
+def new_trainer(config: TrainConfig, variant="scoft_mpc", base=BASE, seed=5) -> Trainer:
+    """A trainer whose LoRA is no longer zero: where B is zero, A has no gradient yet."""
+    objective = build_objective(variant, config, "epsilon")
+    alpha_bars = models.noise_schedule(base).alphas_cumprod
+    trainer = Trainer(models.unet(base), alpha_bars, objective, config, seed, Processes(config.processes))
+    for parameter in trainer.parameters:
         parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
-    trainer.look(models.vae(BASE), models.feature_extractor(CLIP, config.perceptual))
+    if objective.perceptual:
+        trainer.look(models.vae(base), models.feature_extractor(CLIP, config.perceptual))
+    return trainer
+
+
+def gradient(inputs, config: TrainConfig, base=BASE) -> list[torch.Tensor]:
+    """The gradient of the first update, as the optimiser gets it."""
+    trainer = new_trainer(config, base=base)
     trainer.update(0, TrainingSet(*inputs.values(), "wales", 3, config))
     return [parameter.grad for parameter in trainer.parameters]
 
@@ -179,6 +186,118 @@ def test_training_that_moves_nothing_is_an_error(inputs, tmp_path):
         run(inputs, tmp_path, settings(learning_rate=1e-300, updates=1))
 
 
+def test_nan_names_the_last_good_checkpoint(inputs, tmp_path):
+    config = settings(batch_size=1, checkpoint_every=1, checkpoints_kept=2)
+    tensors = TRAIN_CACHE.read(inputs["train_cache"])
+    order = TrainingSet(inputs["train_cache"], None, "wales", 3, config).order(0)
+    tensors["latents_mean"][order[3]] = float("inf")  # the fourth picture to come
+    ids = {"image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"]}
+    TRAIN_CACHE.write(inputs["train_cache"], tensors, ORIGIN, ids)
+    with pytest.raises(UserError, match=r"at update 3 \(.*last good checkpoint: .*0000003.safetensors"):
+        run({"train_cache": inputs["train_cache"]}, tmp_path, config, "ldm")
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == [f"000000{n}.{kind}" for n in (2, 3) for kind in ("json", "safetensors")]
+
+
+def test_damaged_and_foreign_checkpoints_are_passed_over(tmp_path):
+    def checkpoints(identity):
+        return Checkpoints(tmp_path, {"seed": identity}, ORIGIN, kept=3)
+
+    for update in (1, 2, 3):
+        checkpoints(7).save(update, {"weight.0000": torch.full((4,), float(update))}, [{"update": update}])
+    newest = tmp_path / "0000003.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-2] + b"xx")
+    (tmp_path / "0000002.json").write_text('{"identity": {"seed"')
+    state, rows = checkpoints(7).restore()
+    assert state["weight.0000"].tolist() == [1.0] * 4
+    assert rows == [{"update": 1}]
+    assert checkpoints(8).restore() == ({}, [])
+
+
+def test_gradient_checkpointing_does_not_change_the_gradient(inputs):
+    plain = gradient(inputs, settings())
+    assert_same(gradient(inputs, settings(gradient_checkpointing=True)), plain)
+
+
+def test_under_bfloat16_the_lora_stays_float32_and_learns_in_the_same_direction(inputs):
+    half = ModelRef(path=BASE.path, dtype="bfloat16")
+    ours, whole = (gradient(inputs, settings(), base) for base in (half, BASE))
+    assert all(x.dtype == torch.float32 for x in ours)
+    ours, whole = (torch.cat([x.flatten() for x in g]) for g in (ours, whole))
+    assert torch.nn.functional.cosine_similarity(ours, whole, dim=0) > 0.98
+
+
+def test_calls_without_gradient_agree_and_leave_the_network_as_it_was(inputs):
+    trainer = new_trainer(settings(), "ldm")
+    before = {name: weight.clone() for name, weight in trainer.unet.state_dict().items()}
+    batch = TrainingSet(inputs["train_cache"], None, "wales", 3, settings()).batch(
+        [0, 1], False, trainer.device
+    )
+    recorded = trainer.predict(batch.noise, batch.t, batch.text).detach()
+    with torch.no_grad():
+        merged = trainer.predict(batch.noise, batch.t, batch.text)
+        trainer.unet.disable_adapters()
+        untuned = trainer.predict(batch.noise, batch.t, batch.text)
+    torch.testing.assert_close(merged, recorded, rtol=1e-4, atol=1e-4)
+    assert (untuned - recorded).abs().max() > 0.1
+    after = trainer.unet.state_dict()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+
+
+def test_the_average_is_that_of_the_updates(inputs):
+    config = settings(ema_decay=0.5, batch_size=1)
+    trainer, data = new_trainer(config, "ldm"), TrainingSet(inputs["train_cache"], None, "wales", 3, config)
+    mean = [x.clone() for x in trainer.average]
+    for update in range(2):
+        trainer.update(update, data)
+        mean = [0.5 * x + 0.5 * p.detach() for x, p in zip(mean, trainer.parameters, strict=True)]
+    trained = [p.detach().clone() for p in trainer.parameters]
+    trainer.lora_weights()  # puts the average in the place of the last weights
+    assert not all(torch.equal(x, p) for x, p in zip(trained, trainer.parameters, strict=True))
+    torch.testing.assert_close([p.detach() for p in trainer.parameters], mean, rtol=1e-5, atol=1e-7)
+
+
+def test_the_loss_scale_halves_at_an_overflow_and_doubles_after_a_good_while():
+    scale = LossScale(enabled=True)
+    assert not scale.accept(float("inf"))
+    assert scale.value == 2.0**15
+    assert all(scale.accept(1.0) for _ in range(2000))
+    assert scale.value == 2.0**16
+    assert LossScale(enabled=False).accept(float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("package", "changes", "message"),
+    [
+        ("wandb", {"wandb": "scoft"}, "train.wandb: 'scoft', but the package wandb is not installed; pip"),
+        ("bitsandbytes", {"optimiser": "adamw_8bit"}, "'adamw_8bit' wants the package bitsandbytes, which"),
+    ],
+)
+def test_a_missing_package_is_named_before_training(inputs, tmp_path, monkeypatch, package, changes, message):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, f"{package}.optim", None)
+    with pytest.raises(UserError, match=message):
+        run({"train_cache": inputs["train_cache"]}, tmp_path, settings(**changes), "ldm")
+    assert not (tmp_path / "train_log.parquet").exists()
+
+
+def test_the_boards_show_each_part_and_samples_and_do_not_change_the_lora(inputs, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    changes = {"updates": 3, "sample_every": 2, "sample_pictures": 2}
+    watched = run(inputs, tmp_path / "watched", settings(**changes, tensorboard=True))
+    alone = run(inputs, tmp_path / "alone", settings(**changes))
+    assert watched.read_bytes() == alone.read_bytes()
+    board = EventAccumulator(str(tmp_path / "watched/tensorboard/scoft_mpc")).Reload()
+    parts = {f"loss_{part}" for part in ("ldm", "m", "p", "c")}
+    norms = {"gradient_norm", "gradient_norm_diffusion", "gradient_norm_perceptual"}
+    assert set(board.Tags()["scalars"]) == {"loss", "learning_rate"} | parts | norms
+    assert [event.step for event in board.Scalars("loss_p")] == [0, 2]
+    grids = board.Images("samples")
+    assert [(grid.step, grid.width, grid.height) for grid in grids] == [(1, 128, 64), (2, 128, 64)]
+    assert grids[0].encoded_image_string != grids[1].encoded_image_string
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_schedules_begin_at_the_peak_and_end_at_zero(schedule):
     config = settings(schedule=schedule, updates=100, warmup=10)
@@ -209,13 +328,18 @@ def test_the_lora_loads_in_diffusers_and_with_kohya_keys(inputs, tmp_path):
     """Both files change the picture, and in the same way; alpha differs from the rank on purpose."""
     lora = run(inputs, tmp_path, settings(lora_rank=4, lora_alpha=2.0, learning_rate=0.05))
     card = tmp_path / "data_card.md"
-    card.write_text("# Data card: wales\n")
+    card.write_text("# Data card: wales\n\n## Consent\n\nasked\n\nlicence: CC-BY-4.0\n")
     export(lora, card, tmp_path / "kohya.safetensors", tmp_path / "model_card.md", "wales")
     plain, ours, theirs = picture(None), picture(lora), picture(tmp_path / "kohya.safetensors")
     assert np.abs(ours - plain).mean() > 0.01
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
-    assert ORIGIN.fingerprint in (tmp_path / "model_card.md").read_text()
-    assert json.loads(LORA.metadata(lora)["scoft_training"])["settings"]["lora_rank"] == 4
+    told = (tmp_path / "model_card.md").read_text()
+    for part in (ORIGIN.fingerprint, "wales", "asked", "CC-BY-4.0", "Intended use", "Limits", BASE.path):
+        assert part in told
+    about = json.loads(LORA.metadata(lora)["scoft_training"])
+    assert about["settings"]["lora_rank"] == 4
+    assert (about["seed"], about["base"]["path"], about["variant"]) == (3, BASE.path, "scoft_mpc")
+    assert about["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
 def test_every_layer_of_the_lora_is_loaded(inputs, tmp_path):

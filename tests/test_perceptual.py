@@ -1,0 +1,160 @@
+"""The feature extractors behind S: real classes at tiny width, against what their publishers compute."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from pipeline_steps import models
+from pipeline_steps.artifacts import IMAGES, NEGATIVES_KEPT, TARGETS, Origin, decode_picture, encode_picture
+from pipeline_steps.config import CacheConfig, ModelRef, PerceptualConfig
+from pipeline_steps.errors import UserError
+from pipeline_steps.method.perceptual import conv_features, lpips_features, view_distance, view_features
+from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD, draw_views, to_unit
+from pipeline_steps.targets import targets
+from tests.extractors import EXTRACTORS, build_extractor, tiny_lpips, tiny_resnet
+
+ORIGIN = Origin("wales", "f" * 64)
+
+
+@pytest.fixture(params=EXTRACTORS)
+def extract(request, tmp_path):
+    return build_extractor(request.param, tmp_path)
+
+
+def pictures(n: int, side: int = 16) -> torch.Tensor:
+    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def test_features_of_a_batch_are_those_of_each_view_alone(extract):
+    unit = pictures(2)
+    boxes = torch.stack([draw_views(2, torch.Generator().manual_seed(n)) for n in range(2)])
+    whole = view_features(extract, unit, boxes)
+    for row in range(2):
+        for view in range(2):
+            alone = view_features(extract, unit[row : row + 1], boxes[row : row + 1, view : view + 1])
+            for layer, one in zip(whole, alone, strict=True):
+                torch.testing.assert_close(layer[row, view], one[0, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_reaches_the_picture_and_points_to_the_target(extract):
+    target = pictures(2, 32)
+    unit = (0.7 * target + 0.3 * target.flip(0)).requires_grad_()
+    boxes = torch.tensor([0.0, 0, 1, 1]).expand(2, 1, 4)
+    goal = view_features(extract, target, boxes)
+    distance = view_distance(view_features(extract, unit, boxes), goal)
+    (gradient,) = torch.autograd.grad(distance.sum(), unit)
+    stepped = unit.detach() - 1e-3 * gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    nearer = view_distance(view_features(extract, stepped, boxes), goal)
+    assert (nearer < distance).all()
+    assert (view_distance(goal, goal) == 0).all()
+
+
+def test_lpips_is_the_packages():
+    network, (a, b) = tiny_lpips(), pictures(2, 64)
+    features = lpips_features(network)
+    ours = view_distance(features(a[None]), features(b[None]))
+    theirs = network(a[None] * 2 - 1, b[None] * 2 - 1)
+    torch.testing.assert_close(ours, theirs.flatten(), rtol=1e-4, atol=1e-7)
+
+
+def test_dreamsim_is_one_minus_cosine_of_the_packages_embeddings():
+    ref = ModelRef(path="resources/mini/dreamsim")
+    extract = models.feature_extractor(ref, PerceptualConfig(extractor="dreamsim"))
+    embed, side = models.dreamsim(ref)
+    a, b = pictures(2, side).split(1)
+    theirs = 1 - F.cosine_similarity(embed(a), embed(b))
+    torch.testing.assert_close(view_distance(extract(a), extract(b)), theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_clip_is_token_wise_and_counts_blocks_from_one():
+    from transformers import CLIPImageProcessor, CLIPVisionModel
+
+    ref = ModelRef(path="resources/mini/clip")
+    vision = CLIPVisionModel.from_pretrained(ref.path, dtype=torch.float32).eval()
+    processor = CLIPImageProcessor.from_pretrained(ref.path)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (processor.image_mean, processor.image_std))
+    a, b = pictures(2, 64).split(1)
+    states = [
+        vision((x - mean) / std, output_hidden_states=True).hidden_states[2] for x in (a, b)
+    ]  # 0 is the embedding, so this is block 2
+    extract = models.feature_extractor(ref, PerceptualConfig(extractor="clip", layers=(2,)))
+    theirs = 2 * (1 - F.cosine_similarity(*states, dim=-1)).mean(-1)
+    torch.testing.assert_close(view_distance(extract(a), extract(b)), theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_clip_conv_is_the_mean_squared_error_of_a_stage():
+    trunk, (a, b) = tiny_resnet(), pictures(2, 32).split(1)
+    extract = conv_features(trunk, (1,), 32)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+    theirs = F.mse_loss(*(trunk.layer1(trunk.stem((x - mean) / std)) for x in (a, b)))
+    torch.testing.assert_close(view_distance(extract(a), extract(b))[0], theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_block_the_network_does_not_have_is_named():
+    with pytest.raises(UserError, match=r"train.perceptual.layers: \[9\].* has 4 blocks"):
+        models.feature_extractor(
+            ModelRef(path="resources/mini/clip"), PerceptualConfig(extractor="clip", layers=(9,))
+        )
+
+
+def test_stored_targets_are_the_features_of_the_flipped_crops(tmp_path):
+    """A negative is seen under its positive's views and flips, which is what keeps the pair's pose."""
+    random = np.random.default_rng(0)
+
+    def cell():
+        return encode_picture(Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)), "x.png")
+
+    empty = dict.fromkeys(IMAGES.schema.names)
+    size = {"source_width": 32, "source_height": 32, "crop": [0, 0, 32, 32], "source_sha256": "0"}
+    rows = [
+        empty | size | {"image_id": f"p{n}", "image": cell(), "caption": "a house", "split": split}
+        for n, split in enumerate(["train", "test", "train"])
+    ]
+    IMAGES.write(tmp_path / "images.parquet", rows, ORIGIN)
+    kept = [
+        {"image_id": "p2", "index": k, "image": cell(), "prompt": "", "seed": 0, "distance": 1.0}
+        for k in (0, 3)
+    ]
+    NEGATIVES_KEPT.write(tmp_path / "kept.parquet", kept, ORIGIN)
+    perceptual, ref = PerceptualConfig(layers=(1, 4), views=3), ModelRef(path="resources/mini/clip")
+    targets(
+        tmp_path / "images.parquet", tmp_path / "kept.parquet", tmp_path / "targets.safetensors", "wales", 7,
+        ref, perceptual, CacheConfig(batch_size=1),
+    )  # fmt: skip
+
+    found = TARGETS.read(tmp_path / "targets.safetensors")
+    ids = json.loads(TARGETS.metadata(tmp_path / "targets.safetensors")["image_ids"])
+    assert ids == ["p0", "p2"]
+    assert found["negatives_of"].tolist() == [[-1, -1], [0, 1]]
+    assert found["views"][0, 0].tolist() == [0, 0, 1, 1]
+    assert not torch.equal(found["views"][0], found["views"][1])
+    extract = models.feature_extractor(ref, perceptual)
+    decoded = {
+        name: to_unit([decode_picture(row["image"]) for row in table])
+        for name, table in (("positive", [rows[0], rows[2]]), ("negative", kept))
+    }
+    box = found["views"][1]
+    for name, row in (("positive", 1), ("negative", 0), ("negative", 1)):
+        for side in (0, 1):
+            unit = decoded[name][row : row + 1]
+            seen = unit.flip(-1) if side else unit
+            for view in range(3):
+                left, top, right, bottom = box[view]
+                grid = torch.stack(
+                    torch.meshgrid(
+                        (torch.arange(32) + 0.5) / 16 * (bottom - top) + 2 * top - 1,
+                        (torch.arange(32) + 0.5) / 16 * (right - left) + 2 * left - 1,
+                        indexing="ij",
+                    )[::-1],
+                    -1,
+                )
+                cut = F.grid_sample(seen, grid[None], padding_mode="border", align_corners=False)
+                for layer, feature in enumerate(extract(cut)):
+                    stored = found[f"{name}.{layer}"][row, side, view]
+                    torch.testing.assert_close(stored, feature[0], rtol=1e-3, atol=1e-4)
+    assert math.isclose(float(found["positive.0"].square().sum(-1).mean()), 1.0, rel_tol=1e-4)
