@@ -9,10 +9,11 @@ Both have the same networks, pictures and settings (config/presets/authors.yaml,
 in processes of their own, taking turns. The authors' arrangement is written anew after what their public
 script does: pictures one by one; latents, texts and the features of x⁺ and x⁻ computed whenever they
 are used; the null branch in every step; inner steps one network call at a time. It is spared what is
-merely slow (their VGG reloaded every contrastive step), and its `ldm` is the plain LoRA script: one text,
-one UNet call. JSON goes to standard output.
+merely slow (their VGG reloaded every contrastive step), and its `ldm` is the plain LoRA script: one
+picture, one text, one UNet call. JSON goes to standard output.
 """
 
+import copy
 import json
 import resource
 import subprocess
@@ -270,14 +271,15 @@ class Authors:
         with self.watch.section(section), torch.autocast(models.device().type, torch.float16, enabled=CUDA):
             return self.unet(z.to(self.unet.dtype), t, condition).sample.float()
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
+    def encode_text(self, text: str) -> Tensor:
+        options = {"padding": "max_length", "max_length": 77, "truncation": True, "return_tensors": "pt"}
         with self.watch.section("text encoder"), torch.no_grad():
-            return self.text(tokens)[0]
+            return self.text(self.tokenizer(text, **options).input_ids.to(models.device()))[0]
 
     def update(self, number: int) -> None:
         """Accumulate over single pictures, then step."""
         for _ in range(EFFECTIVE_BATCH):
-            row = self.step % len(self.pictures)
+            row = self.step % len(self.rows)
             loss = self.loss(row, self.step % self.config.perceptual_every == 0)
             with self.watch.section("backward"):
                 self.scaler.scale(loss / EFFECTIVE_BATCH).backward()
@@ -291,19 +293,20 @@ class Authors:
 
     def loss(self, row: int, perceptual: bool) -> Tensor:
         """Eq. 1 to 4 of one picture."""
-        o, picture = self.objective, self.pictures[row : row + 1]
-        with self.watch.section("latents"), torch.no_grad():
+        o = self.objective
+        pictures = self.load_pictures(row, 1 + NEGATIVES * (o.b > 0))
+        picture = pictures[:1]
+        with self.watch.section("pictures and latents"), torch.no_grad():
             posterior = self.vae.encode((picture * 2 - 1).to(self.vae.dtype)).latent_dist
             z0 = (posterior.sample() * self.vae.config.scaling_factor).float()
         noise, t = torch.randn_like(z0), torch.randint(0, 1000, (1,), device=z0.device)
         z_t = denoising.add_noise(z0, noise, self.alpha_bars[t])
-        text = self.encode_text(self.tokens[row : row + 1])
+        text = self.encode_text(self.rows[row]["caption"])
         predicted = self.predict(z_t, t, text)
         loss = o.a * F.mse_loss(predicted, noise)
         if o.b == 0:  # the plain LoRA script
             return loss
-        blip = self.encode_text(self.tokens[(row + 1) % len(self.tokens)][None])
-        null = self.encode_text(self.null)
+        blip, null = self.encode_text(self.rows[row - 1]["caption"]), self.encode_text("")
         with torch.no_grad():
             described, unconditional = self.predict(z_t, t, blip), self.predict(z_t, t, null)
         loss = loss + o.b * F.mse_loss(predicted, described)
@@ -321,9 +324,9 @@ class Authors:
         with self.watch.section("decode"):
             x_hat = self.vae.decode((z / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
             x_hat = (x_hat.float() / 2 + 0.5).clamp(0, 1)
-        return loss + self.looks(x_hat, row)
+        return loss + self.looks(x_hat, pictures)
 
-    def looks(self, x_hat: Tensor, row: int) -> Tensor:
+    def looks(self, x_hat: Tensor, pictures: Tensor) -> Tensor:
         """Eq. 3 and 4: the features of x⁺ anew for each negative."""
         o, box = self.objective, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]], device=x_hat.device)
         total = torch.zeros((), device=x_hat.device)
@@ -335,13 +338,12 @@ class Authors:
 
         with self.watch.section("features"):
             seen = view_features(self.extract, x_hat, box)
-        positive = self.pictures[row : row + 1]
+        positive = pictures[:1]
         if o.p > 0:
             total = total + o.p * distance(positive).mean()
         if o.c > 0:
             present = torch.ones(1, 1, dtype=torch.bool, device=x_hat.device)
-            for k in range(NEGATIVES):
-                negative = self.pictures[(row + k + 1) % len(self.pictures)][None]
+            for negative in pictures[1:].split(1):
                 term = losses.contrastive_loss(
                     distance(positive), distance(negative)[:, None], present, lam=o.lam, margin=o.margin,
                     hinge=o.hinge,
@@ -373,7 +375,7 @@ class Ours:
             1,
             config,
         )
-        self.data.batch = watch.timed("latents", self.data.batch)
+        self.data.batch = watch.timed("pictures and latents", self.data.batch)
         self.trainer.predict = watch.timed(_unet_section, self.trainer.predict)
         self.trainer._accumulate = watch.timed("backward", self.trainer._accumulate)
         self.trainer._step = watch.timed("optimiser", self.trainer._step)
@@ -387,7 +389,7 @@ class Ours:
 def measure(
     folder: Path, width: int | None, variant: Variant, arrangement: Arrangement, periods: int
 ) -> dict:
-    """Time whole periods of the perceptual term in this process and count one period's FLOPs."""
+    """Time whole periods of the perceptual term in this process."""
     torch.manual_seed(0)
     watch = Stopwatch()
     if arrangement == "authors":
@@ -412,14 +414,10 @@ def measure(
     where["rest"] = sum(wall) / periods - sum(where.values())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     gpu = torch.cuda.max_memory_allocated() / 2**20 if CUDA else None
-    with FlopCounterMode(display=False) as counter:
-        for number in range(period):
-            loop.update(number)
     return {
         "seconds": min(wall),
         "cpu_seconds": min(cpu),
         "peak_mb": gpu if CUDA else memory,
-        "gflop": counter.get_total_flops() / period / 1e9,
         "where": where,
     }
 
@@ -434,6 +432,8 @@ def count(width: int | None, variant: Variant) -> dict[str, float]:
         unet, vae, clip = networks(width)
         for network in (unet, vae, clip):
             network.requires_grad_(False).eval()
+        bare = unet
+        unet = copy.deepcopy(unet)
         unet.add_adapter(LoraConfig(r=config.lora_rank, target_modules=list(config.lora_targets)))
         side = vae.config.sample_size
         z = torch.empty(1, unet.config.in_channels, side // 8, side // 8)
@@ -441,8 +441,8 @@ def count(width: int | None, variant: Variant) -> dict[str, float]:
         picture, t = torch.empty(1, 3, side, side), torch.zeros(1)
         looked_at = torch.empty(1, 3, *(clip.vision_model.config.image_size,) * 2)
 
-        def call_unet() -> Tensor:
-            return unet(z, t, text).sample.sum()
+        def call_unet(network: UNet2DConditionModel = unet) -> Tensor:
+            return network(z, t, text).sample.sum()
 
         def decode() -> Tensor:
             return vae.decode(z.clone().requires_grad_()).sample.sum()
@@ -452,8 +452,10 @@ def count(width: int | None, variant: Variant) -> dict[str, float]:
 
         tokens = torch.zeros(1, 77, dtype=torch.long)
         plain, recorded = _flops(call_unet), _flops(call_unet, backward=True)
+        merged = _flops(lambda: call_unet(bare)) if DTYPE == "float32" else plain
         parts = {
             "UNet, no gradient": plain,
+            "UNet, no gradient, merged": merged,
             "UNet, recorded": recorded,
             "VAE encode": _flops(lambda: vae.encode(picture).latent_dist.mean),
             "VAE decode, recorded": _flops(decode, backward=True),
@@ -465,11 +467,11 @@ def count(width: int | None, variant: Variant) -> dict[str, float]:
     targets_seen = int(objective.p > 0) + 2 * NEGATIVES * int(objective.c > 0)
     blip = int(objective.b > 0)
     look = parts["VAE decode, recorded"] + parts["features, recorded"]
-    steps = 2 * (objective.steps - 1) * plain  # t < 20, which takes fewer, is one in fifty
+    steps = 2 * (objective.steps - 1)  # t < 20, which takes fewer, is one in fifty
     often = int(objective.perceptual) / config.perceptual_every
     theirs = parts["VAE encode"] + (1 + 2 * blip) * parts["text encoder"] + recorded + 2 * blip * plain
-    theirs += often * (steps + look + targets_seen * parts["features"])
-    ours = recorded + blip * plain + often * (plain + steps + look)
+    theirs += often * (steps * plain + look + targets_seen * parts["features"])
+    ours = recorded + blip * merged + often * ((1 + steps) * merged + look)
     return parts | {"authors": EFFECTIVE_BATCH * theirs, "trainer": EFFECTIVE_BATCH * ours}
 
 
@@ -549,8 +551,8 @@ def compare(
                 runs.append(_child(arrangement, folder, width, variant, periods, threads))
         efficiency, rate = batch_efficiency(_base(folder, width)), matmul_rate()
     best = {name: min(runs, key=lambda run: run["seconds"]) for name, runs in found.items()}
-    for run in best.values():
-        run["utilisation"] = run["gflop"] * 1e9 / run["seconds"] / rate
+    for name, run in best.items():
+        run["utilisation"] = counted["authors" if name == "authors" else "trainer"] / run["seconds"] / rate
     theirs, ours = best["authors"], best["trainer"]
     return report | {
         "device": torch.cuda.get_device_name() if CUDA else f"CPU, {threads} threads",

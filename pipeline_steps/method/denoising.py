@@ -150,17 +150,20 @@ def denoise(
         Latents (n, c, h, w).
     """
     timesteps, count = inner_timesteps(t, steps)
+    chosen = record.tolist()  # once: asking in every step would make a GPU wait
     z = z_t
     for j in range(int(count.max())):
         tau, active = timesteps[:, j], j < count
-        recorded = ((record == j) & active).nonzero().squeeze(1)
         if j == 0 and first is not None:
             plain = torch.where((record == 0).view(-1, 1, 1, 1), first, first.detach())
             unconditional = first_null
         else:
             with torch.no_grad():
                 plain, unconditional = _both(predict, z.detach(), tau, condition, null, scale)
-            if len(recorded):
+            if j in chosen:
+                recorded = torch.tensor(
+                    [row for row, step in enumerate(chosen) if step == j], device=z.device
+                )
                 with_gradient = predict(z.detach()[recorded], tau[recorded], take(condition, recorded))
                 plain = plain.index_copy(0, recorded, with_gradient.to(plain.dtype))
         following = torch.where(j + 1 < count, alpha_bars[timesteps[:, min(j + 1, steps - 1)]], 1.0)

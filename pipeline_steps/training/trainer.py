@@ -204,6 +204,7 @@ class Trainer:
         config, group = self.config, self.processes
         perceptual = self.objective.perceptual and update % config.perceptual_every == 0
         size = config.batch_size * config.accumulation * group.count
+        self.optimiser.zero_grad()
         diffusion_gradient = [torch.zeros_like(p) for p in self.parameters]
         perceptual_gradient = [torch.zeros_like(p) for p in self.parameters] if perceptual else []
         totals = torch.zeros(len(PARTS), dtype=torch.float64, device=self.device)
