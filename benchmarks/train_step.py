@@ -39,7 +39,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextModel
 from pipeline_steps import artifacts, models
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, NEGATIVES_KEPT, Origin
 from pipeline_steps.cache import cache
-from pipeline_steps.config import CacheConfig, ModelRef, TrainConfig
+from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, TrainConfig
 from pipeline_steps.method import denoising, losses
 from pipeline_steps.method.perceptual import view_distance, view_features
 from pipeline_steps.method.pictures import to_unit
@@ -181,8 +181,8 @@ def prepare(folder: Path, width: int | None, pictures: int) -> None:
     )  # fmt: skip
 
 
-def _base(folder: Path, width: int | None) -> ModelRef:
-    return ModelRef(path=str(MINI / "base" if width is None else folder / "base"), dtype=DTYPE)
+def _base(folder: Path, width: int | None) -> BaseRef:
+    return BaseRef(path=str(MINI / "base" if width is None else folder / "base"), dtype=DTYPE)
 
 
 def _clip(folder: Path, width: int | None) -> ModelRef:
@@ -495,7 +495,7 @@ def matmul_rate(side: int = 4096 if CUDA else 1024, repeats: int = 20) -> float:
     return 2 * side**3 * repeats / (time.perf_counter() - start)
 
 
-def batch_efficiency(base: ModelRef) -> float:
+def batch_efficiency(base: BaseRef) -> float:
     """How much faster a recorded UNet call is for a picture of four than for one alone."""
     unet = models.unet(base)
     unet.add_adapter(LoraConfig(r=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))

@@ -218,7 +218,7 @@ def test_gradient_checkpointing_does_not_change_the_gradient(inputs):
 
 
 def test_under_bfloat16_the_lora_stays_float32_and_learns_in_the_same_direction(inputs):
-    half = ModelRef(path=BASE.path, dtype="bfloat16")
+    half = BaseRef(path=BASE.path, dtype="bfloat16")
     ours, whole = (gradient(inputs, settings(), base) for base in (half, BASE))
     assert all(x.dtype == torch.float32 for x in ours)
     ours, whole = (torch.cat([x.flatten() for x in g]) for g in (ours, whole))
