@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -29,9 +27,9 @@ from pipeline_steps.artifacts import (
 from pipeline_steps.config import PipelineConfig
 from pipeline_steps.method.charts import line_chart
 from pipeline_steps.report import report
+from tests.survey_world import BROWSER_FLAGS, CHROMIUM
 
 TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def cell(seed, mode="RGB", side=32):
@@ -220,27 +218,70 @@ def test_texts_are_escaped_and_statements_are_made(page):
     assert page.stat().st_size < 20e6
 
 
-PROBE = """<script>addEventListener("load", () => {
-  const shown = v => [...document.querySelectorAll("#korea .cell img")].filter(
-    i => i.dataset.variant === v && getComputedStyle(i).display !== "none").length;
-  const pick = v => document.querySelector(`input[name=variant-korea][value=${v}]`).click();
-  const seen = {loaded: [...document.images].every(i => i.complete && i.naturalWidth > 0),
-    fits: document.documentElement.scrollWidth <= innerWidth, start: [shown("sd"), shown("scoft_mpc")]};
-  pick("sd"); seen.toggled = [shown("sd"), shown("scoft_mpc")];
-  pick("all"); seen.all = [shown("sd"), shown("scoft_mpc")];
-  document.title = "SEEN" + JSON.stringify(seen);
-});</script>"""
+SHOWN = """v => [...document.querySelectorAll("#korea .cell img")].filter(
+    i => i.dataset.variant === v && getComputedStyle(i).display !== "none").length"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_in_headless_chromium_at_a_phones_width(page, tmp_path):
-    probed = tmp_path / "page.html"
-    probed.write_text(page.read_text() + PROBE)
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
-        "--window-size=500,900", f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000", probed.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "CONSOLE" not in done.stderr, done.stderr
-    seen = json.loads(re.search(r"<title>SEEN(.*?)</title>", done.stdout)[1])
-    assert seen == {"loaded": True, "fits": True, "start": [0, 4], "toggled": [4, 0], "all": [4, 4]}
+@pytest.fixture(scope="module")
+def opened(page):
+    """The page on a phone, with all faults of console and network, and no network but files."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install '.[test]'")
+    with playwright.sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=BROWSER_FLAGS)
+        context = browser.new_context(viewport={"width": 390, "height": 844}, offline=True)
+        shown, faults = context.new_page(), []
+        shown.on("pageerror", lambda error: faults.append(str(error)))
+        shown.on("console", lambda message: faults.append(message.text))
+        shown.on("requestfailed", lambda request: faults.append(request.url[:80]))
+        shown.goto(page.as_uri())
+        yield shown, faults
+        browser.close()
+
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+
+
+@needs_chromium
+def test_on_a_phone_every_picture_loads_and_nothing_is_cut(opened):
+    shown, faults = opened
+    assert shown.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert shown.evaluate("[...document.images].every(i => i.alt.trim())")
+    small = """[...document.querySelectorAll("svg text")].map(t => t.getBoundingClientRect().height)
+        .filter(h => h > 0 && h < 9).length"""
+    assert shown.evaluate(small) == 0  # text of the charts keeps its size
+    assert faults == []
+
+
+@needs_chromium
+def test_variants_by_keyboard(opened):
+    shown, _ = opened
+
+    def counts():
+        return [shown.evaluate(SHOWN, variant) for variant in ("sd", "scoft_mpc")]
+
+    assert counts() == [0, 4]
+    shown.focus("input[name=variant-korea]:checked")
+    shown.keyboard.press("ArrowLeft")
+    assert counts() == [4, 0]
+    shown.keyboard.press("ArrowRight")
+    shown.keyboard.press("ArrowRight")
+    assert counts() == [4, 4]  # all, one above the other
+
+
+@needs_chromium
+def test_the_whole_page_is_reached_by_tab(opened):
+    shown, _ = opened
+    shown.evaluate("document.activeElement.blur()")
+    shown.evaluate("getSelection().collapse(document.body, 0)")
+    reached = []
+    for _ in range(60):
+        shown.keyboard.press("Tab")
+        reached.append(
+            shown.evaluate(
+                "(e => e.getAttribute('href') ?? e.getAttribute('aria-label') ?? e.name ?? e.tagName)"
+                "(document.activeElement)"
+            )
+        )
+    for wanted in ("#main", "#korea", "table1", "variant-korea", "Scores of nigeria", "SUMMARY"):
+        assert wanted in reached
