@@ -46,7 +46,8 @@ def contact_sheet(
     Raises:
         UserError: samples of different cultures or pictures.
     """
-    origin = same_origin(*((SAMPLES, path) for path in samples), *([(IMAGES, images)] if images else []))
+    tables = [*((SAMPLES, path) for path in samples), *((SCORES, path) for path in scores)]
+    origin = same_origin(*tables, *([(IMAGES, images)] if images else []))
     rows: dict[str, dict[str, list[Image.Image]]] = {}
     for path in sorted(samples, key=lambda path: VARIANTS.index(path.stem)):
         for row in SAMPLES.rows(path):

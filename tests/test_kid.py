@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from pipeline_steps.method import kid as module
-from pipeline_steps.method.kid import kid, kid_difference, kid_subsets, polynomial_kernel
+from pipeline_steps.method.kid import kid, kid_difference, kid_subsets, ordering_power, polynomial_kernel
 
 
 def naive_kid(x, y):
@@ -85,6 +85,14 @@ def test_difference_by_recomputing_every_part():
     assert (found.high - found.low) / 2 == pytest.approx(reach, rel=1e-6)
     with pytest.raises(ValueError, match="same prompts"):
         kid_difference(x, z[:11], y)
+
+
+def test_models_without_a_difference_are_ordered_by_a_coin():
+    x, y = features(40, shift=0.5), features(30, seed=1)
+    assert ordering_power(x, x, y, [5, 20], 50, seed=0) == [(5, 0.5), (20, 0.5)]
+    alike = ordering_power(x[:20], x[20:], y, [3], 400, seed=0)
+    assert 0.4 < alike[0][1] < 0.9
+    assert ordering_power(x[:20] + 3, x[20:], y, [5], 50, seed=0) == [(5, 1.0)]
 
 
 def test_interval_covers_the_true_value():

@@ -245,7 +245,8 @@ def ordering_power(
         seed: of the drawing.
 
     Returns:
-        Pairs of size and share of samples with the same sign of KID(first) − KID(second).
+        Pairs of size and share of samples with the same sign of KID(first) − KID(second); no
+        difference counts half.
 
     Raises:
         ValueError: the two models have unlike numbers of pictures.
@@ -275,5 +276,5 @@ def ordering_power(
             difference(random.choice(n, size, replace=False), random.choice(m, min(size, m), replace=False))
             for _ in range(draws)
         ]
-        power.append((size, float(np.mean(np.sign(drawn) == whole))))
+        power.append((size, float(np.mean((1 + np.sign(drawn) * whole) / 2))))
     return power
