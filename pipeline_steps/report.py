@@ -58,6 +58,11 @@ FIGURES = {
     "not tell the two variants apart",
 }
 """Captions of the figures."""
+TABLES = {
+    "table1": "Table 1: distance to real pictures, fit to the prompt, survey",
+    "table2": "Table 2: learnt by heart, and diversity",
+}
+"""Titles of the tables."""
 CURVE_POINTS = 150
 """Points of a training curve; each is the mean of the updates around it."""
 NEAREST = 8
@@ -134,6 +139,7 @@ def report(
                 "fingerprint": note["fingerprint"],
                 "data": _data(rows),
                 "scores": found,
+                "by_score": _by_score(found),
                 "blank": {
                     variant: count
                     for part in own["scores"]
@@ -333,8 +339,24 @@ def _overview(cultures: Sequence[dict[str, Any]]) -> list[str]:
                     triple = (row["value"], row["low"], row["high"])
                     rows.setdefault(culture["name"], {})[LABELS[row["variant"]]] = triple
         if rows:
-            drawn.append(charts.interval_chart(title, rows))
+            drawn.append(charts.interval_chart(title, rows, list(LABELS.values())))
     return drawn
+
+
+def _by_score(found: Sequence[Row]) -> list[dict[str, Any]]:
+    """One line per score with a cell for each variant, and what the variants share."""
+    lines: dict[str, dict[str, Row]] = {}
+    for row in found:
+        lines.setdefault(row["metric"], {})[row["variant"]] = row
+    return [
+        {
+            "metric": metric,
+            "cells": cells,
+            "about": next(iter(cells.values())),
+            "generated": sorted({row["generated"] for row in cells.values()}),
+        }
+        for metric, cells in sorted(lines.items())
+    ]
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -344,7 +366,7 @@ def _table(path: Path) -> dict[str, Any]:
     ends = ("_low", "_high", "_interval", "_generated", "_reference", "_extractor", "_weights_sha256")
     ends += ("_participants", "_rankings")
     columns = [name for name in rows[0] if not name.endswith(ends)]
-    return {"name": path.stem, "columns": columns, "rows": rows}
+    return {"name": TABLES[path.stem], "columns": columns, "rows": rows}
 
 
 def _figure(path: Path, settings: PipelineConfig) -> dict[str, str]:

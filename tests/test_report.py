@@ -26,7 +26,7 @@ from pipeline_steps.artifacts import (
 )
 from pipeline_steps.config import PipelineConfig
 from pipeline_steps.method.charts import line_chart
-from pipeline_steps.report import report
+from pipeline_steps.report import TABLES, report
 from tests.survey_world import BROWSER_FLAGS, CHROMIUM
 
 TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
@@ -283,5 +283,5 @@ def test_the_whole_page_is_reached_by_tab(opened):
                 "(document.activeElement)"
             )
         )
-    for wanted in ("#main", "#korea", "table1", "variant-korea", "Scores of nigeria", "SUMMARY"):
+    for wanted in ("#main", "#korea", TABLES["table1"], "variant-korea", "Scores of nigeria", "SUMMARY"):
         assert wanted in reached

@@ -1,12 +1,13 @@
 """Charts as SVG text: readable by screen readers and on a phone, coloured by the page's style.
 
 Series are coloured by the CSS variables ``--c0`` to ``--c5``, with a fallback where there is no style.
-A chart is 440 units wide, little more than a phone, so that its text keeps its size there.
+A chart is 440 units wide, little more than a phone, so that its text keeps its size there. Series named
+in ``palette`` have their place's colour and marker in every chart; without it, in the order they come.
 """
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -37,6 +38,7 @@ def line_chart(
     y_label: str,
     bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
     height: int = 250,
+    palette: Sequence[str] = (),
 ) -> str:
     """Draw one line per series.
 
@@ -47,6 +49,7 @@ def line_chart(
         y_label: above the axis.
         bands: name to (x, low, high), drawn behind the line.
         height: of the plot in user units, without title and legend.
+        palette: names in the order of their colours.
 
     Raises:
         ValueError: no points.
@@ -61,8 +64,9 @@ def line_chart(
     x = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     y = Scale(y_ticks[0], y_ticks[-1], height - BOTTOM, TOP)
     parts = _axes(x_ticks, y_ticks, x, y, height, x_label, y_label)
-    for number, (name, points) in enumerate(series.items()):
-        band = bands.get(name, ())
+    numbers = _numbers(series, palette)
+    for name, points in series.items():
+        number, band = numbers[name], bands.get(name, ())
         if band:
             outline = [(px, low) for px, low, _ in band] + [(px, high) for px, _, high in reversed(band)]
             parts.append(
@@ -72,22 +76,25 @@ def line_chart(
         parts.append(f'<polyline points="{_path(points, x, y)}" style="{style}"/>')
         if len(points) <= 20:
             parts += [_marker(number, x(px), y(py)) for px, py in points]
-    return _svg(title, list(series), parts, height)
+    return _svg(title, numbers, parts, height)
 
 
 def interval_chart(
-    title: str, rows: Mapping[str, Mapping[str, tuple[float, float | None, float | None]]]
+    title: str,
+    rows: Mapping[str, Mapping[str, tuple[float, float | None, float | None]]],
+    palette: Sequence[str] = (),
 ) -> str:
     """Draw one band per row, one marker with its interval per series.
 
     Args:
         title: what is shown, with its unit.
         rows: row name (a culture) to series name (a variant) to (value, low, high).
+        palette: names in the order of their colours.
 
     Raises:
         ValueError: no values.
     """
-    names = list(dict.fromkeys(name for series in rows.values() for name in series))
+    numbers = _numbers((name for series in rows.values() for name in series), palette)
     ends = [
         end for series in rows.values() for triple in series.values() for end in triple if end is not None
     ]
@@ -96,7 +103,7 @@ def interval_chart(
     step, name_line = 14, 18
     height = sum(name_line + step * len(series) + 8 for series in rows.values()) + 28
     ticks = _ticks(min(ends), max(ends))
-    x = Scale(ticks[0], ticks[-1], RIGHT, WIDTH - 2 * RIGHT)
+    x = Scale(ticks[0], ticks[-1], 2 * RIGHT, WIDTH - 2 * RIGHT)
     parts = []
     for tick in ticks:
         at = x(tick)
@@ -107,7 +114,7 @@ def interval_chart(
         parts.append(f'<text x="4" y="{top + 14}">{escape(row)}</text>')
         top += name_line + step // 2
         for name, (value, low, high) in series.items():
-            number = names.index(name)
+            number = numbers[name]
             if low is not None and high is not None:
                 style = f"stroke:{_colour(number)};stroke-width:2"
                 parts.append(
@@ -116,10 +123,15 @@ def interval_chart(
             parts.append(_marker(number, x(value), top, f"{row}, {name}: {_number(value)}"))
             top += step
         top += 8 - step // 2
-    return _svg(title, names, parts, height)
+    return _svg(title, numbers, parts, height)
 
 
-def violin_chart(title: str, rows: Mapping[str, Mapping[str, Sequence[int]]], ranks: int = 4) -> str:
+def violin_chart(
+    title: str,
+    rows: Mapping[str, Mapping[str, Sequence[int]]],
+    ranks: int = 4,
+    palette: Sequence[str] = (),
+) -> str:
     """Draw how often each rank was given: a wider strip means more answers (paper, Fig. 5).
 
     A marker stands at the mean rank; widths compare within a panel.
@@ -128,17 +140,18 @@ def violin_chart(title: str, rows: Mapping[str, Mapping[str, Sequence[int]]], ra
         title: what is shown.
         rows: panel name to series name to the ranks given, 1 (best) to ``ranks``.
         ranks: worst rank.
+        palette: names in the order of their colours.
 
     Raises:
         ValueError: no ranks.
     """
-    names = list(dict.fromkeys(name for series in rows.values() for name in series))
+    numbers = _numbers((name for series in rows.values() for name in series), palette)
     if not any(len(given) for series in rows.values() for given in series.values()):
         raise ValueError(f"{title}: no ranks to draw")
     panel = 150
     grid = np.linspace(0.5, ranks + 0.5, 61)
     bumps = np.exp(-(((grid[:, None] - np.arange(1, ranks + 1)) / 0.28) ** 2) / 2)
-    wide = (WIDTH - LEFT - RIGHT) / len(names)
+    wide = (WIDTH - LEFT - RIGHT) / len(numbers)
     parts = []
     for place, (row, series) in enumerate(rows.items()):
         top = 8 + place * panel
@@ -155,8 +168,8 @@ def violin_chart(title: str, rows: Mapping[str, Mapping[str, Sequence[int]]], ra
         }
         widest = max((shape.max() for shape in shapes.values()), default=1.0)
         for name, shape in shapes.items():
-            number, half = names.index(name), 0.45 * wide * shape / widest
-            centre = LEFT + wide * (number + 0.5)
+            number, half = numbers[name], 0.45 * wide * shape / widest
+            centre = LEFT + wide * (list(numbers).index(name) + 0.5)
             side = [(centre + h, y(g)) for h, g in zip(half, grid, strict=True)]
             back = [(centre - h, y(g)) for h, g in zip(half[::-1], grid[::-1], strict=True)]
             points = " ".join(f"{a:.1f},{b:.1f}" for a, b in side + back)
@@ -164,17 +177,24 @@ def violin_chart(title: str, rows: Mapping[str, Mapping[str, Sequence[int]]], ra
             mean, count = float(given[name].mean()), len(given[name])
             label = f"{row}, {name}: mean rank {mean:.2f}, n = {count}"
             parts.append(_marker(number, centre, y(mean), label))
-    return _svg(title, names, parts, panel * len(rows) + 12)
+    return _svg(title, numbers, parts, panel * len(rows) + 12)
 
 
-def _svg(title: str, names: Sequence[str], parts: Sequence[str], height: float) -> str:
+def _numbers(names: Iterable[str], palette: Sequence[str]) -> dict[str, int]:
+    """Number of each series' colour and marker, in the order of the palette."""
+    found = list(dict.fromkeys(names))
+    order = [*palette, *(name for name in found if name not in palette)]
+    return {name: number for number, name in enumerate(order) if name in found}
+
+
+def _svg(title: str, numbers: Mapping[str, int], parts: Sequence[str], height: float) -> str:
     """Put title and legend, each on as many lines as it needs, above the plot."""
     head, top = [], 0
     for line in textwrap.wrap(title, 64):
         top += 17
         head.append(f'<text x="4" y="{top}" font-weight="600">{escape(line)}</text>')
     left, top = 12.0, top + 20
-    for number, name in enumerate(names):
+    for name, number in numbers.items():
         wide = 28 + 7.4 * len(name)
         if left > 12 and left + wide > WIDTH:
             left, top = 12.0, top + 18
