@@ -286,8 +286,9 @@ class TrainConfig(Section):
     """LoRA scale numerator; by default equal to the rank."""
     lora_targets: tuple[str, ...] = Field(("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
     """Attention projections that get a LoRA."""
-    flip: bool = True
-    """Random horizontal flips, shared by a positive and its negatives."""
+    flip: bool = False
+    """Random horizontal flips, shared by a positive and its negatives. Off for the drawn world, whose captions
+    say left and right and one of whose patterns slants."""
     weight_ldm: Weight = 0.7
     """a of L = a·L_LDM + b·L_M + p·L_P + c·L_C."""
     weight_m: Weight = 0.3
