@@ -287,8 +287,8 @@ class TrainConfig(Section):
     lora_targets: tuple[str, ...] = Field(("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
     """Attention projections that get a LoRA."""
     flip: bool = False
-    """Random horizontal flips, shared by a positive and its negatives. Off for the drawn world, whose captions
-    say left and right and one of whose patterns slants."""
+    """Random horizontal flips, shared by a positive and its negatives. Off for the drawn world: its
+    captions say left and right, and one of its patterns slants."""
     weight_ldm: Weight = 0.7
     """a of L = a·L_LDM + b·L_M + p·L_P + c·L_C."""
     weight_m: Weight = 0.3
