@@ -27,7 +27,7 @@ SETTINGS = {
     "filter": {"min_distance": 0.0},
     "train": {"updates": 4, "batch_size": 2, "perceptual_every": 2, "denoising": {"steps": 2}},
 }
-PATIENCE = 900  # seconds for a whole run; it takes two minutes on two idle cores
+PATIENCE = 1800  # seconds for a whole run; on two idle cores it takes two minutes
 
 
 @pytest.fixture(scope="module")
