@@ -134,7 +134,7 @@ done
 
 
 def test_twenty_cultures_of_dummy_steps_in_groups(cluster, work):
-    """160 jobs share twelve places in the queue; each group's jobs take its one GPU in turn."""
+    """180 jobs share twelve places in the queue; each group's jobs take its one GPU in turn."""
     dummy = work / "bin/python"
     dummy.parent.mkdir()
     dummy.write_text(DUMMY)
@@ -144,7 +144,7 @@ def test_twenty_cultures_of_dummy_steps_in_groups(cluster, work):
     stages = ("caption", "depth", "synthesize", "filter", "cache", "targets")
     options = (
         "--profile", str(profile(work)), "--group-components", "data=5", "prepare=5", "train=5",
-        "--groups", "ingest=data", *(f"{stage}=prepare" for stage in stages), "train=train",
+        "--groups", "ingest=data", "data_card=data", *(f"{stage}=prepare" for stage in stages), "train=train",
         "--resources", "gpu=1", "mem_mb=2000", "--set-resource-scopes", "gpu=local", "mem_mb=local",
     )  # fmt: skip
     run = snakemake(work, "many", cultures, *options, environment=environment)
