@@ -1,6 +1,6 @@
 """The published models: their configurations and layouts against our loading code.
 
-``tests/published`` holds the configurations with their sources. They are built on the meta device,
+``resources/published`` holds the configurations with their sources. They are built on the meta device,
 which costs no memory, and at tiny width with random weights, which run every stage.
 """
 

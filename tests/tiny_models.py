@@ -9,7 +9,7 @@ import diffusers
 import torch
 import transformers
 
-PUBLISHED = Path("tests/published")
+PUBLISHED = Path("resources/published")
 FAMILY = Path("resources/mini")
 KINDS = ("sd1", "sd21", "sdxl")
 WIDTHS = {128: 4, 256: 8, 320: 8, 512: 8, 640: 16, 1280: 32}
