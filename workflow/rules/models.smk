@@ -1,5 +1,6 @@
 # Needs:  the section "models" of the configuration; a network for `snakemake models`, and for nothing else.
-# Leaves: models/                          the models of the configuration, verified
+# Leaves: {results}/plan.md                what everything will cost, estimated
+#         models/                          the models of the configuration, verified
 #         config/models.lock.json          revision, size and SHA-256 of every file, for the next fetch
 
 
@@ -20,5 +21,23 @@ rule models:
             --models {params.models:q} \
             --extractor {params.extractor:q} \
             --lock config/models.lock.json \
+            2>&1 | tee {log:q}
+        """
+
+
+rule plan:
+    log:
+        f"{RESULTS}/logs/plan.log",
+    localrule: True
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        settings=SETTINGS.model_dump_json(),
+        plan=f"{RESULTS}/plan.md",
+    shell:
+        """
+        python -m pipeline_steps.plan \
+            --settings {params.settings:q} \
+            --plan {params.plan:q} \
             2>&1 | tee {log:q}
         """
