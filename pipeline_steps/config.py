@@ -477,6 +477,8 @@ class ReportConfig(Section):
         tuple[Literal["table1", "table2", "fig5", "fig6", "fig7", "fig8", "kid_power"], ...], EachOnce
     ] = ()
     """The paper's tables and figures to add; what they need is made for all cultures."""
+    negatives: bool = True
+    """Show negatives; false after ``purge_negatives``, or the page asks for new ones."""
     pictures_per_prompt: PositiveInt = 4
     """Pictures of each prompt on the contact sheets."""
     positives: PositiveInt = 12

@@ -75,7 +75,6 @@ def report(
     style: Path,
     images: list[Path],
     depth: list[Path],
-    negatives: list[Path],
     distances: list[Path],
     samples: list[Path],
     features: list[Path],
@@ -83,6 +82,7 @@ def report(
     scores: list[Path],
     train_logs: list[Path],
     settings: PipelineConfig,
+    negatives: list[Path] | None = None,
     tables: list[Path] | None = None,
     figures: list[Path] | None = None,
 ) -> None:
@@ -97,7 +97,6 @@ def report(
         style: its CSS.
         images: the cultures' pictures.
         depth: their depth maps.
-        negatives: all negatives.
         distances: DreamSim distances of the negatives.
         samples: ``…/samples/{variant}.parquet``.
         features: ``…/features/{variant}.safetensors``.
@@ -105,6 +104,7 @@ def report(
         scores: merged scores.
         train_logs: of the full variant.
         settings: the whole configuration.
+        negatives: all negatives; none: none are shown.
         tables: CSV files of the paper's tables.
         figures: SVG or PNG files.
     """
@@ -115,7 +115,7 @@ def report(
     environment.filters |= {"number": _number, "label": lambda variant: LABELS.get(variant, variant)}
     sources = {
         "depth": (DEPTH, depth),
-        "negatives": (NEGATIVES, negatives),
+        "negatives": (NEGATIVES, negatives or []),
         "distances": (DISTANCES, distances),
         "samples": (SAMPLES, samples),
         "features": (FEATURES, features),

@@ -40,7 +40,6 @@ GIVE_UP = 1800
 
 SETTINGS = {
     "threads": 1,
-    "cultures": {"korea": {"suffix": ", in korea", "images": "pictures"}},
     "caption": {"captions_per_image": 2, "max_new_tokens": 8},
     "negatives": {"per_positive": 2, "steps": 2},
     "train": {
@@ -54,7 +53,7 @@ SETTINGS = {
 }
 
 
-def build_world(folder: Path, cultures: tuple[str, ...] = ("korea",), settings: dict | None = None) -> None:
+def build_world(folder: Path, cultures: tuple[str, ...]) -> None:
     """Lay out a working directory with four training and one test picture a culture."""
     for name in ("resources", "workflow", "pipeline_steps"):
         (folder / name).symlink_to(ROOT / name)
@@ -73,7 +72,7 @@ def build_world(folder: Path, cultures: tuple[str, ...] = ("korea",), settings: 
         (pictures / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in picked))
         chosen[culture] = {"suffix": f", in {culture}", "images": f"pictures/{culture}"}
     (folder / "config").mkdir()
-    config = SETTINGS | {"cultures": chosen} | (settings or {})
+    config = SETTINGS | {"cultures": chosen}
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config))
 
 
@@ -151,13 +150,13 @@ def is_step(pid: int) -> bool:
 class Harness:
     """Runs the same command again and again in one working directory."""
 
-    def __init__(self, folder: Path, cold: bool) -> None:
+    def __init__(self, folder: Path, cold: bool = False, cultures: tuple[str, ...] = ("korea",)) -> None:
         self.folder, self.results, self.cold = folder, folder / "results", cold
         self.clock = folder / "clock"
         self.warm: dict[bool, WarmPython] = {}
         self.seconds, self.jobs, self.size = 0.0, 0, 0
         self.expected: dict[str, str] = {}
-        build_world(folder)
+        build_world(folder, cultures)
         self.clock.write_text("+0\n")
         self.results.mkdir()
         self.may_mount = mounted(self.results)
@@ -189,13 +188,13 @@ class Harness:
             environment["PATH"] = f"{self.warm[faked_clock].path}:{environment['PATH']}"
         return environment
 
-    def start(self, faked_clock: bool = False) -> Run:
-        """Start the command."""
+    def start(self, faked_clock: bool = False, *arguments: str) -> Run:
+        """Start the command, with further arguments where given."""
         environment = self.environment(faked_clock)
         log = self.folder / "run.log"
         with log.open("a") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "snakemake", "--cores", "2"],
+                [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
                 cwd=self.folder,
                 env=environment,
                 stdout=output,

@@ -2,6 +2,7 @@
 # Leaves: {results}/{culture}/negatives.parquet         the un-tuned model's own pictures of each scene
 #         {results}/{culture}/negatives_kept.parquet    those that are no false negatives
 #         {results}/{culture}/distances.parquet         DreamSim distance of each to its positive
+# On request (snakemake purge_negatives) all pictures of negatives are deleted.
 
 
 rule synthesize:
@@ -76,5 +77,23 @@ rule filter:
             --config {params.config:q} \
             --threads {threads} \
             --gpus {resources.gpu} \
+            2>&1 | tee {log:q}
+        """
+
+
+# Without inputs and outputs: it deletes whatever lies there, and runs whenever it is asked for.
+rule purge_negatives:
+    log:
+        f"{RESULTS}/logs/purge_negatives.log",
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        results=RESULTS,
+        pages=f"{RESULTS}/report.html",
+    shell:
+        """
+        python -m pipeline_steps.purge_negatives \
+            --results {params.results:q} \
+            --pages {params.pages:q} \
             2>&1 | tee {log:q}
         """

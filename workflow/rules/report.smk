@@ -1,5 +1,6 @@
 # Needs:  everything that the page shows, of all cultures
-# Leaves: {results}/report.html    one self-contained page
+# Leaves: {results}/report.html                     one self-contained page
+#         {results}/sbom.cdx.json, licences.md      (on request) the software behind the run
 
 
 rule report:
@@ -8,7 +9,7 @@ rule report:
         style="resources/report/page.css",
         images=of_cultures("images.parquet"),
         depth=of_cultures("depth.parquet"),
-        negatives=of_cultures("negatives.parquet"),
+        negatives=of_cultures("negatives.parquet") if SETTINGS.report.negatives else [],
         distances=of_cultures("distances.parquet"),
         samples=of_variants("samples", "parquet"),
         features=of_variants("features", "safetensors"),
@@ -31,6 +32,7 @@ rule report:
     conda:
         "../../envs/pipeline.yaml"
     params:
+        negatives=lambda wildcards, input: ["--negatives", *input.negatives] if input.negatives else [],
         tables=lambda wildcards, input: ["--tables", *input.tables] if input.tables else [],
         figures=lambda wildcards, input: ["--figures", *input.figures] if input.figures else [],
         settings=SETTINGS.model_dump_json(),
@@ -42,7 +44,7 @@ rule report:
             --style {input.style:q} \
             --images {input.images:q} \
             --depth {input.depth:q} \
-            --negatives {input.negatives:q} \
+            {params.negatives:q} \
             --distances {input.distances:q} \
             --samples {input.samples:q} \
             --features {input.features:q} \
@@ -52,5 +54,27 @@ rule report:
             {params.tables:q} \
             {params.figures:q} \
             --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule sbom:
+    input:
+        lock="envs/requirements.lock",
+    output:
+        inventory=f"{RESULTS}/sbom.cdx.json",
+        table=f"{RESULTS}/licences.md",
+    log:
+        f"{RESULTS}/logs/sbom.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/sbom.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.sbom \
+            --lock {input.lock:q} \
+            --inventory {output.inventory:q} \
+            --table {output.table:q} \
             2>&1 | tee {log:q}
         """

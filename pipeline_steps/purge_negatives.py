@@ -1,0 +1,50 @@
+"""Delete the negatives: pictures that show a model's stereotypes, and that nobody needs any more."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import NEGATIVES, NEGATIVES_KEPT
+from pipeline_steps.cli import LOG, run_step
+
+
+def purge_negatives(results: Path, pages: tuple[Path, ...] = ()) -> None:
+    """Delete every table of negatives below ``results``, and the pages that show them.
+
+    Tables are known by their header, wherever they lie: runs' own, shards, and what a killed job
+    left half written. LoRAs, distances and perceptual targets hold no picture and stay, so that
+    nothing is trained again.
+
+    Args:
+        results: root of all outputs.
+        pages: HTML files in which negatives are embedded.
+    """
+    size = count = 0
+    for path in sorted({*_tables(results), *pages}):
+        if path.is_file():
+            size += path.stat().st_size
+            count += 1
+            path.unlink()
+            LOG.info("deleted %s", path)
+    LOG.info(
+        "%d files with negatives deleted, %.1f MB; copies made elsewhere are not known here",
+        count,
+        size / 1e6,
+    )
+
+
+def _tables(results: Path) -> Iterator[Path]:
+    names = (NEGATIVES.name, NEGATIVES_KEPT.name)
+    for path in results.rglob("*.parquet"):
+        note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
+        # A damaged table's header cannot be read; its pictures perhaps can.
+        if note.get("artifact") in names or path.stem in names:
+            yield path
+    for name in names:
+        yield from results.rglob(f".{name}.parquet.*.part")
+    yield from results.rglob("shards/negatives/.*.part")
+
+
+if __name__ == "__main__":
+    run_step(purge_negatives)

@@ -1,0 +1,78 @@
+"""The default pipeline, disturbed: three points of the kill harness, other orders, secrets, a purge.
+
+The whole harness is run by hand: ``python -m tests.kill_harness --points 50``.
+"""
+
+import random
+
+import pytest
+
+from pipeline_steps.artifacts import NEGATIVES
+from tests.kill_harness import NEEDS_MOUNT, Harness, digests
+
+MARK = "hf_thisTokenMustNotShowAnywhere"
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    """Two cultures, run once undisturbed, with secrets in the environment."""
+    patch = pytest.MonkeyPatch()
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SURVEY_ADMIN_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        patch.setenv(name, MARK)
+    harness = Harness(tmp_path_factory.mktemp("harness"), cultures=("korea", "india"))
+    harness.undisturbed()
+    yield harness
+    harness.close()
+    patch.undo()
+
+
+def test_no_secret_shows_in_outputs_logs_or_metadata(harness):
+    files = [
+        path
+        for folder in (harness.results, harness.folder / ".snakemake", harness.folder / "run.log")
+        for path in (folder.rglob("*") if folder.is_dir() else [folder])
+        if path.is_file()
+    ]
+    assert len(files) > 50
+    assert [path for path in files if MARK.encode() in path.read_bytes()] == []
+
+
+def test_any_order_gives_the_same_bytes_and_cultures_touch_only_their_own(harness):
+    """Alone and one job at a time, against both at once."""
+    for culture in ("india", "korea"):
+        harness.fresh("", random.Random())
+        run = harness.start(
+            False, "--cores", "1", "--config", f"cultures={{{culture}: {culture_of(culture)}}}"
+        )
+        assert run.end() == 0, run.log.read_text()[-2000:]
+        alone = digests(harness.results)
+        assert alone == {
+            name: sha for name, sha in harness.expected.items() if name.startswith(f"{culture}/")
+        }
+        assert len(alone) >= 10
+
+
+def culture_of(name):
+    return f"{{suffix: ', in {name}', images: pictures/{name}}}"
+
+
+@pytest.mark.parametrize("kind", ["group", "step", "readonly"])
+def test_nothing_is_lost(harness, kind):
+    if kind in NEEDS_MOUNT and not harness.may_mount:
+        pytest.skip("mounting is not permitted here")
+    about = harness.point(kind, random.Random(5))
+    assert about["survived"], about
+
+
+def test_after_a_purge_nothing_is_made_again(harness):
+    assert (harness.results / "korea/lora.safetensors").exists()
+    purge = harness.start(False, "purge_negatives")
+    assert purge.end() == 0, purge.log.read_text()[-2000:]
+    gone = {name for name in harness.expected if name not in digests(harness.results)}
+    assert gone == {
+        f"{c}/{n}.parquet" for c in ("korea", "india") for n in (NEGATIVES.name, "negatives_kept")
+    }
+    (harness.folder / "run.log").unlink()
+    again = harness.start(False, "-n")
+    assert again.end() == 0
+    assert "Nothing to be done" in again.log.read_text()
