@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -59,7 +60,7 @@ class WarmPython:
         shim.chmod(0o755)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.warm_python", address],
-            env=environment | {"OMP_NUM_THREADS": "1"},
+            env=environment | {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
             process_group=0,  # same session, own group: a step may join the group that is to be killed
         )
         while not address.exists():
@@ -78,10 +79,12 @@ class WarmPython:
 def import_libraries() -> None:
     """Load every embedded network once: what a step would import on the way is then there."""
     import torch._dynamo  # noqa: F401 (imported by the first optimiser)
+    from tqdm import tqdm
 
     from pipeline_steps import models
     from pipeline_steps.config import Models, PerceptualConfig
 
+    tqdm.monitor_interval = 0  # its thread must not be there when the process forks
     settings = Models()
     models.captioner(settings.captioner)
     models.depth_estimator(settings.depth)
@@ -94,6 +97,7 @@ def import_libraries() -> None:
 def serve(address: str) -> None:
     """Import the libraries, then fork one process per call until killed."""
     import_libraries()
+    assert threading.active_count() == 1, "a forked step could wait for a lock that nobody lets go"
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as listening:
