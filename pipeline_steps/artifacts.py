@@ -77,6 +77,12 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def spreadsheet_text(text: object) -> str:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula."""
+    cell = str(text)
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
 # --- tables -----------------------------------------------------------------------------------
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -87,8 +87,8 @@ class Culture(Section):
     @field_validator("suffix")
     @classmethod
     def _one_line(cls, suffix: str) -> str:
-        if not suffix.strip(" ,.") or not suffix.isprintable():
-            raise ValueError("must be one line of visible text, e.g. ', in Korea'")
+        if not suffix.strip(" ,.") or not suffix.isprintable() or suffix.startswith("-"):
+            raise ValueError("must be one line of visible text without a leading '-', e.g. ', in Korea'")
         return suffix
 
     @field_validator("images")

@@ -227,7 +227,10 @@ def _failure_table(failed: list[tuple[Link, FetchError]]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["line", "url", "may_pass", "reason"])
-    table.writerows([one.line, one.url, "yes" if error.passing else "no", error] for one, error in failed)
+    table.writerows(
+        [one.line, artifacts.spreadsheet_text(one.url), "yes" if error.passing else "no", error]
+        for one, error in failed
+    )
     return text.getvalue()
 
 

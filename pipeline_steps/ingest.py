@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -185,15 +185,19 @@ def _hold(
         "crop": list(cut.crop),
         "source_sha256": digest,
         **entry.about,
-        "extra": json.dumps(entry.extra, ensure_ascii=False, sort_keys=True, default=str)
-        if entry.extra
-        else None,
+        "extra": _as_json(entry.extra) if entry.extra else None,
     }
     text = json.dumps(row).encode()
     offset = spool.tell()
     spool.write(len(text).to_bytes(8) + len(png).to_bytes(8) + text + png)
     pixels = hashlib.sha256(png).hexdigest()
     return Held(entry.name, offset, digest, pixels, entry.caption, entry.split, _look(cut.picture))
+
+
+def _as_json(columns: dict[str, Any]) -> str:
+    """Return further columns as JSON; half a surrogate pair, which is no text, becomes a question mark."""
+    text = json.dumps(columns, ensure_ascii=False, sort_keys=True, default=str)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _row(one: Held, spool: IO[bytes]) -> Row:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from torch import nn
 
 from pipeline_steps.artifacts import file_sha256, folder_sha256
@@ -72,7 +73,7 @@ def load(kind: Any, ref: ModelRef, role: str, call: str = "from_pretrained", **o
     path = locate(ref, role)
     try:
         return getattr(kind, call)(str(path), **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"models.{role}: cannot load '{path}' ({reason}); give a folder in the hub's layout"
@@ -318,6 +319,8 @@ def load_dreamsim(folder: Path, adapter: bool = True) -> nn.Module:
 
     settings = json.loads((folder / "dreamsim.json").read_text())
     settings.pop("image_size")
+    for path in (*folder.glob("*.pth.tar"), *folder.glob("clip_vitl14_single_lora/*.bin")):
+        _tensors_only(path, "dreamsim")
     model = PerceptualModel(**settings, lora=True, normalize_embeds=True, load_dir=str(folder), device="cpu")
     for extractor in model.extractor_list:  # plain attributes: .to() and .float() do not reach them
         extractor.proj, extractor.device = extractor.proj.detach().float().to(device()), device()

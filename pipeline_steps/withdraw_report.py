@@ -44,7 +44,8 @@ def withdraw_report(
         }
         for file, held in (*_made_from(results, culture, holding), *_downloaded(results / culture, digests)):
             LOG.warning("%s: %s", file, held)
-            lines.append(f"{file.relative_to(results)}\t{culture}\t{held}\n")
+            cells = (sources.clean_text(str(file.relative_to(results))), culture, held)
+            lines.append("\t".join(map(artifacts.spreadsheet_text, cells)) + "\n")
     artifacts.write_text(report, "file\tculture\tholds\n" + "".join(lines))
     mend = "; delete them and what was copied from them" if lines else ""
     LOG.info("%d files still hold withdrawn pictures%s", len(lines), mend)

@@ -128,7 +128,7 @@ class Run:
         return None
 
     def end(self) -> int | None:
-        """Wait for the end, reap what is left of the group, and return the exit code; None for a run that hung."""
+        """Wait for the end, reap what is left of the group, return the exit code; None: it hung."""
         code = None
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self.process.wait(GIVE_UP)
