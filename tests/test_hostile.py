@@ -192,8 +192,8 @@ def test_a_suffix_reaches_the_step_as_it_is(table, tmp_path):
 
 def test_every_value_in_a_shell_line_is_quoted():
     """What comes from users (names, paths, settings) stands in the rules with ``:q``."""
-    numbers = "batch_size number per_prompt prompts seed shard side total updates".split()
-    words_of_ours = "kind launch metric variant".split()
+    numbers = ["batch_size", "number", "per_prompt", "prompts", "seed", "shard", "side", "total", "updates"]
+    words_of_ours = ["kind", "launch", "metric", "variant"]
     plain = {"threads", "resources.gpu", *(f"params.{name}" for name in numbers + words_of_ours)}
     for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for block in re.findall(r'shell:\s+"""(.*?)"""', file.read_text(), re.DOTALL):
