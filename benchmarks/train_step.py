@@ -252,19 +252,15 @@ class Authors:
             parameter.data = parameter.data.float()
         self.optimiser = torch.optim.AdamW(self.parameters, lr=self.config.learning_rate)
         self.scaler = torch.amp.GradScaler(enabled=CUDA)
-        # What their data loader gives: decoded pictures and token ids.
-        rows = IMAGES.read(folder / "images.parquet")
-        self.pictures = to_unit([artifacts.decode_picture(row["image"]) for row in rows]).to(models.device())
-        tokenizer = AutoTokenizer.from_pretrained(MINI / "base/tokenizer")
-
-        def tokens(texts: list[str]) -> Tensor:
-            found = tokenizer(
-                texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
-            )
-            return found.input_ids.to(models.device())
-
-        self.tokens, self.null = tokens([row["caption"] for row in rows]), tokens([""])
+        self.rows = IMAGES.read(folder / "images.parquet")
+        self.tokenizer = AutoTokenizer.from_pretrained(MINI / "base/tokenizer")
         self.step = 0
+
+    def load_pictures(self, row: int, count: int) -> Tensor:
+        """Decode a picture and, as its negatives, those after it, as their data loader does each time."""
+        with self.watch.section("pictures and latents"):
+            cells = [self.rows[(row + k) % len(self.rows)]["image"] for k in range(count)]
+            return to_unit([artifacts.decode_picture(cell) for cell in cells]).to(models.device())
 
     def predict(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         section = _unet_section()

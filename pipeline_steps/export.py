@@ -60,6 +60,7 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 - Losses: {losses.get(training["variant"], "L_LDM, L_M, L_P, L_C")}
 - Rank {settings["lora_rank"]}, {settings["updates"]} updates, seed {training["seed"]}
 - Data fingerprint: `{training["fingerprint"]}`
+- Licence: the base model's binds this adapter as well; those of the pictures stand in the data card below
 - Versions: {", ".join(f"{name} {number}" for name, number in training["versions"].items())}
 
 ## Intended use

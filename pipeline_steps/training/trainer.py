@@ -155,6 +155,8 @@ class Trainer:
         if self.config.gradient_checkpointing:
             vae.enable_gradient_checkpointing()
 
+        vae.encoder = None  # nothing is encoded here, and it is two fifths of the weights
+
         def decode(latents: Tensor) -> Tensor:
             pictures = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
             return (pictures.float() / 2 + 0.5).clamp(0, 1)
