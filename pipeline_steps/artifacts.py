@@ -11,10 +11,10 @@ import io
 import json
 import shlex
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -364,6 +364,12 @@ def decode_picture(cell: Row) -> Image.Image:
     return picture
 
 
+def picture_size(cell: Row) -> tuple[int, int]:
+    """Return a picture's width and height without decoding it."""
+    with Image.open(io.BytesIO(cell["bytes"])) as picture:
+        return picture.size
+
+
 def _schema(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, str]) -> pa.Schema:
     """Columns are required unless marked "optional"."""
     return pa.schema([pa.field(name, kind, nullable=bool(rest)) for name, kind, *rest in fields])
@@ -392,8 +398,9 @@ IMAGES = Table(
     ),
     ("image_id",),
 )
-"""The culture's pictures, cropped and resized once. ``crop`` is left, top, right, bottom in source
-pixels; ``split`` is train or test; ``extra`` holds further columns of the user's as JSON."""
+"""The culture's pictures, cropped and resized once, to one size or (``data.aspect``) to a few. ``crop``
+is left, top, right, bottom in source pixels; ``split`` is train or test; ``extra`` holds further
+columns of the user's as JSON."""
 
 FINDINGS = Table(
     "findings",
@@ -669,6 +676,16 @@ def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
     rows = iter(rows)
     while batch := list(islice(rows, size)):
         yield batch
+
+
+def one_size(
+    batches: Iterable[list[Row]],
+    size: Callable[[Row], tuple[int, int]] = lambda row: picture_size(row["image"]),
+) -> Iterator[list[Row]]:
+    """Cut batches where the pictures' size changes: networks take pictures of one size at a time."""
+    for batch in batches:
+        for _, run in groupby(batch, size):
+            yield list(run)
 
 
 Shard = tuple[int, int]

@@ -22,7 +22,8 @@ def cache(
     """Encode the training pictures, plain and flipped, and all their captions.
 
     The file holds, for N pictures with k BLIP captions each: ``latents_mean`` and ``latents_std``
-    (N, 2, c, h, w), the scaled VAE posterior of the picture and its mirror image; and of everything
+    (N, 2, c, h, w), the scaled VAE posterior of the picture and its mirror image, padded to the largest
+    where sizes differ, and then ``latents_size`` (N, 2), each one's own h and w; and of everything
     the UNet is conditioned on (``encoder_hidden_states`` (77, d); of SDXL also ``text_embeds`` (p,)
     and ``time_ids`` (6,)) ``text.*`` (N, ...) of c_ccub, ``text_blip.*`` (N, k, ...) of c_blip^i and
     ``text_null.*`` (...).
@@ -37,6 +38,7 @@ def cache(
         shard: which share of the pictures.
     """
     import torch
+    import torch.nn.functional as F
 
     from pipeline_steps import models
     from pipeline_steps.method.pictures import to_unit
@@ -48,34 +50,41 @@ def cache(
     for row in CAPTIONS.rows(captions):
         blip.setdefault(row["image_id"], []).append(row["caption"])
 
-    side = artifacts.decode_picture(next(IMAGES.rows(images))["image"]).width
+    sizes = [artifacts.picture_size(row["image"]) for row in IMAGES.rows(images) if row["split"] == "train"]
+    widest, highest = (max(sides) for sides in zip(*sizes, strict=True))
 
-    def conditions(prompts: list[str]) -> dict[str, torch.Tensor]:
-        """Add SDXL's size condition: the squared picture is the whole of an original of that size."""
+    def conditions(prompts: list[str], width: int, height: int) -> dict[str, torch.Tensor]:
+        """Add SDXL's size condition: the cropped picture is the whole of an original of that size."""
         found = {name: value.cpu() for name, value in encode_prompts(prompts).items()}
         if "text_embeds" in found:
-            size = (side, side, 0, 0, side, side)
+            size = (height, width, 0, 0, height, width)
             found["time_ids"] = torch.tensor(size, dtype=torch.float32).expand(len(prompts), -1)
         return found
 
     image_ids: list[str] = []
     columns: dict[str, list[torch.Tensor]] = defaultdict(list)
     with torch.inference_mode():
-        for batch in artifacts.train_batches(images, config.batch_size, "cache", shard):
+        for batch in artifacts.one_size(artifacts.train_batches(images, config.batch_size, "cache", shard)):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch])
             both = torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1).to(vae.device, vae.dtype)
             posterior = vae.encode(both * 2 - 1).latent_dist
             scale = vae.config.scaling_factor
-            columns["latents_mean"].append((posterior.mean * scale).unflatten(0, (-1, 2)).cpu())
-            columns["latents_std"].append((posterior.std * scale).unflatten(0, (-1, 2)).cpu())
-            for name, value in conditions([row["caption"] for row in batch]).items():
+            height, width = unit.shape[2:]
+            h, w = posterior.mean.shape[2:]
+            # Beyond its own size a picture is padded to the largest.
+            padding = (0, widest * w // width - w, 0, highest * h // height - h)
+            for name, value in (("latents_mean", posterior.mean), ("latents_std", posterior.std)):
+                columns[name].append(F.pad((value * scale).unflatten(0, (-1, 2)).cpu(), padding))
+            if len(set(sizes)) > 1:
+                columns["latents_size"].append(torch.tensor([[h, w]] * len(batch)))
+            for name, value in conditions([row["caption"] for row in batch], width, height).items():
                 columns[f"text.{name}"].append(value)
             for row in batch:
-                for name, value in conditions(blip[row["image_id"]]).items():
+                for name, value in conditions(blip[row["image_id"]], width, height).items():
                     columns[f"text_blip.{name}"].append(value[None])
             image_ids += [row["image_id"] for row in batch]
         tensors = {name: torch.cat(parts) for name, parts in columns.items()}
-        tensors |= {f"text_null.{name}": value[0] for name, value in conditions([""]).items()}
+        tensors |= {f"text_null.{name}": value[0] for name, value in conditions([""], *sizes[0]).items()}
     TRAIN_CACHE.write(train_cache, tensors, origin, {"image_ids": json.dumps(image_ids)})
 
 

@@ -165,6 +165,9 @@ class DataConfig(Section):
     """Column of the metadata that holds the hand-written caption."""
     resolution: int = Field(64, ge=16, le=4096, multiple_of=8)
     """Side of the square training pictures in pixels."""
+    aspect: Literal["square", "buckets"] = "square"
+    """The central square of each picture, or the largest part that has the shape of one of a few sizes of
+    about as many pixels: less is cut off, and pictures are trained on one at a time."""
     test_share: Share = 0.2
     """Share of pictures held out for evaluation when the metadata has no "split" column."""
     allow_upscale: bool = True
@@ -662,6 +665,14 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
         yield (
             f"train.perceptual.model: '{perceptual.extractor}' has no entry in models; name its weights here"
         )
+    if config.data.aspect == "buckets":
+        if config.train.batch_size > 1:
+            yield (
+                "train.batch_size: pictures of several sizes (data.aspect) are trained on one at a time; "
+                "set 1 and raise train.accumulation"
+            )
+        if perceptual.extractor == "lpips":
+            yield "train.perceptual.extractor: lpips needs pictures of one size (data.aspect: square)"
     if re.search(r"[{}]", str(config.results)):
         yield f"results: braces are Snakemake's wildcards; give a folder without (given: '{config.results}')"
 

@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline_steps.artifacts import (
     IMAGES,
@@ -92,7 +92,7 @@ def _score(path: Path, metric: str) -> str:
 
 
 def _fit(cell: dict[str, bytes], side: int) -> Image.Image:
-    return decode_picture(cell).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    return ImageOps.fit(decode_picture(cell).convert("RGB"), (side, side), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":

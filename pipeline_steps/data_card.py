@@ -11,8 +11,8 @@ from pipeline_steps.cli import run_step
 
 COLUMNS = ("split", "category", "era", "contributor", "author", "licence", "consent")
 HOW = (
-    "Each picture was turned upright, converted to sRGB, laid on white where transparent, cropped to its "
-    "central square and resized once. Camera data and positions were not kept. Captions are as their authors "
+    "Each picture was turned upright, converted to sRGB, laid on white where transparent, cropped around "
+    "its middle and resized once. Camera data and positions were not kept. Captions are as their authors "
     "wrote them."
 )
 CONSENT = (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from pipeline_steps.artifacts import (
     FEATURES,
@@ -102,18 +103,20 @@ def features(
 
 
 def _same_size(rows: Iterator[Row], table: Table, path: Path) -> Iterator[Row]:
-    """Add each row's picture as "rgb", uint8 (h, w, 3).
+    """Add each row's picture as "rgb", uint8 (h, w, 3); of a culture's pictures only the central square.
 
     Raises:
         UserError: a picture that cannot be decoded or differs in size from the first.
     """
-    first = None
+    first, side = None, table.note(path).get("resolution")
     for row in rows:
         name = ", ".join(f"{column}={row[column]}" for column in table.key)
         try:
             picture = decode_picture(row["image"]).convert("RGB")
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: row {name}: not a readable picture; {rebuild(path)}") from error
+        if side and picture.width != picture.height:
+            picture = ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS)
         first = first or picture.size
         if picture.size != first:
             raise UserError(

@@ -45,8 +45,11 @@ def filter_negatives(
 
     @torch.inference_mode()
     def embed(rows: list[Row]) -> np.ndarray:
-        unit = to_unit([artifacts.decode_picture(row["image"]) for row in rows]).to(models.device())
-        return torch.nn.functional.normalize(embed_pictures(resize(unit, side)).float()).cpu().numpy()
+        pictures = [
+            [artifacts.decode_picture(row["image"]) for row in run] for run in artifacts.one_size([rows])
+        ]
+        unit = torch.cat([resize(to_unit(run).to(models.device()), side) for run in pictures])
+        return torch.nn.functional.normalize(embed_pictures(unit).float()).cpu().numpy()
 
     positives: dict[str, np.ndarray] = {}
     for batch in artifacts.train_batches(images, config.batch_size, "embed positives"):

@@ -91,7 +91,7 @@ def ingest(
         _split(held, alike, culture, seed, config.test_share)
         found += [*_check_splits(culture, held, alike), *_suffix_missing(held, suffix)]
         origin = Origin(culture, _fingerprint(held))
-        with IMAGES.writer(images, origin) as table:
+        with IMAGES.writer(images, origin, {"resolution": config.resolution}) as table:
             for one in held:
                 table.add(_row(one, spool))
     found = sorted(set(found))
@@ -168,12 +168,16 @@ def _bytes(entry: Entry, max_megabytes: float) -> bytes:
 def _hold(
     entry: Entry, data: bytes, digest: str, spool: IO[bytes], config: DataConfig, found: list[Finding]
 ) -> Held:
-    cut = pictures.square(data, config.resolution, config.max_megapixels)
+    side = config.resolution
+    sizes = pictures.buckets(side) if config.aspect == "buckets" else [(side, side)]
+    cut = pictures.cut(data, sizes, config.max_megapixels)
     name = shown(entry.name)
     oddities = [*cut.oddities, pictures.misnamed(name, cut.format)]
     found.extend(Finding(NOTE, "picture", name, oddity) for oddity in oddities if oddity)
-    if min(cut.width, cut.height) < config.resolution:
-        size = f"{cut.width}×{cut.height} is smaller than {config.resolution} pixels"
+    width, height = cut.picture.size
+    if cut.crop[2] - cut.crop[0] < width:
+        least = f"{side}" if width == height else f"{width}×{height}"
+        size = f"{cut.width}×{cut.height} is smaller than {least} pixels"
         if not config.allow_upscale:
             raise pictures.UnusableError(f"{size}; find a larger one, or set data.allow_upscale")
         found.append(Finding(MEND, "small", name, f"{size} and is enlarged; find a larger one"))

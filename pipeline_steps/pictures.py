@@ -1,9 +1,11 @@
-"""From the bytes of a picture file to a square sRGB picture, and what was odd on the way.
+"""From the bytes of a picture file to an sRGB picture of a training size, and what was odd on the way.
 
 Only the bytes count: a name's ending says nothing about what is inside.
 """
 
 import io
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -35,11 +37,11 @@ class UnusableError(Exception):
 
 
 @dataclass(frozen=True)
-class Square:
+class Cut:
     """A training picture cut from its source.
 
     Attributes:
-        picture: RGB, sRGB, ``side`` × ``side``, without any metadata.
+        picture: RGB, sRGB, of one of the sizes asked for, without any metadata.
         width: of the upright source in pixels.
         height: of the upright source in pixels.
         crop: left, top, right, bottom in upright source pixels.
@@ -55,12 +57,26 @@ class Square:
     oddities: list[str] = field(default_factory=list)
 
 
-def square(data: bytes, side: int, max_megapixels: float) -> Square:
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+def buckets(side: int) -> list[Size]:
+    """Return the sizes of at most side² pixels and sides of at most 1 : 2, in steps of an eighth of the side.
+
+    At 512: 384 × 640, 448 × 576, 512 × 512, and the same lying.
+    """
+    step = max(8, side // 64 * 8)
+    sizes = {(width, side * side // width // step * step) for width in range(step, 2 * side, step)}
+    return sorted(size for size in sizes if max(size) <= 2 * min(size))
+
+
+def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
     """Decode, turn upright, convert to sRGB, lay on white, centre-crop and resize (Lanczos).
 
     Args:
         data: the file's bytes.
-        side: of the result in pixels.
+        sizes: of the result; the one with the nearest ratio of sides is taken.
         max_megapixels: larger pictures are not decoded.
 
     Raises:
@@ -76,7 +92,8 @@ def square(data: bytes, side: int, max_megapixels: float) -> Square:
     if source.format != "MPO" and getattr(source, "n_frames", 1) > 1:
         oddities.append(f"has {source.n_frames} frames or pages; the first is used")
     # A JPEG decodes at 1/2, 1/4 or 1/8 in a fraction of the time; twice the side keeps Lanczos' quality.
-    source.draft(None, (2 * side, 2 * side))
+    longest = 2 * max(map(max, sizes))
+    source.draft(None, (longest, longest))
     try:
         source.load()
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
@@ -86,25 +103,27 @@ def square(data: bytes, side: int, max_megapixels: float) -> Square:
         width, height = height, width
     if min(width, height) < LEAST_SIDE:
         raise UnusableError(f"{width}×{height} pixels show nothing; find a larger one")
-    if max(width, height) >= WIDE * min(width, height):
-        share = min(width, height) / max(width, height)
+    size = min(sizes, key=lambda size: abs(math.log(size[0] * height / size[1] / width)))
+    crop = centre_crop(width, height, size)
+    share = (crop[2] - crop[0]) * (crop[3] - crop[1]) / (width * height)
+    if share * WIDE <= 1:
         oddities.append(f"{width}×{height}: the centre crop keeps {share:.0%} of it; crop it by hand")
-    crop = centre_crop(width, height)
     rgb = _to_srgb(upright, oddities)
     scale_x, scale_y = rgb.width / width, rgb.height / height
     box = (crop[0] * scale_x, crop[1] * scale_y, crop[2] * scale_x, crop[3] * scale_y)
-    picture = rgb.resize((side, side), Image.Resampling.LANCZOS, box)
+    picture = rgb.resize(size, Image.Resampling.LANCZOS, box)
     picture.info.clear()  # colour profile, GPS position and comments end here
     if all(high - low <= 1 for low, high in picture.getextrema()):
         raise UnusableError("is one flat colour; replace it")
-    return Square(picture, width, height, crop, str(source.format), oddities)
+    return Cut(picture, width, height, crop, str(source.format), oddities)
 
 
-def centre_crop(width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the largest centred square as left, top, right, bottom."""
-    short = min(width, height)
-    left, top = (width - short) // 2, (height - short) // 2
-    return left, top, left + short, top + short
+def centre_crop(width: int, height: int, size: Size) -> tuple[int, int, int, int]:
+    """Return the largest centred rectangle with the ratio of ``size`` as left, top, right, bottom."""
+    scale = min(width / size[0], height / size[1])
+    inner_width, inner_height = round(size[0] * scale), round(size[1] * scale)
+    left, top = (width - inner_width) // 2, (height - inner_height) // 2
+    return left, top, left + inner_width, top + inner_height
 
 
 def misnamed(name: str, kind: str) -> str | None:

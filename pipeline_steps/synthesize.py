@@ -49,7 +49,8 @@ def synthesize(
     total = DEPTH.count(depth) * config.per_positive
     pipeline = models.depth_to_image(base, controlnet)
     with NEGATIVES.writer(negatives, origin) as table:
-        for batch in artifacts.shard_batches(wanted, total, config.batch_size, shard, "synthesize"):
+        batches = artifacts.shard_batches(wanted, total, config.batch_size, shard, "synthesize")
+        for batch in artifacts.one_size(batches, lambda row: row["depth"].size):
             pictures = pipeline(
                 prompt=[row["prompt"] for row in batch],
                 image=[row["depth"] for row in batch],

@@ -58,7 +58,7 @@ def targets(
     def features(batches: Iterable[list[Row]]) -> "list[Tensor]":
         """One tensor (rows, 2, V, positions, channels) per layer."""
         parts: list[list[Tensor]] = []
-        for batch in batches:
+        for batch in artifacts.one_size(batches):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch]).to(models.device())
             boxes = torch.stack([views[row["image_id"]] for row in batch])
             plain, flipped = (view_features(extract, x, boxes) for x in (unit, unit.flip(-1)))

@@ -21,7 +21,7 @@ from pipeline_steps.artifacts import FINDINGS, IMAGES
 from pipeline_steps.config import DataConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.ingest import ingest
-from pipeline_steps.pictures import UnusableError, square
+from pipeline_steps.pictures import UnusableError, cut
 from pipeline_steps.sources import picture_id
 
 SIDE = 32
@@ -662,7 +662,7 @@ def test_pictures_are_turned_upright(orientation):
     stored = upright.transpose(undo[orientation]) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = square(encoded(stored, "JPEG", quality=98, exif=exif), SIDE, 1)
+    found = cut(encoded(stored, "JPEG", quality=98, exif=exif), [(SIDE, SIDE)], 1)
     assert (found.width, found.height) == (80, 48)
     wanted = np.asarray(
         upright.crop((16, 0, 64, 48)).resize((SIDE, SIDE), Image.Resampling.LANCZOS), dtype=float
@@ -674,13 +674,13 @@ def test_large_jpeg_decoded_small_equals_one_decoded_whole():
     picture = drawn(5, (2000, 1500))
     data = encoded(picture, "JPEG", quality=95)
     whole = Image.open(io.BytesIO(data)).crop((250, 0, 1750, 1500)).resize((64, 64), Image.Resampling.LANCZOS)
-    difference = np.abs(np.asarray(square(data, 64, 10).picture, dtype=float) - np.asarray(whole))
+    difference = np.abs(np.asarray(cut(data, [(64, 64)], 10).picture, dtype=float) - np.asarray(whole))
     assert difference.max() <= 6
     assert difference.mean() < 1
 
 
 def test_transparent_parts_become_white():
-    picture = np.asarray(square(encoded(glassy("RGBA").crop((0, 0, 40, 40))), 40, 1).picture)
+    picture = np.asarray(cut(encoded(glassy("RGBA").crop((0, 0, 40, 40))), [(40, 40)], 1).picture)
     assert (picture[2:10, 2:10] == 255).all()
 
 
@@ -689,7 +689,7 @@ def test_colour_profile_is_applied():
     ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
     linear = linear_profile()
     found = np.asarray(
-        square(encoded(Image.fromarray(np.dstack([ramp] * 3)), icc_profile=linear), 64, 1).picture
+        cut(encoded(Image.fromarray(np.dstack([ramp] * 3)), icc_profile=linear), [(64, 64)], 1).picture
     )
     light = ramp / 255.0
     expected = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
@@ -946,7 +946,7 @@ def test_unusable_bytes_never_escape_as_another_error():
             at = random.integers(0, len(damaged), 4)
             damaged[at] = random.integers(0, 256, 4)
             try:
-                found = square(damaged[: random.integers(1, len(damaged) + 1)].tobytes(), SIDE, 1)
+                found = cut(damaged[: random.integers(1, len(damaged) + 1)].tobytes(), [(SIDE, SIDE)], 1)
             except UnusableError as error:
                 assert "\n" not in str(error)
             else:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -66,25 +67,33 @@ class TrainingSet:
         flip = torch.cat([torch.rand(1, generator=s) < 0.5 for s in streams]) & self.config.flip
         draw = torch.cat([torch.rand(1, generator=s) for s in streams])
         caption = torch.cat([torch.rand(1, generator=s) for s in streams])
-        shape = self.cache["latents_mean"].shape[2:]
+        shape = self._latents_shape(rows)
         posterior, noise = (torch.stack([torch.randn(shape, generator=s) for s in streams]) for _ in range(2))
 
         side = flip.long()
-        mean, std = (self.cache[name][rows, side].float() for name in ("latents_mean", "latents_std"))
+        mean, std = (
+            self.cache[name][rows, side, :, : shape[1], : shape[2]].float()
+            for name in ("latents_mean", "latents_std")
+        )
         blip = {name: value[rows] for name, value in self.conditions["text_blip"].items()}
         if self.config.memorisation_captions == "one":
             blip = {
                 name: value[torch.arange(len(rows)), (caption * value.shape[1]).long()][:, None]
                 for name, value in blip.items()
             }
-        null = self.conditions["text_null"]
+        null = {
+            name: self.conditions["text"][name][rows]
+            if name == "time_ids"
+            else value.expand(len(rows), *value.shape)
+            for name, value in self.conditions["text_null"].items()
+        }
         batch = Batch(
             z0=(mean + std * posterior).to(device),
             noise=noise.to(device),
             t=t.to(device),
             text={name: value[rows].to(device) for name, value in self.conditions["text"].items()},
             blip={name: value.to(device) for name, value in blip.items()},
-            null={name: value.expand(len(rows), *value.shape).to(device) for name, value in null.items()},
+            null={name: value.to(device) for name, value in null.items()},
             record_draw=draw.to(device),
         )
         if perceptual:
@@ -94,6 +103,29 @@ class TrainingSet:
                     [torch.randn(shape, generator=s) for s in streams]
                 ).to(device)
         return batch
+
+    def alike(self, count: int) -> list[int]:
+        """Return the first numbers whose pictures have the size of the first, at most ``count``."""
+        order = self.order(0)
+        shape = self._latents_shape(torch.tensor(order[:1]))
+        same = (n for n, row in enumerate(order) if self._latents_shape(torch.tensor([row])) == shape)
+        return list(islice(same, count))
+
+    def _latents_shape(self, rows: Tensor) -> tuple[int, ...]:
+        """Return (c, h, w) of a batch's latents.
+
+        Raises:
+            UserError: the batch's pictures differ in size.
+        """
+        channels, height, width = self.cache["latents_mean"].shape[2:]
+        if "latents_size" not in self.cache:
+            return channels, height, width
+        sizes = {tuple(size) for size in self.cache["latents_size"][rows].tolist()}
+        if len(sizes) > 1:
+            raise UserError(
+                "pictures of several sizes are trained on one at a time; set train.batch_size to 1"
+            )
+        return channels, *sizes.pop()
 
     def _add_targets(self, batch: Batch, rows: Tensor, side: Tensor, device: torch.device) -> None:
         """Attach views, features of x⁺ and x⁻ and which negatives there are."""

@@ -180,7 +180,7 @@ class Trainer:
 
         Captions and noise are those of the first epoch's first pictures, so they are the same every time.
         """
-        batch = data.batch(range(self.config.sample_pictures), False, self.device)
+        batch = data.batch(data.alike(self.config.sample_pictures), False, self.device)
         last = torch.full_like(batch.t, len(self.alpha_bars) - 1)
         latents = denoise(
             self.predict,
