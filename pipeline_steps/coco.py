@@ -44,7 +44,7 @@ def coco(folder: Path, images: Path, prompts: Path, count: int, seed: int, confi
     for name, caption in (entries[number] for number in chosen):
         try:
             data = (folder / name).read_bytes()
-            cut = pictures.square(data, config.resolution, config.max_megapixels)
+            cut = pictures.cut(data, [(config.resolution, config.resolution)], config.max_megapixels)
         except (OSError, pictures.UnusableError) as error:
             raise UserError(f"{folder / name}: {error}") from error
         source = hashlib.sha256(data).hexdigest()
