@@ -146,7 +146,9 @@ class Trainer:
             unet.to(memory_format=torch.channels_last)
         if config.compile:
             unet.compile()
-        self.merged = MergedWeights(unet) if self.dtype == torch.float32 else None
+        # A compiled network fuses the LoRA's own products, and would be compiled anew for exchanged weights.
+        merge = self.dtype == torch.float32 and not config.compile
+        self.merged = MergedWeights(unet) if merge else None
         self.loss_scale = LossScale(self.dtype == torch.float16)
         self.optimiser = build_optimiser(self.parameters, config)
 
