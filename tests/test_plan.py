@@ -57,7 +57,10 @@ def test_the_embedded_family_has_a_plan(tmp_path, capsys):
 def test_what_is_neither_fetched_nor_published_is_named(tmp_path):
     raw = {
         "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
-        "models": {"captioner": {"path": "someone/blip"}},
+        "models": {"captioner": {"path": "someone/blip"}, "base": {"path": "someone/sd"}},
     }
     plan(load_config(raw), tmp_path / "plan.md")
-    assert "- Unknown: caption: 'someone/blip' is not on this machine" in (tmp_path / "plan.md").read_text()
+    text = (tmp_path / "plan.md").read_text()
+    assert "- Unknown: caption: 'someone/blip' is not on this machine" in text
+    assert "- Unknown: train: 'someone/sd' is not on this machine" in text
+    assert "| depth |" in text
