@@ -184,6 +184,7 @@ def test_our_calls_fit_the_published_shapes(kind):
         with torch.no_grad():
             z = torch.empty(2, 4, side, side)
             trainer.merged = None  # it copies numbers, which a meta tensor has not
+            trainer.device = torch.device("cpu")  # autocast, which is off, knows no meta device
             assert trainer.predict(z, torch.zeros(2), condition).shape == z.shape
     # attention layers × (q, k, v, out) × (down, up): 16 blocks of one transformer with self- and
     # cross-attention; SDXL's hold 4 + 20 in the way down, 10 in the middle, 30 + 6 in the way up
