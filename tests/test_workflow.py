@@ -99,7 +99,7 @@ def test_every_rule_has_a_log_and_a_benchmark():
 
 def test_the_default_plan_is_a_lora_of_every_culture(run):
     jobs = planned(run, "--forceall")
-    stages = ("ingest", "caption", "depth", "synthesize", "filter", "cache", "targets", "train")
+    stages = ("ingest", "data_card", "caption", "depth", "synthesize", "filter", "cache", "targets", "train")
     assert jobs == dict.fromkeys(stages, 2)
 
 
