@@ -49,7 +49,8 @@ def tiny_unet():
         unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
         for parameter in unet.parameters():
             if parameter.requires_grad:
-                torch.nn.init.normal_(parameter, std=0.3)
+                # Larger weights amplify float32 rounding beyond what the tests allow.
+                torch.nn.init.normal_(parameter, std=0.1)
         return unet.eval()
 
     return build
