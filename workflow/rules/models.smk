@@ -28,6 +28,8 @@ rule models:
 rule plan:
     log:
         f"{RESULTS}/logs/plan.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plan.tsv"
     localrule: True
     conda:
         "../../envs/pipeline.yaml"
