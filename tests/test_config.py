@@ -244,6 +244,8 @@ def test_right_configurations_are_taken(seed):
     train = raw.get("train", {})
     if all(train.get(f"weight_{part}", 1) == 0 for part in ("ldm", "m", "p", "c")):
         train["weight_ldm"] = 1.0
+    if raw.get("data", {}).get("aspect") == "buckets":
+        raw.setdefault("train", {})["batch_size"] = 1
     for key in raw.get("models", {}):
         raw["models"][key].setdefault("path", "resources/mini/clip")
     if "vae" in raw.get("models", {}).get("base", {}):
