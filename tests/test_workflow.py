@@ -76,7 +76,13 @@ def run(tmp_path_factory):
         for name in ("korea", "india")
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(TINY | {"cultures": cultures}))
-    done = snakemake(folder, "--", "results/korea/scores.parquet", "results/korea/model_card.md")
+    done = snakemake(
+        folder,
+        "--",
+        "results/korea/scores.parquet",
+        "results/korea/model_card.md",
+        "results/korea/figures/samples.png",
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     return folder
 

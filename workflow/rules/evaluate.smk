@@ -436,6 +436,9 @@ use rule fig6 as samples_sheet with:
         samples=expand(
             f"{RESULTS}/{{{{culture}}}}/samples/{{variant}}.parquet", variant=SETTINGS.score.variants
         ),
+        scores=expand(
+            f"{RESULTS}/{{{{culture}}}}/scores/{{variant}}.parquet", variant=SETTINGS.score.variants
+        ),
     output:
         sheet=report(
             f"{RESULTS}/{{culture}}/figures/samples.png",
@@ -448,6 +451,12 @@ use rule fig6 as samples_sheet with:
         f"{RESULTS}/logs/{{culture}}/samples_sheet.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/samples_sheet.tsv"
+    params:
+        images=[],
+        metric="clip_score",
+        prompts=5,
+        per_prompt=4,
+        side=SETTINGS.report.thumbnail,
 
 
 rule kid_power:
