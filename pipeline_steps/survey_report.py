@@ -11,20 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import ANSWERS, CONSENSUS, POWER, REJECTED, SKILLS, STATISTICS, VOTES, Row
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import VARIANTS
+from pipeline_steps.config import LABELS, VARIANTS
 from pipeline_steps.survey_page import ITEMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ALL = "all"
-NAMES = {
-    "sd": "Stable Diffusion",
-    "ldm": "Fine-tuning",
-    "scoft_m": "SCoFT+M",
-    "scoft_mp": "SCoFT+MP",
-    "scoft_mpc": "SCoFT+MPC",
-}
 COLUMNS = {
     "description": "Best Described",
     "representation": "Most Culturally Representative",
@@ -178,9 +171,9 @@ def _orders(rows: Iterable[Row]) -> dict[tuple[str, str], Order]:
 
 def _in_words(order: Order) -> str:
     """E.g. "SCoFT+MPC > SCoFT+MP = SCoFT+M"."""
-    text = NAMES[order[0][1]]
+    text = LABELS[order[0][1]]
     for (before, _), (place, variant) in itertools.pairwise(order):
-        text += (" = " if place == before else " > ") + NAMES[variant]
+        text += (" = " if place == before else " > ") + LABELS[variant]
     return text
 
 
@@ -198,7 +191,7 @@ def _short(
         "questions were "
         f"left blank and {note['rejected']} answers could not be used.</p>"
         f"<p>Weighted by how far each participant can be trusted (MMSR+Vote), they order the variants "
-        f"<strong>{_in_words(orders[ALL, ALL])}</strong>. {NAMES[best]} is ranked "
+        f"<strong>{_in_words(orders[ALL, ALL])}</strong>. {LABELS[best]} is ranked "
         f"{_with_interval(rank)[0]} on "
         f"average, where 1 is best and {len(variants)} is worst. "
         f"{len(agree)} of {len(cultures)} cultures, asked alone, give this same order.</p>"
@@ -244,7 +237,7 @@ def _ranks(figures: dict, variants: list[str]) -> str:
     for variant in variants:
         ours = [_with_interval(figures.get((ALL, item, "mean_rank", variant))) for item in ITEMS]
         paper = PAPER_RANKS.get(variant)
-        rows.append((NAMES[variant], "this survey", *ours))
+        rows.append((LABELS[variant], "this survey", *ours))
         if paper:
             rows.append(
                 ("", ["<small>the paper</small>"], *([f"<small>{rank:.2f}</small>"] for rank in paper))
@@ -274,12 +267,12 @@ def _violins(answers: Path, cultures: list[str], variants: list[str]) -> str:
     _draw_violins(top, given, list(ITEMS), [COLUMNS[item] for item in ITEMS], variants)
     _draw_violins(bottom, given, cultures, cultures, variants)
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[variant]) for variant in variants]
-    figure.legend(handles, [NAMES[v] for v in variants], loc="outside lower center", ncols=len(variants))
+    figure.legend(handles, [LABELS[v] for v in variants], loc="outside lower center", ncols=len(variants))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     plt.close(figure)
     means = {
-        group: ", ".join(f"{NAMES[v]} {_mean(given.get((group, v), [])):.2f}" for v in variants)
+        group: ", ".join(f"{LABELS[v]} {_mean(given.get((group, v), [])):.2f}" for v in variants)
         for group in (*ITEMS, *cultures)
     }
     told = "; ".join(f"{COLUMNS.get(group, group)}: {text}" for group, text in means.items())
@@ -331,7 +324,9 @@ def _wins(figures: dict, variants: list[str]) -> str:
             ]
             paper = f"{PAPER_WINS[subject] * 100:.0f}" if subject in PAPER_WINS else "–"
             p = figures[ALL, ALL, "wilcoxon_p_holm", f"{better} and {other}"]
-            rows.append((f"{NAMES[better]} over {NAMES[other]}", *shares, [f"<small>{paper}</small>"], _p(p)))
+            rows.append(
+                (f"{LABELS[better]} over {LABELS[other]}", *shares, [f"<small>{paper}</small>"], _p(p))
+            )
     head = ["Pair", "All questions, %", *(f"{COLUMNS[item]}, %" for item in ITEMS)]
     return _table(
         [*head, "The paper, Least Offensive, %", "p (Wilcoxon, Holm)"],
@@ -400,7 +395,7 @@ def _sure(figures: dict, cultures: list[str]) -> str:
     }
     model = _table(
         ["Variant", "Worth (Plackett–Luce)"],
-        [(NAMES[name], _with_interval(worth[name])) for name in VARIANTS if name in worth],
+        [(LABELS[name], _with_interval(worth[name])) for name in VARIANTS if name in worth],
         "How likely each would be ranked first among all; they sum to 1.",
     )
     return (

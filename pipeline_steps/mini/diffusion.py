@@ -203,6 +203,7 @@ def save_base(
     scheduler = PNDMScheduler(
         **{k: v for k, v in NOISE_SCHEDULE.items() if k != "clip_sample"}, skip_prk_steps=True, steps_offset=1
     )
+    vae.register_to_config(_name_or_path="")  # else the folder it was loaded from stays in the file
     parts: dict[str, nn.Module] = {"vae": vae, "unet": unet, "text_encoder": encoder}
     pipeline = StableDiffusionPipeline(
         **{name: part.half() for name, part in parts.items()},
