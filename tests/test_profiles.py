@@ -1,6 +1,8 @@
 """The shipped profiles keep up with the rules."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -36,3 +38,20 @@ def test_groups_are_of_rules_without_a_gpu():
     known = rules()
     assert all(known[name] is False for name in PROFILE["groups"])
     assert set(PROFILE["group-components"]) == set(PROFILE["groups"].values())
+
+
+def test_a_dry_run_says_how_many_gpu_hours_are_asked_for(tmp_path):
+    for name in ("Snakefile", "workflow", "config", "resources"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [
+        "snakemake",
+        "--dry-run",
+        "--profile",
+        "workflow/profiles/slurm",
+        "results/korea/lora.safetensors",
+    ]
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path)
+    asked = PROFILE["set-resources"]
+    rules_with_a_gpu = ("caption", "depth", "cache", "synthesize", "filter", "targets", "train")
+    minutes = sum(int(asked[rule]["runtime"].split(" * ")[0]) for rule in rules_with_a_gpu)
+    assert f"GPU hours: at most {minutes / 60:.1f}, by what 7 jobs ask" in done.stdout + done.stderr

@@ -9,6 +9,7 @@ from snakemake.utils import validate
 
 from pipeline_steps.config import FULL_VARIANT, HUB, VARIANTS, load_config
 from pipeline_steps.errors import UserError
+from pipeline_steps.gpu_hours import GpuHours
 from pipeline_steps.locks import release_stale_locks
 
 if release_stale_locks():
@@ -18,6 +19,8 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
+
+logger.addHandler(GpuHours(logger))
 
 RESULTS = str(SETTINGS.results)
 CULTURES = sorted(SETTINGS.cultures)
