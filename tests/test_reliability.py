@@ -46,6 +46,16 @@ def test_another_culture_beside_it_changes_no_byte(harness):
     assert len(both) == 2 * len(harness.expected)
 
 
+def test_one_core_other_shards_and_another_order_change_no_byte(harness):
+    """The same settings otherwise: one job at a time, split steps, and depth pulled to the front."""
+    harness.fresh("", random.Random())
+    run = harness.start(False, "--cores", "1", "--prioritize", "depth", "--config", "shards=2")
+    assert run.end() == 0, run.log.read_text()[-2000:]
+    found = digests(harness.results)
+    assert {name: found.get(name) for name in harness.expected} == harness.expected
+    assert any("/shards/" in name for name in found)
+
+
 @pytest.mark.parametrize("kind", ["group", "step", "readonly"])
 def test_nothing_is_lost(harness, kind):
     if kind in NEEDS_MOUNT and not harness.may_mount:
