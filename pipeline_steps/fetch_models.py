@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from pipeline_steps import artifacts
@@ -50,6 +51,13 @@ def fetch_models(models: Models, lock: Path, extractor: ModelRef | None = None) 
     Raises:
         UserError: a model is gated, gone, changed or damaged, or the network failed.
     """
+    STORE.mkdir(parents=True, exist_ok=True)
+    # Working directories may share the folder by a link: one of them fetches, the others find it there.
+    with FileLock(STORE / ".fetching"):
+        _fetch_all(models, lock, extractor)
+
+
+def _fetch_all(models: Models, lock: Path, extractor: ModelRef | None) -> None:
     locked = read_json(lock)
     for role, ref, left_out in _wanted(models, extractor):
         if ref.url:

@@ -198,7 +198,7 @@ def test_only_what_is_read_is_fetched_and_the_lock_holds_it(hub, tmp_path, monke
     done = fetch(tmp_path, hub, wanted)
     assert done.returncode == 0, done.stderr
     store = tmp_path / "models"
-    found = {str(p.relative_to(store)) for p in store.rglob("*") if p.is_file()}
+    found = {str(p.relative_to(store)) for p in store.rglob("*") if p.is_file()} - {".fetching"}
     assert found == {
         *(f"someone/sdxl/{name}" for name in (
             "fetched.json", "model_index.json", "unet/config.json",
@@ -251,6 +251,22 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub, tmp_path, monkeyp
     assert len(starts) == 1 and int(starts[0].removeprefix("bytes=").rstrip("-")) >= 1_000_000
     weights = tmp_path / "models/someone/sdxl/unet/diffusion_pytorch_model.fp16.safetensors"
     assert weights.read_bytes() == BIG
+
+
+def test_two_working_directories_fill_one_store(hub, tmp_path):
+    """As a lab's, which keeps its models in one folder."""
+    (tmp_path / "store").mkdir()
+    running = []
+    for name in ("one", "other"):
+        home = tmp_path / name
+        home.mkdir()
+        (home / "models").symlink_to(tmp_path / "store")
+        running.append(start(home, hub, models(home, base=XL)))
+    for process in running:
+        assert process.communicate(timeout=120) and process.returncode == 0
+    weights = "unet/diffusion_pytorch_model.fp16.safetensors"
+    assert (tmp_path / "store/someone/sdxl" / weights).read_bytes() == BIG
+    assert len([path for method, path, _ in hub.asked if method == "GET" and path.endswith(weights)]) == 1
 
 
 def test_a_damaged_file_is_fetched_again_and_then_named(hub, tmp_path):
