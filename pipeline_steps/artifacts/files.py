@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all, and their checksums."""
+
+import hashlib
+import shlex
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def appears_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` and rename it to ``path`` on success.
+
+    What a killed predecessor left is removed first; should it still be alive (a node that was
+    given up), its own rename then fails and its half-written file never shows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.name}.*.part"):
+        stale.unlink(missing_ok=True)
+    part = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def rebuild(*paths: Path) -> str:
+    """Return the last words of every message about a file that cannot be used: how to make it anew."""
+    return f"rebuild with: snakemake --cores all --force {shlex.join(map(str, paths))}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with appears_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def spreadsheet_text(text: object) -> str:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula."""
+    cell = str(text)
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".tar")
+
+
+def folder_sha256(folder: Path) -> str:
+    """Return one SHA-256 over the names and bytes of a folder's weight files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in WEIGHT_FILES):
+        digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
