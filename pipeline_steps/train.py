@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,9 @@ from pipeline_steps.seeds import derive_seed
 
 if TYPE_CHECKING:
     from pipeline_steps.method.scoft import Objective
+    from pipeline_steps.training.checkpoints import Checkpoints
+    from pipeline_steps.training.dataset import TrainingSet
+    from pipeline_steps.training.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
 
@@ -97,30 +101,14 @@ def train(
     if watched:
         board_folder = lora.parent / "tensorboard" / variant
         boards = Boards(board_folder, config, f"{culture} {variant}", len(rows), identity)
-    with (
-        tqdm(
-            total=config.updates,
-            initial=len(rows),
-            desc=f"train {variant}",
-            unit="update",
-            mininterval=1,
-            disable=not main,
-        ) as bar,
-        boards or nullcontext(),
-    ):
-        for update in range(len(rows), config.updates):
-            row = trainer.update(update, data)
+    with boards or nullcontext():
+        for row in _updates(trainer, data, checkpoints, config, rows, f"train {variant}"):
             _stop_if_diverged(row, base.dtype == "float16", culture, checkpoints.latest())
-            rows.append(row)
-            done = update + 1
             if boards:
                 boards.add(row)
+                done = row["update"] + 1
                 if config.sample_every and (done % config.sample_every == 0 or done == config.updates):
-                    boards.add_samples(update, trainer.samples(data))
-            if main and done % config.checkpoint_every == 0 and done < config.updates:
-                checkpoints.save(done, trainer.state(), rows)
-            bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
-            bar.update()
+                    boards.add_samples(row["update"], trainer.samples(data))
     if not trainer.changed():
         raise UserError(
             f"training of '{culture}' left the LoRA as it began; check train.* weights and updates"
@@ -130,6 +118,38 @@ def train(
         about = {"scoft_training": json.dumps(identity | {"versions": _versions()}, sort_keys=True)}
         LORA.write(lora, trainer.lora_weights(), origin, trainer.lora_metadata() | about)
         checkpoints.remove()
+
+
+def _updates(
+    trainer: "Trainer",
+    data: "TrainingSet",
+    checkpoints: "Checkpoints",
+    config: TrainConfig,
+    rows: list[dict[str, Any]],
+    label: str,
+) -> Iterator[dict[str, Any]]:
+    """Make the updates that ``rows`` does not hold yet, behind a progress bar.
+
+    Each is added to ``rows`` and yielded; who takes it has looked at it before a checkpoint is saved.
+    """
+    main = trainer.processes.rank == 0
+    with tqdm(
+        total=config.updates,
+        initial=len(rows),
+        desc=label,
+        unit="update",
+        mininterval=1,
+        disable=not main,
+    ) as bar:
+        for update in range(len(rows), config.updates):
+            row = trainer.update(update, data)
+            yield row
+            rows.append(row)
+            done = update + 1
+            if main and done % config.checkpoint_every == 0 and done < config.updates:
+                checkpoints.save(done, trainer.state(), rows)
+            bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
+            bar.update()
 
 
 def build_objective(variant: Variant, config: TrainConfig, prediction_type: str) -> "Objective":
