@@ -81,8 +81,8 @@ class Culture(Section):
     """Of a table of links, take only the rows with this country_code."""
     withdrawn: Path | None = None
     """List of withdrawn pictures, one file name or image id a line; they are left out."""
-    prompts: Path = Path("resources/prompts/mini.txt")
-    """Text file with one test prompt a line; the suffix is appended to each."""
+    prompts: Path | None = None
+    """Text file with one test prompt a line; the suffix is appended to each. null: evaluation.prompts."""
 
     @field_validator("suffix")
     @classmethod
@@ -379,8 +379,10 @@ class ScoreConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What the tables and figures need beside the test prompts (paper §5, §6)."""
+    """What the tables and figures need (paper §5, §6)."""
 
+    prompts: Path = Path("resources/prompts/mini.txt")
+    """Test prompts of the cultures that have no own, one a line; a culture's suffix is appended to each."""
     train_prompts: PositiveInt = 10
     """Captions of training pictures drawn as prompts (Table 2)."""
     coco: Path = Path("resources/mini/coco")
@@ -391,12 +393,20 @@ class EvaluationConfig(Section):
     """Prompts that name no culture (Fig. 8), one a line."""
     fig7_cultures: Annotated[tuple[str, ...], EachOnce] = Field(("china", "india", "korea"), min_length=1)
     """Cultures over which Fig. 7 takes the mean."""
-    fig7_extractors: Annotated[tuple[Literal["clip", "dreamsim", "dino"], ...], EachOnce] = Field(
-        ("clip", "dreamsim", "dino"), min_length=1
+    fig7_extractors: dict[str, PerceptualConfig] = Field(
+        {name: PerceptualConfig(extractor=name) for name in ("clip", "dreamsim", "dino")}, min_length=1
     )
-    """Feature extractors compared; the first one also with every recording of the gradient."""
+    """Distances compared, by name; the first one also with every recording of the gradient."""
     fig7_updates: Annotated[tuple[PositiveInt, ...], EachOnce] = Field((30, 60, 120), min_length=1)
     """Lengths of training; each point is a training of its own, with its whole schedule."""
+
+    @field_validator("fig7_extractors")
+    @classmethod
+    def _names(cls, extractors: dict[str, PerceptualConfig]) -> dict[str, PerceptualConfig]:
+        for name in extractors:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+                raise ValueError(f"name {name!r} must match [a-z][a-z0-9_]*")
+        return extractors
 
 
 class StudyConfig(Section):
@@ -506,6 +516,8 @@ class PlanConfig(Section):
 class PipelineConfig(Section):
     """The whole configuration."""
 
+    presets: tuple[str, ...] = ()
+    """Names of files in config/presets over which this configuration is laid; the later ones win."""
     results: Path = Path("results")
     """Root of all outputs; runs with different settings can stand side by side."""
     seed: int = Field(1024, ge=0, lt=2**63)
@@ -579,6 +591,29 @@ class PipelineConfig(Section):
     def of_run(self, name: str) -> "PipelineConfig":
         """Return the configuration with a run's changes made."""
         return PipelineConfig.model_validate(_changed(self.model_dump(exclude={"runs"}), self.runs[name]))
+
+
+PRESETS = Path("config/presets")
+
+
+def preset_files(raw: dict[str, Any]) -> list[Path]:
+    """Return where the presets lie that a configuration names, each after those it names itself.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    import yaml
+
+    names = raw.get("presets") or []
+    found: dict[Path, None] = {}
+    for name in names if isinstance(names, list) else [names]:
+        file = PRESETS / f"{name}.yaml"
+        if not file.is_file():
+            there = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+            raise UserError(f"presets: no such preset: {name!r} (there are: {there})")
+        inner = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found |= dict.fromkeys([*preset_files(inner), file])
+    return list(found)
 
 
 def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConfig:
@@ -660,26 +695,34 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
             yield f"{key}: no such culture: {unknown} (there are: {known})"
     for variant in sorted(set(config.survey.variants) - config.survey.simulation.strengths.keys()):
         yield f"survey.simulation.strengths: name a strength for '{variant}', which survey.variants names"
-    perceptual = config.train.perceptual
-    if perceptual.model is None and not hasattr(config.models, perceptual.extractor):
-        yield (
-            f"train.perceptual.model: '{perceptual.extractor}' has no entry in models; name its weights here"
-        )
+    for key, perceptual in _distances(config).items():
+        if perceptual.model is None and not hasattr(config.models, perceptual.extractor):
+            yield f"{key}.model: '{perceptual.extractor}' has no entry in models; name its weights here"
     if config.data.aspect == "buckets":
         if config.train.batch_size > 1:
             yield (
                 "train.batch_size: pictures of several sizes (data.aspect) are trained on one at a time; "
                 "set 1 and raise train.accumulation"
             )
-        if perceptual.extractor == "lpips":
+        if config.train.perceptual.extractor == "lpips":
             yield "train.perceptual.extractor: lpips needs pictures of one size (data.aspect: square)"
     if re.search(r"[{}]", str(config.results)):
         yield f"results: braces are Snakemake's wildcards; give a folder without (given: '{config.results}')"
 
 
+def _distances(config: PipelineConfig) -> dict[str, PerceptualConfig]:
+    """Return every perceptual distance that is configured, by its key."""
+    fig7 = config.evaluation.fig7_extractors.items()
+    return {
+        "train.perceptual": config.train.perceptual,
+        **{f"evaluation.fig7_extractors.{name}": perceptual for name, perceptual in fig7},
+    }
+
+
 def _missing(config: PipelineConfig) -> Iterator[str]:
     """Name files and folders that are not there."""
     wanted: dict[str, tuple[str, Path | None]] = {
+        "evaluation.prompts": ("file", config.evaluation.prompts),
         "evaluation.coco": ("folder", config.evaluation.coco),
         "evaluation.generic_prompts": ("file", config.evaluation.generic_prompts),
         "survey.wording": ("file", config.survey.wording),
@@ -694,7 +737,8 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
             f"cultures.{name}.withdrawn": ("file", culture.withdrawn),
         }
     models = {f"models.{role}": getattr(config.models, role) for role in Models.model_fields}
-    for key, ref in (models | {"train.perceptual.model": config.train.perceptual.model}).items():
+    models |= {f"{key}.model": perceptual.model for key, perceptual in _distances(config).items()}
+    for key, ref in models.items():
         if ref is not None and ref.url is None and _is_local(ref.path):
             wanted[f"{key}.path"] = ("folder or file", Path(ref.path))
     for key, (kind, path) in wanted.items():

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_steps import config as module
-from pipeline_steps.config import PipelineConfig, Section, load_config
+from pipeline_steps.config import PipelineConfig, Section, load_config, preset_files
 from pipeline_steps.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +69,13 @@ def test_the_shipped_configurations_are_right():
         PipelineConfig.model_validate_json(json.dumps(base | changes), strict=True)
 
 
+def test_a_preset_comes_after_those_it_names_itself():
+    names = [path.stem for path in preset_files({"presets": ["sd15", "authors", "sd14"]})]
+    assert names == ["real", "sd15", "authors", "sd14"]
+    with pytest.raises(UserError, match=r"presets: no such preset: 'sd16' .*sd15"):
+        preset_files({"presets": ["sd16"]})
+
+
 # --- drawn at random --------------------------------------------------------------------------
 
 
@@ -85,7 +92,8 @@ def leaves(section=PipelineConfig, path=()):
         if name == "cultures" and section is PipelineConfig:
             yield from leaves(module.Culture, ("cultures", "korea"))
         elif inner := sections(field.annotation):
-            yield from leaves(inner[0], (*path, name))
+            named = typing.get_origin(field.annotation) is dict  # sections by names of the user's
+            yield from leaves(inner[0], (*path, name, "some") if named else (*path, name))
         else:
             yield (*path, name), field
 
@@ -250,8 +258,10 @@ def test_right_configurations_are_taken(seed):
         raw["models"][key].setdefault("path", "resources/mini/clip")
     if "vae" in raw.get("models", {}).get("base", {}):
         raw["models"]["base"]["vae"].setdefault("path", "resources/mini/base/vae")
-    if "model" in raw.get("train", {}).get("perceptual", {}):
-        raw["train"]["perceptual"]["model"].setdefault("path", "resources/mini/clip")
+    some = raw.get("evaluation", {}).get("fig7_extractors", {}).get("some", {})
+    for perceptual in (raw.get("train", {}).get("perceptual", {}), some):
+        if "model" in perceptual:
+            perceptual["model"].setdefault("path", "resources/mini/clip")
     load_config(raw)
 
 

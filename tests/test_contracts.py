@@ -29,6 +29,7 @@ from pipeline_steps.config import (
     SampleConfig,
     TrainConfig,
     load_config,
+    preset_files,
 )
 from pipeline_steps.depth import depth
 from pipeline_steps.errors import UserError
@@ -225,8 +226,8 @@ def test_a_preset_names_published_models_and_goes_with_both_settings(name):
     """Loaded as Snakemake does; every network but the packages' own can be planned with before the fetch."""
     for settings in ("paper", "authors"):
         raw = yaml.safe_load(Path("config/config.yaml").read_text())
-        for preset in (name, settings):
-            merge(raw, yaml.safe_load(Path(f"config/presets/{preset}.yaml").read_text()))
+        for preset in preset_files({"presets": [name, settings]}):
+            merge(raw, yaml.safe_load(preset.read_text()))
         config = load_config(raw)
         assert config.train.learning_rate == 1e-4 and config.train.lora_rank == 64
     base = config.models.base

@@ -187,3 +187,40 @@ def test_an_unknown_culture_is_named_with_the_mend(run):
     assert done.returncode != 0
     assert "cultures.atlantis: no such culture in the configuration (there are: india, korea)" in output
     assert "Traceback (most recent call last)" not in output
+
+
+def test_what_the_configuration_says_itself_wins_over_its_presets(tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/presets").symlink_to(ROOT / "config/presets")
+    (tmp_path / "resources").symlink_to(ROOT / "resources")
+    (tmp_path / "wales").mkdir()
+    wales, drawn = (
+        {"suffix": ", there", "images": images} for images in ("wales", "resources/mini/ccub/india")
+    )
+    settings = {
+        "presets": ["sd15", "paper"],
+        "train": {"updates": 7},
+        "cultures": {"wales": wales, "drawn": drawn},
+    }
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(settings))
+
+    def plan(target: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "-n", "-p", "--directory", str(tmp_path), target]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+
+    done = plan("results/wales/lora.safetensors")
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    trained = re.search(r"pipeline_steps.train .*--config '([^']*)'", text).group(1)
+    config = json.loads(trained)
+    # of the configuration, of sd15, of paper, and of real, which sd15 names
+    assert config["updates"] == 7
+    assert "stable-diffusion-v1-5/stable-diffusion-v1-5" in text
+    assert config["memorisation_captions"] == "all"
+    assert "Salesforce/blip-image-captioning-large" in text
+    refused = plan("results/drawn/lora.safetensors")
+    assert refused.returncode != 0
+    assert "cultures.drawn.images: 'resources/mini/ccub/india' belongs to the drawn world" in (
+        refused.stdout + refused.stderr
+    )

@@ -15,7 +15,7 @@ from pipeline_steps.locks import release_stale_locks
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
 try:
-    SETTINGS = load_config(config, [Path(file) for file in workflow.configfiles])
+    SETTINGS = load_config(config, [Path(file) for file in dict.fromkeys(workflow.configfiles)])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
@@ -43,9 +43,13 @@ def model(role):
 
 
 def extractor(settings=SETTINGS):
-    """The weights behind the perceptual distance as JSON: its own, or the model of the same name."""
-    perceptual = settings.train.perceptual
-    own = perceptual.model or getattr(settings.models, perceptual.extractor)
+    """The weights behind a training's perceptual distance as JSON."""
+    return weights_of(settings.train.perceptual)
+
+
+def weights_of(perceptual):
+    """The weights behind a perceptual distance as JSON: its own, or the model of the same name."""
+    own = perceptual.model or getattr(SETTINGS.models, perceptual.extractor)
     return own.model_dump_json()
 
 
@@ -65,7 +69,7 @@ def culture(wildcards):
 
 
 def prompts_file(wildcards):
-    return str(culture(wildcards).prompts)
+    return str(culture(wildcards).prompts or SETTINGS.evaluation.prompts)
 
 
 def suffix(wildcards):
@@ -81,9 +85,21 @@ WITHDRAWN = {
 }
 
 
+DRAWN = Path("resources/mini")
+
+
+def not_drawn(path, key):
+    """A path, unless it is the drawn world's and the models are those of real pictures."""
+    if SETTINGS.models.oracle is None and DRAWN in Path(path).parents:
+        raise WorkflowError(
+            f"{key}: '{path}' belongs to the drawn world of the embedded models; name real pictures"
+        )
+    return path
+
+
 def pictures_of(wildcards):
     """The culture's folder or file, or what is downloaded: from the hub, or from its table of links."""
-    images = culture(wildcards).images
+    images = not_drawn(culture(wildcards).images, f"cultures.{wildcards.culture}.images")
     if str(images).startswith(HUB):
         return DATA_SET
     return DOWNLOADED if images.suffix.lower() == ".csv" else str(images)
@@ -161,8 +177,8 @@ def all_scores(folder, variants):
 
 
 def fig7_perceptual(wildcards):
-    """The distance S of the run, with the model of its extractor's name."""
-    return SETTINGS.train.perceptual.model_copy(update={"extractor": wildcards.extractor, "model": None})
+    """The distance S of the run."""
+    return SETTINGS.evaluation.fig7_extractors[wildcards.extractor]
 
 
 def fig7_train(wildcards):
@@ -177,7 +193,7 @@ def fig7_train(wildcards):
 
 def fig7_scores(wildcards):
     """Every extractor with the first recording, and the first extractor with every recording."""
-    extractors = SETTINGS.evaluation.fig7_extractors
+    extractors = list(SETTINGS.evaluation.fig7_extractors)
     runs = [(name, "first") for name in extractors] + [(extractors[0], name) for name in ("last", "random")]
     return [
         f"{FIG7_RUN}/scores.parquet".format(culture=name, extractor=extractor, record=record, updates=updates)

@@ -192,7 +192,7 @@ rule train_prompts:
 
 rule coco:
     input:
-        folder=str(SETTINGS.evaluation.coco),
+        folder=lambda wildcards: str(not_drawn(SETTINGS.evaluation.coco, "evaluation.coco")),
     output:
         images=f"{COCO}/images.parquet",
         prompts=f"{COCO}/prompts.txt",
@@ -497,7 +497,7 @@ rule kid_power:
 
 
 wildcard_constraints:
-    extractor="clip|dreamsim|dino",
+    extractor="|".join(SETTINGS.evaluation.fig7_extractors),
     record="first|last|random",
     updates=r"\d+",
 
@@ -511,7 +511,7 @@ use rule targets as targets_fig7 with:
         f"{RESULTS}/benchmarks/{{culture}}/fig7/targets_{{extractor}}.tsv"
     params:
         seed=SETTINGS.seed,
-        extractor=lambda wildcards: model(wildcards.extractor),
+        extractor=lambda wildcards: weights_of(fig7_perceptual(wildcards)),
         perceptual=lambda wildcards: fig7_perceptual(wildcards).model_dump_json(),
         config=section("cache"),
 
@@ -532,7 +532,7 @@ use rule train as train_fig7 with:
         targets=lambda wildcards, input: optional("--targets", input.targets),
         seed=SETTINGS.seed,
         base=model("base"),
-        extractor=lambda wildcards: model(wildcards.extractor),
+        extractor=lambda wildcards: weights_of(fig7_perceptual(wildcards)),
         config=fig7_train,
 
 
