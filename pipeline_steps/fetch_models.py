@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model", "open_clip_model")
 """Names under which diffusers, transformers and open_clip look for weights."""
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".onnx_data")
+INDEX = "model_index.json"
+"""In a pipeline's repository: its class and the class of each of its parts."""
 UNREAD = {"safety_checker", "feature_extractor", "image_encoder"}
 """Parts of a diffusion model that no stage loads."""
 SMALL = (".json", ".txt", ".model")
@@ -116,8 +118,13 @@ def _fetch_hub(role: str, ref: ModelRef, left_out: set[str], locked: dict[str, A
     except (HTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{name}: the hub gives no answer ({reason}); run the same command again") from error
-    chosen = list(_chosen(name, info.siblings, ref.variant, left_out))
     old = locked.get("files", {}) if locked.get("revision") == info.sha else {}
+    index = next((file for file in info.siblings if file.rfilename == INDEX), None)
+    parts = {"."}
+    if index:
+        _fetch_file(name, ref, info.sha, index, folder, old)
+        parts |= _components(folder / INDEX) - left_out
+    chosen = list(_chosen(name, info.siblings, ref.variant, parts))
     files = {}
     for number, file in enumerate(chosen, 1):
         LOG.info("%s (%d of %d): %s", ref.path, number, len(chosen), file.rfilename)
@@ -137,8 +144,14 @@ def _gated(name: str, ref: ModelRef) -> UserError:
     )
 
 
+def _components(index: Path) -> set[str]:
+    """Return the parts of which a pipeline names library and class; its other folders are exports."""
+    named = {part: value for part, value in read_json(index).items() if isinstance(value, list)}
+    return {part for part, value in named.items() if len(value) == 2 and all(value)}
+
+
 def _chosen(
-    name: str, siblings: "list[RepoSibling]", variant: str | None, left_out: set[str]
+    name: str, siblings: "list[RepoSibling]", variant: str | None, parts: set[str]
 ) -> "Iterator[RepoSibling]":
     """Choose what ``from_pretrained`` reads: configurations, tokenizers, and one set of weights a folder.
 
@@ -147,16 +160,12 @@ def _chosen(
     folders: dict[str, list[RepoSibling]] = {}
     for file in siblings:
         folders.setdefault(str(PurePosixPath(file.rfilename).parent), []).append(file)
-    parts = {part for part in folders if part == "." or "/" not in part} - left_out
-    pipeline = any(file.rfilename == "model_index.json" for file in folders.get(".", []))
-    for part in sorted(parts):
+    for part in sorted(parts & folders.keys()):
         files = {PurePosixPath(file.rfilename).name: file for file in folders[part]}
-        readable = [file for name_, file in files.items() if name_.endswith(SMALL)]
-        if part == "." and pipeline:  # the whole model as one file lies here too, for other programs
-            yield files["model_index.json"]
+        if INDEX in files:  # the whole model as one file lies here too, for other programs
+            yield files[INDEX]
             continue
-        if part != "." and not pipeline:
-            continue  # pictures, exports for other programs
+        readable = [file for name_, file in files.items() if name_.endswith(SMALL)]
         yield from (file for file in readable if ".index." not in file.rfilename)
         weights = [name_ for name_ in files if name_.endswith(WEIGHTS)]
         if weights:

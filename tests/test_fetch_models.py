@@ -133,7 +133,20 @@ def hub():
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     server.repos["someone/sdxl"] = {
-        "model_index.json": b'{"_class_name": "StableDiffusionXLPipeline"}',
+        "model_index.json": json.dumps(
+            {
+                "_class_name": "StableDiffusionXLPipeline",
+                "_diffusers_version": "0.19.0",
+                "force_zeros_for_empty_prompt": True,
+                "feature_extractor": [None, None],
+                "image_encoder": [None, None],
+                "text_encoder": ["transformers", "CLIPTextModel"],
+                "tokenizer": ["transformers", "CLIPTokenizer"],
+                "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+                "unet": ["diffusers", "UNet2DConditionModel"],
+                "vae": ["diffusers", "AutoencoderKL"],
+            }
+        ).encode(),
         "README.md": b"words",
         "whole.safetensors": b"another program's",
         "unet/config.json": b"{}",
@@ -149,6 +162,18 @@ def hub():
         "vae/config.json": b"{}",
         "vae/diffusion_pytorch_model.fp16.safetensors": b"not wanted: replaced",
         "safety_checker/model.safetensors": b"not wanted",
+        # As in stabilityai/stable-diffusion-xl-base-1.0: exports for other programs.
+        "text_encoder/flax_model.msgpack": b"not wanted",
+        "text_encoder/model.onnx": b"not wanted",
+        "text_encoder/openvino_model.bin": b"not wanted",
+        "unet/model.onnx_data": b"not wanted",
+        "unet/openvino_model.xml": b"not wanted",
+        "vae_1_0/config.json": b"not wanted",
+        "vae_1_0/diffusion_pytorch_model.safetensors": b"not wanted",
+        "vae_decoder/config.json": b"not wanted",
+        "vae_decoder/model.onnx": b"not wanted",
+        "vae_decoder/openvino_model.bin": b"not wanted",
+        "vae_encoder/model.onnx": b"not wanted",
     }
     server.repos["someone/vae"] = {"config.json": b"{}", "diffusion_pytorch_model.safetensors": b"vae"}
     server.repos["someone/old"] = {"config.json": b"{}", "pytorch_model.bin": b"pickle", "model.onnx": b"x"}
