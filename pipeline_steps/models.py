@@ -22,6 +22,7 @@ from pipeline_steps.config import BaseRef, ModelRef, PerceptualConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.perceptual import (
+    STAGES,
     Extractor,
     conv_features,
     dreamsim_features,
@@ -461,17 +462,22 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
     if config.extractor == "clip_conv":
         import open_clip
 
+        _check_layers(ref, config, STAGES, "stages")
         path = locate(ref, "clip_conv")
         path = path if path.is_file() else path / OPEN_CLIP_WEIGHTS
         visual = frozen(open_clip.create_model("RN101-quickgelu", pretrained=str(path))).visual
         return conv_features(visual, config.layers, visual.image_size[0])
     vision, mean, std = _vision_tower(ref, config.extractor)
-    depth = vision.config.num_hidden_layers
-    if any(abs(layer) > depth for layer in config.layers):
-        raise UserError(
-            f"train.perceptual.layers: {list(config.layers)}, but '{ref.path}' has {depth} blocks"
-        )
+    _check_layers(ref, config, vision.config.num_hidden_layers, "blocks")
     return vit_features(vision, config.layers, vision.config.image_size, mean, std)
+
+
+def _check_layers(ref: ModelRef, config: PerceptualConfig, depth: int, kind: str) -> None:
+    if not all(1 <= abs(layer) <= depth for layer in config.layers):
+        raise UserError(
+            f"train.perceptual.layers: {list(config.layers)}, but '{ref.path}' has {depth} {kind}, which "
+            "count from 1, or from the last as -1"
+        )
 
 
 def _vision_tower(ref: ModelRef, extractor: str) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:

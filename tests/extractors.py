@@ -53,6 +53,6 @@ def build_extractor(name: str, folder: Path) -> Extractor:
         features = lpips_features(tiny_lpips())
         return lambda unit: features(resize(unit, 32))
     if name == "clip_conv":
-        return conv_features(tiny_resnet().requires_grad_(False), (2, 3), 32)
+        return conv_features(tiny_resnet().requires_grad_(False), (1, -1), 32)
     ref = ModelRef(path=f"resources/mini/{MINI[name]}") if name in MINI else tiny_blip2(folder)
     return models.feature_extractor(ref, PerceptualConfig(extractor=name, layers=(1, -1)))

@@ -87,18 +87,28 @@ def test_clip_is_token_wise_and_counts_blocks_from_one():
     torch.testing.assert_close(view_distance(extract(a), extract(b)), theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_clip_conv_is_the_mean_squared_error_of_a_stage():
+@pytest.mark.parametrize(("layer", "stage"), [(1, 1), (3, 3), (-1, 4), (-4, 1)])
+def test_clip_conv_is_the_mean_squared_error_of_a_stage(layer, stage):
     trunk, (a, b) = tiny_resnet(), pictures(2, 32).split(1)
-    extract = conv_features(trunk, (1,), 32)
+    extract = conv_features(trunk, (layer,), 32)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
-    theirs = F.mse_loss(*(trunk.layer1(trunk.stem((x - mean) / std)) for x in (a, b)))
-    torch.testing.assert_close(view_distance(extract(a), extract(b))[0], theirs, rtol=1e-4, atol=1e-6)
+
+    def activation(x):
+        x = trunk.stem((x - mean) / std)
+        for number in range(1, stage + 1):
+            x = getattr(trunk, f"layer{number}")(x)
+        return x
+
+    theirs = F.mse_loss(activation(a), activation(b))
+    torch.testing.assert_close(view_distance(extract(a), extract(b))[0], theirs, rtol=1e-4, atol=0)
 
 
-def test_a_block_the_network_does_not_have_is_named():
-    with pytest.raises(UserError, match=r"train.perceptual.layers: \[9\].* has 4 blocks"):
+@pytest.mark.parametrize("layer", [0, 9, -9])
+@pytest.mark.parametrize(("extractor", "kind"), [("clip", "blocks"), ("clip_conv", "stages")])
+def test_a_layer_the_network_does_not_have_is_named(extractor, kind, layer):
+    with pytest.raises(UserError, match=rf"train.perceptual.layers: \[{layer}\].* has 4 {kind}"):
         models.feature_extractor(
-            ModelRef(path="resources/mini/clip"), PerceptualConfig(extractor="clip", layers=(9,))
+            ModelRef(path="resources/mini/clip"), PerceptualConfig(extractor=extractor, layers=(layer,))
         )
 
 

@@ -16,6 +16,9 @@ from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD, crop, normalise,
 
 Extractor = Callable[[Tensor], tuple[Tensor, ...]]
 
+STAGES = 4
+"""Of a ModifiedResNet."""
+
 
 def _tokens(states: Sequence[Tensor], layers: Sequence[int]) -> tuple[Tensor, ...]:
     """Unit-length tokens of the chosen blocks; the squared distance is then 2 (1 − cosine), token-wise."""
@@ -51,7 +54,7 @@ def conv_features(trunk: nn.Module, layers: Sequence[int], side: int) -> Extract
 
     Args:
         trunk: with ``stem`` and ``layer1`` to ``layer4``.
-        layers: numbers of stages, 1 to 4.
+        layers: numbers of stages, 1 the first of four; negative numbers count from the last.
         side: input size in pixels.
     """
 
@@ -61,11 +64,9 @@ def conv_features(trunk: nn.Module, layers: Sequence[int], side: int) -> Extract
         for stage in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4):
             x = stage(x)
             stages.append(x)
+        chosen = [stages[layer - 1 if layer > 0 else layer] for layer in layers]
         # Mean over positions *and* channels, as CLIPasso's mean squared error.
-        return tuple(
-            stages[layer - 1].float().flatten(2).transpose(1, 2) / math.sqrt(stages[layer - 1].shape[1])
-            for layer in layers
-        )
+        return tuple(x.float().flatten(2).transpose(1, 2) / math.sqrt(x.shape[1]) for x in chosen)
 
     return extract
 
