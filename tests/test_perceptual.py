@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +61,23 @@ def test_lpips_is_the_packages():
     ours = view_distance(features(a[None]), features(b[None]))
     theirs = network(a[None] * 2 - 1, b[None] * 2 - 1)
     torch.testing.assert_close(ours, theirs.flatten(), rtol=1e-4, atol=1e-7)
+
+
+def test_lpips_has_a_gradient_where_nothing_is_active():
+    first = tiny_lpips().lins[0]
+    network = SimpleNamespace(net=lambda x: [x], scaling_layer=lambda x: x, lins=[first], L=1)
+    unit = torch.rand(1, 64, 4, 4, generator=torch.Generator().manual_seed(0))
+    unit[..., 0, 0] = 0.5  # scaled to [-1, 1] it is zero in all channels
+    unit.requires_grad_()
+    (layer,) = lpips_features(network)(unit)
+    active = (layer != 0).any(-1)[0]
+    assert active.tolist() == [False] + [True] * 15
+    (gradient,) = torch.autograd.grad(layer.square()[..., :9].sum(), unit)
+    assert gradient.isfinite().all()
+    gradient = gradient.flatten(2)[0].T
+    # A vector's length does not change its direction: there is no gradient along it.
+    assert ((gradient * (2 * unit.detach() - 1).flatten(2)[0].T).sum(-1).abs() < 1e-5).all()
+    assert (gradient[active].norm(dim=-1) > 1e-3).all()
 
 
 def test_dreamsim_is_one_minus_cosine_of_the_packages_embeddings():

@@ -91,7 +91,9 @@ def lpips_features(network: nn.Module) -> Extractor:
         activations = network.net(network.scaling_layer(unit * 2 - 1))
         layers = []
         for activation, linear in zip(activations, network.lins, strict=True):
-            unit_length = activation / (activation.square().sum(1, keepdim=True).sqrt() + 1e-10)
+            # Where a position is all zero, vector_norm's gradient is zero; that of a written-out root is NaN.
+            length = torch.linalg.vector_norm(activation, dim=1, keepdim=True)
+            unit_length = activation / (length + 1e-10)
             weight = linear.model[-1].weight.clamp(min=0).sqrt()  # (1, c, 1, 1)
             scaled = unit_length * weight * math.sqrt(network.L)  # S averages layers, LPIPS sums them
             layers.append(scaled.float().flatten(2).transpose(1, 2))
