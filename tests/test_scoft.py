@@ -175,6 +175,16 @@ def test_every_extractor_agrees_with_the_equations(name, tmp_path, tiny_unet, ti
     assert_agree(ours, theirs, parameters)
 
 
+def test_the_hinge_compares_pictures_not_each_of_their_views():
+    """Views that disagree: S⁺ − S⁻ is −0.5 and 0.3, −0.1 on the mean, so nothing is left to gain."""
+    positive, negative = torch.tensor([[0.1, 0.8]]), torch.tensor([[[0.6, 0.5]]])
+    present = torch.ones(1, 1, dtype=torch.bool)
+    settled = scoft.losses.contrastive_loss(positive, negative, present, lam=1.0, margin=0.0)
+    assert settled.tolist() == [0.0]
+    margin = scoft.losses.contrastive_loss(positive, negative, present, lam=1.0, margin=0.3)
+    torch.testing.assert_close(margin, torch.tensor([0.2]))
+
+
 def test_one_random_caption_gives_an_unbiased_gradient_of_eq_2():
     """2(a − mean b_i) = mean 2(a − b_i): the mean of the k one-caption gradients is the all-caption one."""
     g = torch.Generator().manual_seed(0)

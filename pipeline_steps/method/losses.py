@@ -55,6 +55,7 @@ def contrastive_loss(
 ) -> Tensor:
     """Eq. 4: mean over negatives of max(S(x̂, x⁺) − λ S(x̂, x⁻) + m, 0); (n,).
 
+    S is the mean over views, as in Eq. 3: the hinge compares pictures, not each of their views.
     Without ``hinge``, the authors' code: S⁺ − mean S⁻ (λ and m unused).
 
     Args:
@@ -65,10 +66,8 @@ def contrastive_loss(
         margin: m.
         hinge: Eq. 4's, or the authors' difference.
     """
-    if hinge:
-        terms = (positive[:, None] - lam * negative + margin).clamp(min=0)
-    else:
-        terms = positive[:, None] - negative
+    plus, minus = positive.mean(1)[:, None], negative.mean(2)
+    terms = (plus - lam * minus + margin).clamp(min=0) if hinge else plus - minus
     count = present.sum(1)
-    total = (terms.mean(2) * present).sum(1)
+    total = (terms * present).sum(1)
     return torch.where(count > 0, total / count.clamp(min=1), 0.0)

@@ -110,8 +110,8 @@ def contrastive(extract, x_hat, positive, negatives, boxes, lam, margin, hinge):
     if not negatives:
         return torch.tensor(0.0)
     terms = []
+    plus = perceptual(extract, x_hat, positive, boxes)
     for negative in negatives:
-        for box in boxes:
-            plus, minus = similarity(extract, x_hat, positive, box), similarity(extract, x_hat, negative, box)
-            terms.append(torch.relu(plus - lam * minus + margin) if hinge else plus - minus)
+        minus = perceptual(extract, x_hat, negative, boxes)
+        terms.append(torch.relu(plus - lam * minus + margin) if hinge else plus - minus)
     return sum(terms) / len(terms)
