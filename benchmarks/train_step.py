@@ -370,6 +370,7 @@ class Ours:
             "korea",
             1,
             config,
+            len(self.trainer.alpha_bars),
         )
         self.data.batch = watch.timed("pictures and latents", self.data.batch)
         self.trainer.predict = watch.timed(_unet_section, self.trainer.predict)

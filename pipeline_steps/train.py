@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tqdm import tqdm
 
@@ -80,9 +80,11 @@ def train(
     origin = artifacts.same_origin(*sources, culture=culture)
     schedule = models.noise_schedule(base)
     objective = build_objective(variant, config, schedule.config.prediction_type)
-    data = TrainingSet(train_cache, targets if objective.perceptual else None, culture, seed, config)
+    alpha_bars = schedule.alphas_cumprod
+    seen = targets if objective.perceptual else None
+    data = TrainingSet(train_cache, seen, culture, seed, config, len(alpha_bars))
     lora_seed = derive_seed(seed, "lora", culture)
-    trainer = Trainer(models.unet(base), schedule.alphas_cumprod, objective, config, lora_seed, processes)
+    trainer = Trainer(models.unet(base), alpha_bars, objective, config, lora_seed, processes)
     main = processes.rank == 0
     watched = main and (config.tensorboard or config.wandb is not None)
     if objective.perceptual:
@@ -153,9 +155,19 @@ def _updates(
 
 
 def build_objective(variant: Variant, config: TrainConfig, prediction_type: str) -> "Objective":
-    """Switch on the losses of a variant: the rows of Table 1, and ``ldm`` of Table 2."""
+    """Switch on the losses of a variant: the rows of Table 1, and ``ldm`` of Table 2.
+
+    Raises:
+        UserError: a variant without training, or a model that predicts neither noise nor velocity.
+    """
+    from pipeline_steps.method.denoising import Prediction
     from pipeline_steps.method.scoft import Objective
 
+    if prediction_type not in get_args(Prediction):
+        raise UserError(
+            f"models.base predicts '{prediction_type}' (scheduler/scheduler_config.json); these losses know "
+            + " and ".join(get_args(Prediction))
+        )
     if variant == "sd":
         raise UserError("variant 'sd' is the un-tuned model: there is nothing to train")
     inner = config.denoising

@@ -152,7 +152,7 @@ def test_training_takes_one_picture_at_a_time(world, tmp_path):
         targets=world["targets"], extractor=MINI["clip"],
     )  # fmt: skip
     assert all(torch.isfinite(tensor).all() for tensor in LORA.read(lora).values())
-    pictures = TrainingSet(world["train_cache"], None, "wales", 1, TrainConfig(batch_size=2))
+    pictures = TrainingSet(world["train_cache"], None, "wales", 1, TrainConfig(batch_size=2), 1000)
     shapes = {tuple(pictures.batch([n], False, torch.device("cpu")).z0.shape[2:]) for n in range(6)}
     assert len(shapes) == 4
     with pytest.raises(UserError, match=r"one at a time; set train\.batch_size to 1"):

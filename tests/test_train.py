@@ -24,7 +24,7 @@ from pipeline_steps.training.trainer import LossScale, Processes, Trainer, sched
 
 BASE, CLIP = BaseRef(path="resources/mini/base"), ModelRef(path="resources/mini/clip")
 ORIGIN = Origin("wales", "f" * 64)
-PICTURES, NEGATIVES = 6, 8
+PICTURES, NEGATIVES, T = 6, 8, 1000
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def new_trainer(config: TrainConfig, variant="scoft_mpc", base=BASE, seed=5) -> 
 def gradient(inputs, config: TrainConfig, base=BASE) -> list[torch.Tensor]:
     """The gradient of the first update, as the optimiser gets it."""
     trainer = new_trainer(config, base=base)
-    trainer.update(0, TrainingSet(*inputs.values(), "wales", 3, config))
+    trainer.update(0, TrainingSet(*inputs.values(), "wales", 3, config, T))
     return [parameter.grad for parameter in trainer.parameters]
 
 
@@ -161,11 +161,22 @@ def test_batch_size_accumulation_and_processes_do_not_change_the_gradient(inputs
 
 
 def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(inputs):
-    data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings())
+    data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), T)
     assert sorted(data.order(0)) == sorted(data.order(1)) == list(range(PICTURES))
     assert data.order(0) != data.order(1)
     one, other = (data.batch([n], False, torch.device("cpu")) for n in (2, 2 + PICTURES))
     assert not torch.equal(one.noise, other.noise)
+
+
+def test_timesteps_are_drawn_from_the_whole_schedule_and_from_it_alone(inputs):
+    data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), 4)
+    drawn = data.batch(range(10 * PICTURES), False, torch.device("cpu")).t
+    assert set(drawn.tolist()) == {0, 1, 2, 3}
+
+
+def test_a_model_that_predicts_neither_noise_nor_velocity_is_refused():
+    with pytest.raises(UserError, match=r"models.base predicts 'sample' .* know epsilon and v_prediction"):
+        build_objective("ldm", settings(), "sample")
 
 
 def test_nan_stops_with_the_update_and_the_losses_named(inputs, tmp_path):
@@ -187,7 +198,7 @@ def test_training_that_moves_nothing_is_an_error(inputs, tmp_path):
 def test_nan_names_the_last_good_checkpoint(inputs, tmp_path):
     config = settings(batch_size=1, checkpoint_every=1, checkpoints_kept=2)
     tensors = TRAIN_CACHE.read(inputs["train_cache"])
-    order = TrainingSet(inputs["train_cache"], None, "wales", 3, config).order(0)
+    order = TrainingSet(inputs["train_cache"], None, "wales", 3, config, T).order(0)
     tensors["latents_mean"][order[3]] = float("inf")  # the fourth picture to come
     ids = {"image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"]}
     TRAIN_CACHE.write(inputs["train_cache"], tensors, ORIGIN, ids)
@@ -228,7 +239,7 @@ def test_under_bfloat16_the_lora_stays_float32_and_learns_in_the_same_direction(
 def test_calls_without_gradient_agree_and_leave_the_network_as_it_was(inputs):
     trainer = new_trainer(settings(), "ldm")
     before = {name: weight.clone() for name, weight in trainer.unet.state_dict().items()}
-    batch = TrainingSet(inputs["train_cache"], None, "wales", 3, settings()).batch(
+    batch = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), T).batch(
         [0, 1], False, trainer.device
     )
     recorded = trainer.predict(batch.noise, batch.t, batch.text).detach()
@@ -244,7 +255,10 @@ def test_calls_without_gradient_agree_and_leave_the_network_as_it_was(inputs):
 
 def test_the_average_is_that_of_the_updates(inputs):
     config = settings(ema_decay=0.5, batch_size=1)
-    trainer, data = new_trainer(config, "ldm"), TrainingSet(inputs["train_cache"], None, "wales", 3, config)
+    trainer, data = (
+        new_trainer(config, "ldm"),
+        TrainingSet(inputs["train_cache"], None, "wales", 3, config, T),
+    )
     mean = [x.clone() for x in trainer.average]
     for update in range(2):
         trainer.update(update, data)

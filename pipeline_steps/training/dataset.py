@@ -23,12 +23,29 @@ class TrainingSet:
     Order and randomness depend on (seed, epoch, image id) alone, so that any batch can be had at
     any time: a restarted run sees what an uninterrupted one sees, and 1 × 4, 4 × 1 and 2 processes × 2
     see the same pictures with the same noise.
+
+    Args:
+        train_cache: latents and text.
+        targets: perceptual features; None where no loss looks at pictures.
+        culture: its name.
+        seed: the run's seed.
+        config: the section "train".
+        timesteps: T, the length of the noise schedule.
+
+    Raises:
+        UserError: the targets are of other pictures.
     """
 
     def __init__(
-        self, train_cache: Path, targets: Path | None, culture: str, seed: int, config: TrainConfig
+        self,
+        train_cache: Path,
+        targets: Path | None,
+        culture: str,
+        seed: int,
+        config: TrainConfig,
+        timesteps: int,
     ) -> None:
-        self.culture, self.seed, self.config = culture, seed, config
+        self.culture, self.seed, self.config, self.timesteps = culture, seed, config, timesteps
         self.cache = TRAIN_CACHE.read(train_cache)
         self.conditions: dict[str, Condition] = {
             kind: {
@@ -63,7 +80,7 @@ class TrainingSet:
             generator(self.seed, "train", self.culture, self.image_ids[row], epoch) for epoch, row in places
         ]
 
-        t = torch.cat([torch.randint(0, 1000, (1,), generator=s) for s in streams])
+        t = torch.cat([torch.randint(0, self.timesteps, (1,), generator=s) for s in streams])
         flip = torch.cat([torch.rand(1, generator=s) < 0.5 for s in streams]) & self.config.flip
         draw = torch.cat([torch.rand(1, generator=s) for s in streams])
         caption = torch.cat([torch.rand(1, generator=s) for s in streams])
