@@ -105,7 +105,7 @@ def train(
         boards = Boards(board_folder, config, f"{culture} {variant}", len(rows), identity)
     with boards or nullcontext():
         for row in _updates(trainer, data, checkpoints, config, rows, f"train {variant}"):
-            _stop_if_diverged(row, base.dtype == "float16", culture, checkpoints.latest())
+            _stop_if_diverged(row, trainer.loss_scale.overflowed, culture, checkpoints.latest())
             if boards:
                 boards.add(row)
                 done = row["update"] + 1
@@ -188,12 +188,14 @@ def build_objective(variant: Variant, config: TrainConfig, prediction_type: str)
     )
 
 
-def _stop_if_diverged(row: dict[str, Any], scaled: bool, culture: str, checkpoint: Path | None) -> None:
-    """NaN or infinity ends the run; only under a loss scale may the gradient overflow now and then."""
-    if not math.isfinite(row["loss"] if scaled else row["loss"] + row["gradient_norm"]):
-        losses = ", ".join(f"{name} {value}" for name, value in row.items() if name.startswith("loss"))
+def _stop_if_diverged(row: dict[str, Any], overflowed: bool, culture: str, checkpoint: Path | None) -> None:
+    """NaN or infinity ends the run; a gradient that overflowed under the loss scale is only left out."""
+    if not math.isfinite(row["loss"] if overflowed else row["loss"] + row["gradient_norm"]):
+        shown = {name: value for name, value in row.items() if name.startswith(("loss", "gradient_norm"))}
+        values = ", ".join(f"{name} {value}" for name, value in shown.items())
+        wrong = ", ".join(name for name, value in shown.items() if not math.isfinite(value or 0))
         raise UserError(
-            f"training of '{culture}' diverged at update {row['update']} ({losses}); "
+            f"training of '{culture}' diverged at update {row['update']} ({values}): not finite: {wrong}; "
             f"last good checkpoint: {checkpoint or 'none'}; lower train.learning_rate"
         )
 

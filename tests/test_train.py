@@ -278,6 +278,24 @@ def test_the_loss_scale_halves_at_an_overflow_and_doubles_after_a_good_while():
     assert LossScale(enabled=False).accept(float("inf"))
 
 
+def test_a_float16_gradient_that_no_loss_scale_mends_ends_the_run(inputs, tmp_path, monkeypatch):
+    """Two overflows bring the scale from 4 to 1; the third cannot come from the scale."""
+
+    def scale(_):  # on a CPU float16 itself takes minutes
+        found = LossScale(enabled=True)
+        found.value = 4.0
+        return found
+
+    def overflow(trainer, loss, total, retain=False):
+        torch._foreach_add_(total, float("inf"))
+
+    monkeypatch.setattr("pipeline_steps.training.trainer.LossScale", scale)
+    monkeypatch.setattr(Trainer, "_accumulate", overflow)
+    message = r"at update 2 \(loss [\d.]+, .*\): not finite: gradient_norm, gradient_norm_diffusion; last"
+    with pytest.raises(UserError, match=message):
+        run({"train_cache": inputs["train_cache"]}, tmp_path, settings(batch_size=1), "ldm")
+
+
 @pytest.mark.parametrize(
     ("package", "changes", "message"),
     [

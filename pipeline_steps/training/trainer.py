@@ -62,17 +62,22 @@ class Processes:
 
 
 class LossScale:
-    """Dynamic loss scale for float16: halved at an overflow, doubled after 2000 good updates."""
+    """Dynamic loss scale for float16: halved at an overflow, doubled after 2000 good updates.
+
+    Attributes:
+        overflowed: the last gradient was not finite, which the smaller scale may mend.
+    """
 
     def __init__(self, enabled: bool) -> None:
-        self.enabled = enabled
+        self.enabled, self.overflowed = enabled, False
         self.value, self.good = (2.0**16, 0) if enabled else (1.0, 0)
 
     def accept(self, norm: float) -> bool:
         """Take note of a gradient norm; False means the update must be left out."""
         if not self.enabled:
             return True
-        if not math.isfinite(norm) and self.value > 1:
+        self.overflowed = not math.isfinite(norm) and self.value > 1
+        if self.overflowed:
             self.value, self.good = self.value / 2, 0
             return False
         self.good += 1
