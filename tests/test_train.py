@@ -109,6 +109,41 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path):
     assert not (folder / "checkpoints").exists()
 
 
+class NestingOptimiser(torch.optim.Optimizer):
+    """Keeps its state as bitsandbytes does: numbers, and a dictionary with a table all parameters share."""
+
+    def __init__(self, parameters, config):
+        super().__init__(parameters, {"lr": config.learning_rate})
+        self.table = torch.tensor([0.5, 2.0])
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                kept = self.state[p]
+                if not kept:
+                    nested = {"moment": torch.zeros_like(p), "table": self.table}
+                    kept |= {"step": 0, "share": 0.1, "quantised": nested}
+                kept["step"] += 1
+                kept["quantised"]["moment"].lerp_(p.grad, kept["share"])
+                size = group["lr"] * kept["quantised"]["table"][kept["step"] % 2]
+                p.data -= size * kept["quantised"]["moment"].sign()
+
+
+def test_an_optimiser_that_nests_its_state_goes_on_with_the_same_bytes(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline_steps.training.trainer.build_optimiser", NestingOptimiser)
+    cache = {"train_cache": inputs["train_cache"]}
+    config = settings(batch_size=1, updates=3, checkpoint_every=1)
+    whole = run(cache, tmp_path / "whole", config, "ldm")
+    with monkeypatch.context() as interrupted:
+        make = Trainer.update
+        interrupted.setattr(Trainer, "update", lambda self, n, data: make(self, n, data) if n < 2 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(cache, tmp_path / "again", config, "ldm")
+    assert (tmp_path / "again/checkpoints/0000002.safetensors").exists()
+    again = run(cache, tmp_path / "again", config, "ldm")
+    assert again.read_bytes() == whole.read_bytes()
+
+
 def new_trainer(config: TrainConfig, variant="scoft_mpc", base=BASE, seed=5) -> Trainer:
     """A trainer whose LoRA is no longer zero: where B is zero, A has no gradient yet."""
     objective = build_objective(variant, config, "epsilon")

@@ -323,7 +323,7 @@ class Trainer:
         tensors |= {f"weight.{index:04d}": weight for index, weight in enumerate(self.parameters)}
         tensors |= {f"average.{index:04d}": weight for index, weight in enumerate(self.average or [])}
         for index, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"moment.{index:04d}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+            tensors |= _flat(f"moment.{index:04d}", moments)
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -337,14 +337,28 @@ class Trainer:
         state: dict[int, dict[str, Any]] = {}
         for name, found in tensors.items():
             if name.startswith("moment."):
-                _, index, key = name.split(".")
-                # bitsandbytes counts its steps in plain integers.
-                counted = found.ndim == 0 and not found.is_floating_point()
-                state.setdefault(int(index), {})[key] = found.item() if counted else found
+                _, index, *outer, key = name.split(".")
+                place = state.setdefault(int(index), {})
+                for part in outer:
+                    place = place.setdefault(part, {})
+                # bitsandbytes counts its steps in plain integers; AdamW's are a float32 tensor.
+                number = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
+                place[key] = found.item() if number else found
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if self.merged is not None:
             self.merged.forget()
+
+
+def _flat(name: str, value: Any) -> dict[str, Tensor]:
+    """Give what an optimiser keeps dotted names: bitsandbytes nests dictionaries and counts in numbers."""
+    if isinstance(value, dict):
+        inner = (_flat(f"{name}.{key}", kept) for key, kept in value.items())
+        return {path: tensor for tensors in inner for path, tensor in tensors.items()}
+    if isinstance(value, Tensor):
+        # A copy: its tables are shared by all parameters, and a safetensors file shares nothing.
+        return {name: value.to("cpu", copy=True)}
+    return {name: torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)}
 
 
 def _sums(parts: Parts, device: torch.device) -> Tensor:
