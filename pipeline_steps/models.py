@@ -472,6 +472,12 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
     return vit_features(vision, config.layers, vision.config.image_size, mean, std)
 
 
+def feature_dtype(ref: ModelRef, config: PerceptualConfig) -> torch.dtype:
+    """Return the precision in which :func:`feature_extractor` computes, and in which features are stored."""
+    always_float32 = config.extractor in ("dreamsim", "lpips", "clip_conv")
+    return torch.float32 if always_float32 else dtype(ref)
+
+
 def _check_layers(ref: ModelRef, config: PerceptualConfig, depth: int, kind: str) -> None:
     if not all(1 <= abs(layer) <= depth for layer in config.layers):
         raise UserError(

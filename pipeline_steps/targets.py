@@ -1,6 +1,7 @@
 """Perceptual features of positives and negatives: computed once per view, read by every update."""
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, NEGATIVES_KEPT, TARGETS, Row
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import CacheConfig, ModelRef, PerceptualConfig
+from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import generator
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ def targets(
     The file holds, for N pictures, M kept negatives, V views and each compared layer l:
     ``views`` (N, V, 4); ``positive.l`` (N, 2, V, positions, channels); ``negative.l``
     (M, 2, V, positions, channels); ``negatives_of`` (N, most negatives), rows of the latter, -1 for
-    none. A negative is seen under its positive's views and flips. With ``negatives: another`` each
-    picture is given the negatives of the one before it.
+    none. Features are stored in the precision the extractor computes in. A negative is seen under its
+    positive's views and flips. With ``negatives: another`` each picture is given the negatives of the
+    one before it.
 
     Args:
         images: table of pictures; its ``train`` rows are the positives.
@@ -42,6 +45,9 @@ def targets(
         extractor: weights of the feature extractor.
         perceptual: which extractor, layers and how many views.
         config: batch size.
+
+    Raises:
+        UserError: the features would not fit into this machine's memory.
     """
     import torch
 
@@ -51,19 +57,28 @@ def targets(
 
     origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
     extract = models.feature_extractor(extractor, perceptual)
+    kept = models.feature_dtype(extractor, perceptual)
+    count = NEGATIVES_KEPT.count(negatives_kept)
     views: dict[str, Tensor] = {}
     members: dict[str, list[int]] = {}
 
     @torch.inference_mode()
-    def features(batches: Iterable[list[Row]]) -> "list[Tensor]":
-        """One tensor (rows, 2, V, positions, channels) per layer."""
-        parts: list[list[Tensor]] = []
+    def features(batches: Iterable[list[Row]], rows: int) -> "list[Tensor]":
+        """One tensor (rows, 2, V, positions, channels) per layer, filled batch by batch: it is held once."""
+        whole: list[Tensor] = []
+        done = 0
         for batch in artifacts.one_size(batches):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch]).to(models.device())
             boxes = torch.stack([views[row["image_id"]] for row in batch])
             plain, flipped = (view_features(extract, x, boxes) for x in (unit, unit.flip(-1)))
-            parts.append([torch.stack(pair, 1).cpu() for pair in zip(plain, flipped, strict=True)])
-        return [torch.cat(layer) for layer in zip(*parts, strict=True)]
+            layers = [torch.stack(pair, 1).to("cpu", kept) for pair in zip(plain, flipped, strict=True)]
+            if not whole:
+                _check_memory(sum(layer[0].nbytes for layer in layers) * (len(views) + count))
+                whole = [layer.new_empty(rows, *layer.shape[1:]) for layer in layers]
+            for place, layer in zip(whole, layers, strict=True):
+                place[done : done + len(batch)] = layer
+            done += len(batch)
+        return whole
 
     for row in IMAGES.rows(images, ["split"]):
         if row["split"] == "train":
@@ -77,10 +92,11 @@ def targets(
         rows = list(members.values())
         members = dict(zip(members, [*rows[-1:], *rows[:-1]], strict=True))
 
-    positive = features(artifacts.train_batches(images, config.batch_size, "positives"))
-    count = NEGATIVES_KEPT.count(negatives_kept)
-    kept = NEGATIVES_KEPT.rows(negatives_kept)
-    negative = features(artifacts.shard_batches(kept, count, config.batch_size, artifacts.WHOLE, "negatives"))
+    positive = features(artifacts.train_batches(images, config.batch_size, "positives"), len(views))
+    batches = artifacts.shard_batches(
+        NEGATIVES_KEPT.rows(negatives_kept), count, config.batch_size, artifacts.WHOLE, "negatives"
+    )
+    negative = features(batches, count)
     most = max(1, *map(len, members.values()))
     tensors = {
         "views": torch.stack(list(views.values())),
@@ -90,6 +106,21 @@ def targets(
         tensors[f"positive.{layer}"] = found
         tensors[f"negative.{layer}"] = negative[layer] if negative else found[:0]
     TARGETS.write(targets, tensors, origin, {"image_ids": json.dumps(list(views))})
+
+
+def _check_memory(needed: int) -> None:
+    """Refuse what this machine cannot hold, rather than be killed for it hours later."""
+    there = _memory()
+    if needed > there:
+        raise UserError(
+            f"the features of all views and layers take {needed / 1e9:.1f} GB, and this machine has "
+            f"{there / 1e9:.1f} GB of memory; name fewer train.perceptual.layers, fewer views, or another "
+            "train.perceptual.extractor"
+        )
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 if __name__ == "__main__":

@@ -130,8 +130,8 @@ def test_a_layer_the_network_does_not_have_is_named(extractor, kind, layer):
         )
 
 
-def test_stored_targets_are_the_features_of_the_flipped_crops(tmp_path):
-    """A negative is seen under its positive's views and flips, which is what keeps the pair's pose."""
+def make_targets(folder, ref, perceptual):
+    """Targets of two training pictures, two negatives of the second; return the rows of both tables."""
     random = np.random.default_rng(0)
 
     def cell():
@@ -143,18 +143,23 @@ def test_stored_targets_are_the_features_of_the_flipped_crops(tmp_path):
         empty | size | {"image_id": f"p{n}", "image": cell(), "caption": "a house", "split": split}
         for n, split in enumerate(["train", "test", "train"])
     ]
-    IMAGES.write(tmp_path / "images.parquet", rows, ORIGIN)
+    IMAGES.write(folder / "images.parquet", rows, ORIGIN)
     kept = [
         {"image_id": "p2", "index": k, "image": cell(), "prompt": "", "seed": 0, "distance": 1.0}
         for k in (0, 3)
     ]
-    NEGATIVES_KEPT.write(tmp_path / "kept.parquet", kept, ORIGIN)
-    perceptual, ref = PerceptualConfig(layers=(1, 4), views=3), ModelRef(path="resources/mini/clip")
+    NEGATIVES_KEPT.write(folder / "kept.parquet", kept, ORIGIN)
     targets(
-        tmp_path / "images.parquet", tmp_path / "kept.parquet", tmp_path / "targets.safetensors", "wales", 7,
+        folder / "images.parquet", folder / "kept.parquet", folder / "targets.safetensors", "wales", 7,
         ref, perceptual, CacheConfig(batch_size=1),
     )  # fmt: skip
+    return rows, kept
 
+
+def test_stored_targets_are_the_features_of_the_flipped_crops(tmp_path):
+    """A negative is seen under its positive's views and flips, which is what keeps the pair's pose."""
+    perceptual, ref = PerceptualConfig(layers=(1, 4), views=3), ModelRef(path="resources/mini/clip")
+    rows, kept = make_targets(tmp_path, ref, perceptual)
     found = TARGETS.read(tmp_path / "targets.safetensors")
     ids = json.loads(TARGETS.metadata(tmp_path / "targets.safetensors")["image_ids"])
     assert ids == ["p0", "p2"]
@@ -186,3 +191,28 @@ def test_stored_targets_are_the_features_of_the_flipped_crops(tmp_path):
                     stored = found[f"{name}.{layer}"][row, side, view]
                     torch.testing.assert_close(stored, feature[0], rtol=1e-3, atol=1e-4)
     assert math.isclose(float(found["positive.0"].square().sum(-1).mean()), 1.0, rel_tol=1e-4)
+
+
+def test_targets_are_stored_as_the_extractor_computes_and_compared_in_float32(tmp_path):
+    found = {}
+    for dtype in ("float32", "float16"):
+        folder = tmp_path / dtype
+        make_targets(folder, ModelRef(path="resources/mini/clip", dtype=dtype), PerceptualConfig(layers=(2,)))
+        tensors = TARGETS.read(folder / "targets.safetensors")
+        found[dtype] = tensors["positive.0"], tensors["negative.0"]
+        assert {x.dtype for x in found[dtype]} == {getattr(torch, dtype)}
+    for half, whole in zip(found["float16"], found["float32"], strict=True):
+        torch.testing.assert_close(half.float(), whole, rtol=0, atol=5e-3)
+        distance = view_distance([whole], [half])
+        assert distance.dtype == torch.float32
+        assert torch.equal(distance, (whole - half.float()).square().sum(-1).mean(-1))
+
+
+def test_features_beyond_the_machines_memory_are_refused_before_they_are_computed(tmp_path, monkeypatch):
+    layer = 4 * 2 * 65 * 96 * 4  # pictures, flips, tokens, channels, bytes
+    ref, perceptual = ModelRef(path="resources/mini/clip"), PerceptualConfig(layers=(1, 2))
+    monkeypatch.setattr("pipeline_steps.targets._memory", lambda: 2 * layer)
+    make_targets(tmp_path / "fits", ref, perceptual)
+    monkeypatch.setattr("pipeline_steps.targets._memory", lambda: 2 * layer - 1)
+    with pytest.raises(UserError, match=r"fewer train.perceptual.layers, .* or another train.perceptual.ext"):
+        make_targets(tmp_path / "beyond", ref, perceptual)
