@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import math
 import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -313,13 +314,17 @@ def _positives(
 
 
 def _curves(culture: str, path: Path) -> list[str]:
-    """Losses and gradient norms against updates."""
+    """Losses and gradient norms against updates, without those that overflowed: the loss scale skips them."""
     rows = TRAIN_LOG.read(path)
     drawn = []
     for title, columns in CURVES.items():
         series = {}
         for column in columns:
-            points = [(row["update"], row[column]) for row in rows if row[column] is not None]
+            points = [
+                (row["update"], row[column])
+                for row in rows
+                if row[column] is not None and math.isfinite(row[column])
+            ]
             if points:
                 parts = np.array_split(np.array(points, float), min(CURVE_POINTS, len(points)))
                 series[column.replace("_", " ")] = [tuple(part.mean(0)) for part in parts]

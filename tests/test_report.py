@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,7 +27,7 @@ from pipeline_steps.artifacts import (
 )
 from pipeline_steps.config import PipelineConfig
 from pipeline_steps.method.charts import line_chart
-from pipeline_steps.report import TABLES, report
+from pipeline_steps.report import TABLES, _curves, report
 from tests.survey_world import BROWSER_FLAGS, CHROMIUM
 
 TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
@@ -216,6 +217,31 @@ def test_texts_are_escaped_and_statements_are_made(page):
     assert all(f"<small>{name * 8}</small>" in text for name in ("korea", "nigeria"))
     assert "30.36" in text and "3.5" in text
     assert page.stat().st_size < 20e6
+
+
+def test_updates_that_overflowed_are_left_out_of_the_curves(tmp_path):
+    log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0) | {"epoch": 0}
+    whole = [log | {"update": n, "loss_ldm": 1 / n} for n in range(1, 9)]
+    skipped = [log | {"update": n, "loss_ldm": bad} for n, bad in ((9, math.inf), (10, math.nan))]
+    kept = [row | dict.fromkeys(row, 1.0) | {"update": row["update"], "epoch": 0} for row in skipped]
+    for name, rows in (("whole", whole), ("skipped", whole + skipped), ("kept", whole + kept)):
+        TRAIN_LOG.write(tmp_path / name, rows)
+    drawn = {name: _curves("korea", tmp_path / name) for name in ("whole", "skipped", "kept")}
+    lines = {name: re.findall(r'<polyline points="([^"]*)"', charts[0]) for name, charts in drawn.items()}
+    # ten updates everywhere but on the line of loss_ldm, which has eight
+    assert [len(line.split()) for line in lines["whole"]] == [8] * 4
+    assert [len(line.split()) for line in lines["skipped"]] == [8, 10, 10, 10]
+    assert drawn["skipped"][1] == drawn["kept"][1]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_line_chart_leaves_out_what_is_not_finite(bad):
+    band = [(0, 1, 3), (1, 2, 4)]
+    right = line_chart("t", {"a": [(0, 2), (1, 3)], "b": [(0, 1)]}, "x", "y", {"a": band})
+    points = {"a": [(0, 2), (1, bad), (1, 3)], "b": [(0, 1), (bad, 1)]}
+    assert line_chart("t", points, "x", "y", {"a": [*band, (2, 2, bad)]}) == right
+    with pytest.raises(ValueError, match="no points"):
+        line_chart("t", {"a": [(0, bad)]}, "x", "y")
 
 
 SHOWN = """v => [...document.querySelectorAll("#korea .cell img")].filter(

@@ -9,6 +9,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ MARKERS = ("circle", "square", "diamond", "up", "down", "bar")
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 440, 58, 14, 32, 44
 
 Points = Sequence[tuple[float, float]]
+Point = TypeVar("Point", bound=tuple[float, ...])
 
 
 class Scale:
@@ -40,7 +42,7 @@ def line_chart(
     height: int = 250,
     palette: Sequence[str] = (),
 ) -> str:
-    """Draw one line per series.
+    """Draw one line per series; what is not finite has no place and is left out.
 
     Args:
         title: what is shown, in words.
@@ -54,7 +56,8 @@ def line_chart(
     Raises:
         ValueError: no points.
     """
-    bands = bands or {}
+    series = {name: _finite(points) for name, points in series.items()}
+    bands = {name: _finite(band) for name, band in (bands or {}).items()}
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
     ys += [end for band in bands.values() for _, *ends in band for end in ends]
@@ -178,6 +181,11 @@ def violin_chart(
             label = f"{row}, {name}: mean rank {mean:.2f}, n = {count}"
             parts.append(_marker(number, centre, y(mean), label))
     return _svg(title, numbers, parts, panel * len(rows) + 12)
+
+
+def _finite(points: Iterable[Point]) -> list[Point]:
+    """Keep the points of which every number is finite."""
+    return [point for point in points if all(map(math.isfinite, point))]
 
 
 def _numbers(names: Iterable[str], palette: Sequence[str]) -> dict[str, int]:
