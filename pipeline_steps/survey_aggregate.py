@@ -29,8 +29,6 @@ LEVELS = {
     "culture_item": (True, True),
 }
 """Whether culture and item are part of the task: a run of MMSR+Vote each."""
-GROUPS = 50
-"""Most parts of a jackknife over participants."""
 
 
 class Rankings(NamedTuple):
@@ -230,7 +228,7 @@ def _agreement(part: Rankings) -> Iterator[tuple[str, "Estimate"]]:
     import numpy as np
 
     from pipeline_steps.method import ranks
-    from pipeline_steps.method.estimate import Estimate, codes, jackknife
+    from pipeline_steps.method.estimate import GROUPS, Estimate, codes, jackknife
 
     people, k = codes(part.participant), part.ranks.shape[1]
     total = people.max() + 1

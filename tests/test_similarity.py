@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from pipeline_steps.method.estimate import clustered_mean
+from pipeline_steps.method.estimate import clustered_mean, jackknife
 from pipeline_steps.method.similarity import clip_score, cosine, diversity
 
 
@@ -61,3 +62,25 @@ def test_one_prompt_has_no_interval_and_says_so():
 def test_no_silent_nan(values):
     with pytest.raises(ValueError, match="finite"):
         clustered_mean(values, ["p", "q"][: max(len(values), 2)] if values else [], 100, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "parts", "how"),
+    [(50, 50, "95%, jackknife over 50 prompts"), (120, 50, "95%, jackknife over 50 groups of 120 prompts")],
+)
+def test_jackknife_leaves_out_at_most_fifty_parts(prompts, parts, how):
+    values = np.random.default_rng(0).normal(size=(prompts, 3))
+    asked = []
+
+    def mean(keep):
+        asked.append(keep.reshape(prompts, 3))
+        return values[asked[-1]].mean()
+
+    found = jackknife(mean, [f"p{n}" for n in range(prompts) for _ in range(3)])
+    # Prompt n is in part n modulo 50: the jackknife's formula over the means without each part.
+    without = [np.delete(values, np.arange(part, prompts, parts), axis=0).mean() for part in range(parts)]
+    reach = stats.t.ppf(0.975, parts - 1) * math.sqrt(
+        (parts - 1) / parts * np.sum((without - np.mean(without)) ** 2)
+    )
+    assert len(asked) == parts + 1 and found.interval == how
+    assert (found.low, found.high) == pytest.approx((values.mean() - reach, values.mean() + reach))

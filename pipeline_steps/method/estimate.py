@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+GROUPS = 50
+"""Most parts of a jackknife: each costs the statistic once more, and more hardly better the interval."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -66,7 +69,7 @@ def jackknife(statistic: Callable[[np.ndarray], float], clusters: Sequence[Hasha
     """A statistic of the whole set with the interval of leaving out one cluster at a time.
 
     For statistics that depend on how many different pictures there are, which resampling with
-    repeats would bias.
+    repeats would bias. More clusters than ``GROUPS`` are left out in groups (Kott 2001).
 
     Args:
         statistic: takes a boolean mask of the pictures to use, shape (n,).
@@ -77,9 +80,12 @@ def jackknife(statistic: Callable[[np.ndarray], float], clusters: Sequence[Hasha
     count = int(group.max()) + 1
     if count < 2:
         return Estimate(value, None, None, "none: one prompt cannot be left out")
-    without = np.array([statistic(group != number) for number in range(count)])
-    reach = float(stats.t.ppf(0.975, count - 1) * ((count - 1) * without.var()) ** 0.5)
-    return Estimate(value, value - reach, value + reach, f"95%, jackknife over {count} prompts")
+    parts, what = min(count, GROUPS), f"{count} prompts"
+    if parts < count:
+        group, what = group % parts, f"{parts} groups of {what}"
+    without = np.array([statistic(group != number) for number in range(parts)])
+    reach = float(stats.t.ppf(0.975, parts - 1) * ((parts - 1) * without.var()) ** 0.5)
+    return Estimate(value, value - reach, value + reach, f"95%, jackknife over {what}")
 
 
 def mean_with_t(values: Sequence[float], unit: str) -> Estimate:
