@@ -55,3 +55,15 @@ def test_a_dry_run_says_how_many_gpu_hours_are_asked_for(tmp_path):
     rules_with_a_gpu = ("caption", "depth", "cache", "synthesize", "filter", "targets", "train")
     minutes = sum(int(asked[rule]["runtime"].split(" * ")[0]) for rule in rules_with_a_gpu)
     assert f"GPU hours: at most {minutes / 60:.1f}, by what 7 jobs ask" in done.stdout + done.stderr
+
+
+def test_what_needs_the_network_runs_where_snakemake_runs():
+    steps = {
+        path.stem for path in (ROOT / "pipeline_steps").glob("*.py") if "network=True" in path.read_text()
+    }
+    steps.add("download")  # with a client of its own
+    text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    bodies = re.split(r"^(?:use )?rule ", text, flags=re.MULTILINE)[1:]
+    found = {step: body for step in steps for body in bodies if f"pipeline_steps.{step} " in body}
+    assert found.keys() == steps == {"download", "fetch_data_set", "fetch_models"}
+    assert all("    localrule: True" in body for body in found.values())

@@ -49,6 +49,8 @@ rule fetch_data_set:
         f"{RESULTS}/logs/{{culture}}/fetch_data_set.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/fetch_data_set.tsv"
+    # As with `download`: the nodes of a cluster may have no network.
+    localrule: True
     conda:
         "../../envs/pipeline.yaml"
     params:
