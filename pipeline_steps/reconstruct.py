@@ -38,7 +38,8 @@ def reconstruct(images: Path, reconstructed: Path, culture: str, base: BaseRef, 
 
     rows, total = IMAGES.rows(images), IMAGES.count(images)
     with IMAGES.writer(reconstructed, origin) as table:
-        for batch in artifacts.shard_batches(rows, total, config.batch_size, WHOLE, "reconstruct"):
+        batches = artifacts.shard_batches(rows, total, config.batch_size, WHOLE, "reconstruct")
+        for batch in artifacts.one_size(batches):
             pictures = look(to_unit([artifacts.decode_picture(row["image"]) for row in batch]))
             for row, picture in zip(batch, pictures, strict=True):
                 table.add({**row, "image": artifacts.encode_picture(picture, row["image"]["path"])})

@@ -29,6 +29,7 @@ from pipeline_steps.features import _same_size
 from pipeline_steps.filter import filter_negatives
 from pipeline_steps.ingest import ingest
 from pipeline_steps.pictures import buckets, cut
+from pipeline_steps.reconstruct import reconstruct
 from pipeline_steps.synthesize import synthesize
 from pipeline_steps.targets import targets
 from pipeline_steps.train import train
@@ -163,6 +164,15 @@ def test_training_takes_one_picture_at_a_time(world, tmp_path):
 def test_scores_see_the_central_square(world):
     rows = list(_same_size(IMAGES.rows(world["images"]), IMAGES, world["images"]))
     assert {row["rgb"].shape for row in rows} == {(64, 64, 3)}
+
+
+def test_pictures_of_every_shape_are_reconstructed(world, tmp_path):
+    reconstruct(world["images"], tmp_path / "r.parquet", "wales", MINI["base"], CacheConfig(batch_size=4))
+    sizes = [
+        [artifacts.picture_size(row["image"]) for row in IMAGES.rows(path)]
+        for path in (world["images"], tmp_path / "r.parquet")
+    ]
+    assert sizes[0] == sizes[1] and len(set(sizes[0])) == 4
 
 
 def test_settings_that_do_not_go_together_are_named():
