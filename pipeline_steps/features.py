@@ -17,6 +17,7 @@ from pipeline_steps.artifacts import (
     Row,
     Table,
     decode_picture,
+    is_blank,
     rebuild,
     same_origin,
     shard_batches,
@@ -88,7 +89,7 @@ def features(
         for name, encode in encoders.items():
             found[name].append(encode(rgb))
         found["text"].append(clip_texts([row[text] for row in batch]))
-        found["blank"].append((rgb.amax((2, 3)) == rgb.amin((2, 3))).all(1))
+        found["blank"].append(torch.tensor([row["blank"] for row in batch]))
     if not found["blank"]:
         raise UserError(f"{pictures}: holds no pictures; {rebuild(pictures)}")
     tensors = {name: torch.cat(parts) for name, parts in found.items()}
@@ -103,7 +104,9 @@ def features(
 
 
 def _same_size(rows: Iterator[Row], table: Table, path: Path) -> Iterator[Row]:
-    """Add each row's picture as "rgb", uint8 (h, w, 3); of a culture's pictures only the central square.
+    """Add each row's picture as "rgb", uint8 (h, w, 3), and whether it is "blank".
+
+    Of a culture's pictures only the central square is seen.
 
     Raises:
         UserError: a picture that cannot be decoded or differs in size from the first.
@@ -123,7 +126,7 @@ def _same_size(rows: Iterator[Row], table: Table, path: Path) -> Iterator[Row]:
                 f"{path}: row {name}: {picture.width}×{picture.height} pixels, but the first picture has "
                 f"{first[0]}×{first[1]}; pictures scored together must have one size"
             )
-        yield {**row, "rgb": np.asarray(picture)}
+        yield {**row, "rgb": np.asarray(picture), "blank": is_blank(picture)}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def filter_negatives(
 ) -> None:
     """Keep the negatives whose DreamSim distance to their positive is at least ``min_distance``.
 
-    A positive that keeps no negative still trains L_P; how many there are is logged.
+    Pictures of one colour are far from every positive and show nothing: they are dropped. A positive
+    that keeps no negative still trains L_P; how many there are is logged.
 
     Args:
         images: table of pictures.
@@ -55,7 +56,7 @@ def filter_negatives(
     for batch in artifacts.train_batches(images, config.batch_size, "embed positives"):
         positives |= {row["image_id"]: vector for row, vector in zip(batch, embed(batch), strict=True)}
 
-    kept_of = dict.fromkeys(positives, 0)
+    kept_of, blank = dict.fromkeys(positives, 0), 0
     rows, total = NEGATIVES.rows(negatives), NEGATIVES.count(negatives)
     with (
         NEGATIVES_KEPT.writer(negatives_kept, origin) as kept_table,
@@ -64,13 +65,17 @@ def filter_negatives(
         for batch in artifacts.shard_batches(rows, total, config.batch_size, artifacts.WHOLE, "filter"):
             for row, vector in zip(batch, embed(batch), strict=True):
                 distance = float(1 - vector @ positives[row["image_id"]])
-                kept = distance >= config.min_distance
+                shows_nothing = artifacts.is_blank(artifacts.decode_picture(row["image"]))
+                blank += shows_nothing
+                kept = distance >= config.min_distance and not shows_nothing
                 table.add(
                     {"image_id": row["image_id"], "index": row["index"], "distance": distance, "kept": kept}
                 )
                 if kept:
                     kept_table.add({**row, "distance": distance})
                     kept_of[row["image_id"]] += 1
+    if blank:
+        LOG.warning("%d of %d negatives are blank and dropped (in float16 a VAE may overflow)", blank, total)
     LOG.info(
         "kept %d of %d negatives; %d of %d positives keep none",
         sum(kept_of.values()),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline_steps.artifacts import FORMS, PAGES, SAMPLES, Row, decode_picture, same_origin
+from pipeline_steps.artifacts import FORMS, PAGES, SAMPLES, Row, decode_picture, is_blank, same_origin
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
@@ -92,7 +92,7 @@ def _usable(tables: dict[str, Path]) -> dict[str, list[Key]]:
         for row in SAMPLES.rows(path):
             key = (row["prompt_id"], row["index"])
             seen[key] = (row["prompt"], row["seed"])
-            if all(low == high for low, high in decode_picture(row["image"]).convert("RGB").getextrema()):
+            if is_blank(decode_picture(row["image"])):
                 flat.add(key)
         first = first if number else seen
         for key in sorted(

@@ -45,7 +45,7 @@ from pipeline_steps.artifacts.files import (
 )
 from pipeline_steps.artifacts.headers import raw_metadata
 from pipeline_steps.artifacts.origin import Origin, Row, picture_note, same_origin
-from pipeline_steps.artifacts.pictures import PICTURE, decode_picture, encode_picture, picture_size
+from pipeline_steps.artifacts.pictures import PICTURE, decode_picture, encode_picture, is_blank, picture_size
 from pipeline_steps.artifacts.streams import (
     WHOLE,
     Shard,
@@ -100,6 +100,7 @@ __all__ = [
     "encode_picture",
     "file_sha256",
     "folder_sha256",
+    "is_blank",
     "one_size",
     "picture_note",
     "picture_size",

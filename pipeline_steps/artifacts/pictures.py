@@ -30,3 +30,8 @@ def picture_size(cell: Row) -> tuple[int, int]:
     """Return a picture's width and height without decoding it."""
     with Image.open(io.BytesIO(cell["bytes"])) as picture:
         return picture.size
+
+
+def is_blank(picture: Image.Image) -> bool:
+    """Whether a picture is of one colour, as a safety checker or a decode of NaN leaves it."""
+    return all(low == high for low, high in picture.convert("RGB").getextrema())
