@@ -21,6 +21,7 @@ from pipeline_steps.errors import UserError
 LOG = logging.getLogger("scoft")
 CLAIMED = "SCOFT_CLAIMED_GPUS"
 """Set for the children of a job that holds devices: they share them."""
+DEVICE_FILES = Path("/dev")
 POLL_SECONDS = 0.5
 
 _held: list[int] = []  # locks live as long as the process
@@ -57,7 +58,9 @@ def devices() -> list[str]:
     if given is not None:
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
     # Numbers of the driver's files may have gaps in a container; CUDA counts what is there.
-    return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    count = len(list(DEVICE_FILES.glob("nvidia[0-9]*")))
+    # Windows' Linux shows one file for whatever cards there are: taken as one, so that no two jobs share it.
+    return [str(number) for number in range(count or (DEVICE_FILES / "dxg").exists())]
 
 
 def _lock_folder() -> Path:

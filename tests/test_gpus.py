@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from pipeline_steps import gpus
 from pipeline_steps.gpus import CLAIMED
 
 # Claims, tells what it got, and holds it until it is told to end.
@@ -141,3 +142,20 @@ def test_no_device_no_claim_and_too_few_are_an_error(start):
     done = start(command=(sys.executable, "-m", "pipeline_steps.gpus", "3", "true"))
     assert done.wait(30) == 1
     assert done.stderr.read() == "ERROR 3 GPUs wanted, 2 there (0, 1); lower train.processes\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ([], []),
+        (["nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm"], ["0", "1"]),
+        (["dxg"], ["0"]),  # Windows' Linux
+        (["dxg", "nvidia0", "nvidia1"], ["0", "1"]),
+    ],
+)
+def test_devices_are_counted_by_the_drivers_files(files, names, tmp_path, monkeypatch):
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(gpus, "DEVICE_FILES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus.devices() == names
