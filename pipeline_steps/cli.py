@@ -15,14 +15,31 @@ from pipeline_steps.gpus import claim
 
 LOG = logging.getLogger("scoft")
 
+SLICING = "or set models.base.vae_slicing: true"
+LEVERS = {
+    "caption": "lower caption.batch_size",
+    "depth": "lower depth.batch_size",
+    "synthesize": f"lower negatives.batch_size, {SLICING}",
+    "filter_negatives": "lower filter.batch_size",
+    "cache": f"lower cache.batch_size, {SLICING}",
+    "targets": "lower cache.batch_size",
+    "train": (
+        "set train.gradient_checkpointing: true, or lower train.batch_size and raise train.accumulation"
+    ),
+    "sample": f"lower sample.batch_size, {SLICING}",
+    "reconstruct": f"lower cache.batch_size, {SLICING}",
+    "features": "lower score.batch_size",
+}
+"""What makes a step that looks through networks need less of a GPU's memory."""
+
 
 def run_step(step: Callable[..., None], network: bool = False) -> None:
     """Run a step from ``sys.argv``: one flag per parameter, ``--threads`` and ``--gpus`` beside them.
 
     Only a step that says so may reach the model hub; every other reads what was fetched.
 
-    A :class:`UserError` is printed on one line and ends with exit code 1; a wrong flag or setting
-    ends with exit code 2; anything else is a fault of ours and keeps its traceback.
+    A :class:`UserError`, and a GPU's full memory, is printed on one line and ends with exit code 1; a
+    wrong flag or setting ends with exit code 2; anything else is a fault of ours and keeps its traceback.
     """
     collect_garbage_less_often()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
@@ -50,6 +67,19 @@ def run_step(step: Callable[..., None], network: bool = False) -> None:
     except UserError as error:
         print(f"ERROR {error}", file=sys.stderr)
         sys.exit(1)
+    except RuntimeError as error:
+        # By name: steps that look at no picture do without torch.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        print(f"ERROR {_out_of_memory(step.__name__, error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _out_of_memory(step: str, error: RuntimeError) -> str:
+    """Return what to do where a GPU's memory does not suffice, after the figures of torch's message."""
+    figures = ". ".join(str(error).splitlines()[0].split(". ")[:3]).rstrip(".")
+    lever = LEVERS.get(step, "lower the step's batch_size")
+    return f"{step}: the GPU's memory is full ({figures}); {lever} (docs/models.md, Memory levers)"
 
 
 def collect_garbage_less_often() -> None:

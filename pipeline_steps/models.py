@@ -6,8 +6,10 @@ call. Only safetensors are read where a model offers them; code from a model fol
 
 import json
 import logging
+import os
 import pickle
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from torch import nn
 from pipeline_steps.artifacts import file_sha256, folder_sha256
 from pipeline_steps.config import BaseRef, ModelRef, PerceptualConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.gpus import CLAIMED
 from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.perceptual import (
     STAGES,
@@ -51,13 +54,29 @@ DREAMSIM_TYPES = ("clip_vitb32", "open_clip_vitb32")
 
 
 def device() -> torch.device:
-    """Return the GPU this process may see, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the GPU this process may see, or the CPU; warn where a GPU was claimed in vain."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if CLAIMED in os.environ:
+        _warn_once(
+            f"GPU {os.environ[CLAIMED]} is held, but torch {torch.__version__} sees none and works on the "
+            "CPU: look at nvidia-smi, and install a torch built for CUDA"
+        )
+    return torch.device("cpu")
 
 
 def dtype(ref: ModelRef) -> torch.dtype:
-    """Return the model's precision."""
+    """Return the model's precision; warn of float16 on a CPU."""
+    if ref.dtype == "float16" and device().type == "cpu":
+        _warn_once(
+            f"'{ref.path}' in float16 on a CPU is slow, and not every operation is there: take float32"
+        )
     return getattr(torch, ref.dtype)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    LOG.warning(message)
 
 
 def weights(ref: ModelRef, base: ModelRef | None = None) -> dict[str, Any]:
