@@ -37,7 +37,9 @@ def reconstruct(images: Path, reconstructed: Path, culture: str, base: BaseRef, 
         return [Image.fromarray(picture) for picture in pixels]
 
     rows, total = IMAGES.rows(images), IMAGES.count(images)
-    with IMAGES.writer(reconstructed, origin) as table:
+    # By it the features find the central square of pictures of several shapes.
+    resolution = {name: side for name, side in IMAGES.note(images).items() if name == "resolution"}
+    with IMAGES.writer(reconstructed, origin, resolution) as table:
         batches = artifacts.shard_batches(rows, total, config.batch_size, WHOLE, "reconstruct")
         for batch in artifacts.one_size(batches):
             pictures = look(to_unit([artifacts.decode_picture(row["image"]) for row in batch]))

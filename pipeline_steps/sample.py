@@ -25,12 +25,13 @@ def sample(
 ) -> None:
     """Generate ``images_per_prompt`` pictures of every prompt with DPM-Solver++.
 
+    They are squares of the resolution at which the culture's pictures were cut: scores compare the two.
     Seeds are bound to (seed, culture, prompt, index): all variants start from the same noise, whatever
     the batch and whichever other prompts stand in the file. A prompt over the text encoder's limit is
     cut with the end token kept, and named in a warning.
 
     Args:
-        images: the culture's pictures; only their origin is read.
+        images: the culture's pictures; only their origin and resolution are read.
         prompts: text file, one prompt a line; lines that begin with # are comments.
         samples: table to write.
         culture: its name.
@@ -50,6 +51,7 @@ def sample(
 
     sources = [(IMAGES, images)] + ([(artifacts.LORA, lora)] if lora else [])
     origin = artifacts.same_origin(*sources, culture=culture)
+    side = IMAGES.note(images).get("resolution")
     lines = read_prompts(prompts)
     total = len(lines) * config.images_per_prompt
     pipeline = models.text_to_image(base, lora)
@@ -63,6 +65,8 @@ def sample(
                 generator=[torch.Generator().manual_seed(row["seed"]) for row in batch],
                 num_inference_steps=config.steps,
                 guidance_scale=config.guidance_scale,
+                height=side,
+                width=side,
             ).images
             for row, picture in zip(batch, pictures, strict=True):
                 name = f"{row['prompt_id']}_{row['index']:03d}.png"

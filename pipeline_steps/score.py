@@ -12,6 +12,7 @@ from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, rebuild,
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import ScoreConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.features import seen_size
 from pipeline_steps.method.estimate import Estimate, clustered_mean, jackknife
 
 if TYPE_CHECKING:
@@ -67,16 +68,17 @@ def score(
     warning that says so.
 
     Args:
-        samples: the variant's generated pictures; only their prompts are read.
+        samples: the variant's generated pictures; only their prompts and size are read.
         features: theirs.
-        images: the real pictures; only captions and splits are read.
+        images: the real pictures; only captions, splits and size are read.
         reference: their features.
         scores: the table to write.
         variant: its name.
         config: neighbours and resamples.
 
     Raises:
-        UserError: fewer than two pictures on a side, or files that do not belong together.
+        UserError: fewer than two pictures on a side, sides of unlike pixel sizes, or files that do not
+            belong together.
     """
     origin = same_origin((SAMPLES, samples), (FEATURES, features))
     same_origin((IMAGES, images), (FEATURES, reference))
@@ -89,6 +91,7 @@ def score(
     generated = _pictures(features, [row["prompt"] for row in rows], [row["prompt_id"] for row in rows])
     rows = IMAGES.read(images, ["caption", "split"])
     real = _pictures(reference, [row["caption"] for row in rows], [row["image_id"] for row in rows])
+    _check_sizes(samples, images)
     split = np.array([row["split"] for row in rows])
     blank = generated.seen["blank"].numpy()
     generated, test, train = (
@@ -135,6 +138,16 @@ def _pictures(features: Path, texts: list[str], clusters: list[str]) -> Pictures
             f"{features}: {len(seen['blank'])} rows for {len(texts)} pictures; {rebuild(features)}"
         )
     return Pictures(seen, [" ".join(text.split()) for text in texts], clusters)
+
+
+def _check_sizes(samples: Path, images: Path) -> None:
+    """Refuse pictures of unlike sizes: the networks scale them, and the scores would compare the blur."""
+    drawn, real = seen_size(SAMPLES, samples), seen_size(IMAGES, images)
+    if drawn != real:
+        raise UserError(
+            f"{samples}: {drawn[0]}×{drawn[1]} pixels, but the real pictures in {images} are "
+            f"{real[0]}×{real[1]}; {rebuild(samples)}"
+        )
 
 
 def _against_test(generated: Pictures, test: Pictures, neighbours: int) -> Iterator[Score]:

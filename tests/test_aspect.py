@@ -173,6 +173,8 @@ def test_pictures_of_every_shape_are_reconstructed(world, tmp_path):
         for path in (world["images"], tmp_path / "r.parquet")
     ]
     assert sizes[0] == sizes[1] and len(set(sizes[0])) == 4
+    seen = _same_size(IMAGES.rows(tmp_path / "r.parquet"), IMAGES, tmp_path / "r.parquet")
+    assert {row["rgb"].shape for row in seen} == {(64, 64, 3)}
 
 
 def test_settings_that_do_not_go_together_are_named():

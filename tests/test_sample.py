@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline_steps import models
 from pipeline_steps.artifacts import IMAGES, SAMPLES, Origin, decode_picture, encode_picture
@@ -16,8 +17,6 @@ PROMPTS = ["a red jar", "a robe", "a house"]
 @pytest.fixture(scope="module")
 def draw(tmp_path_factory):
     """Return a function that samples with a few steps and returns rows by (prompt, index)."""
-    from PIL import Image
-
     folder = tmp_path_factory.mktemp("sample")
     about = dict.fromkeys(IMAGES.schema.names) | {"crop": [0, 0, 9, 9], "source_width": 9, "source_height": 9}
     about |= {"image_id": "0", "caption": "c", "split": "train", "source_sha256": "0"}
@@ -100,6 +99,22 @@ def strong_lora(path):
     layers = {f"{StableDiffusionPipeline.unet_name}.{name}": tensor for name, tensor in layers.items()}
     LORA.write(path, layers, Origin("korea", "f" * 64))
     return path
+
+
+def test_pictures_have_the_resolution_of_the_cultures(first, tmp_path):
+    about = dict.fromkeys(IMAGES.schema.names) | {"crop": [0, 0, 9, 9], "source_width": 9, "source_height": 9}
+    about |= {"image_id": "0", "caption": "c", "split": "train", "source_sha256": "0"}
+    (tmp_path / "p.txt").write_text("a red jar")
+    row = about | {"image": encode_picture(Image.new("RGB", (80, 48)), "0.png")}
+    for side in (64, 48):  # 64 is the model's own size; of pictures of several shapes it is the square's
+        IMAGES.write(tmp_path / "i.parquet", [row], Origin("korea", "f" * 64), {"resolution": side})
+        sample(
+            tmp_path / "i.parquet", tmp_path / "p.txt", tmp_path / f"{side}.parquet", "korea", 7, BASE,
+            SampleConfig(images_per_prompt=2, steps=3, batch_size=2), ", in korea",
+        )  # fmt: skip
+    for drawn in SAMPLES.rows(tmp_path / "64.parquet"):
+        assert alike(drawn, first[drawn["prompt"], drawn["index"]])
+    assert {pixels(drawn).shape for drawn in SAMPLES.rows(tmp_path / "48.parquet")} == {(48, 48, 3)}
 
 
 def test_files_of_another_culture_are_refused(draw, tmp_path):

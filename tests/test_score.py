@@ -15,7 +15,7 @@ from pipeline_steps.coco import coco
 from pipeline_steps.config import DataConfig, ModelRef, ScoreConfig
 from pipeline_steps.contact_sheet import contact_sheet
 from pipeline_steps.errors import UserError
-from pipeline_steps.features import features
+from pipeline_steps.features import _same_size, features, seen_size
 from pipeline_steps.kid_power import kid_power
 from pipeline_steps.merge_scores import merge_scores
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, RIGHT, STEREOTYPE
@@ -197,6 +197,28 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
     ]
     with pytest.raises(UserError, match="3 rows for 9 pictures"):
         score(*files, tmp_path / "scores.parquet", "sd", ScoreConfig())
+
+
+def test_pictures_of_unlike_sizes_are_not_compared(tmp_path):
+    scored(tmp_path, ["p"], 3, ["c"])
+    names = ("samples.parquet", "x.safetensors", "images.parquet", "y.safetensors")
+    files = [tmp_path / name for name in names]
+    samples(files[0], ["p"], 3, lambda seed: picture(seed, 48))
+    with pytest.raises(UserError, match=r"samples\.parquet: 48×48 pixels, but .* are 64×64; rebuild with"):
+        score(*files, tmp_path / "scores.parquet", "sd", ScoreConfig(neighbours=2))
+
+
+@pytest.mark.parametrize(
+    ("size", "note", "seen"), [((64, 48), 56, 56), ((64, 64), 64, 64), ((48, 48), None, 48)]
+)
+def test_of_pictures_of_several_shapes_the_central_square_is_seen(tmp_path, size, note, seen):
+    images(tmp_path / "i.parquet", ["c"], tests=0)
+    (row,) = IMAGES.read(tmp_path / "i.parquet")
+    row["image"] = encode_picture(Image.effect_noise(size, 50).convert("RGB"), "0.png")
+    IMAGES.write(tmp_path / "i.parquet", [row], KOREA, {"resolution": note} if note else {})
+    assert seen_size(IMAGES, tmp_path / "i.parquet") == (seen, seen)
+    (row,) = _same_size(IMAGES.rows(tmp_path / "i.parquet"), IMAGES, tmp_path / "i.parquet")
+    assert row["rgb"].shape == (seen, seen, 3)
 
 
 def test_prompts_are_training_captions_each_once(tmp_path):
