@@ -635,7 +635,7 @@ def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConf
         except ValidationError as error:
             mistakes = [_explain(mistake) for mistake in error.errors()]
         else:
-            mistakes = [*_contradictions(config), *_missing(config)]
+            mistakes = [*_mistakes(config), *_mistakes_of_runs(config)]
     if mistakes:
         text = "configuration: " + "; ".join(mistakes)
         raise UserError("".join(c if c.isprintable() else "\ufffd" for c in text))
@@ -682,6 +682,19 @@ def _unreadable(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
         yield f"{name}: holds characters that are no text"
     elif not isinstance(value, str | int | float | None):
         yield f"{name}: {value!r} was read as a {type(value).__name__}; put it in quotes"
+
+
+def _mistakes(config: PipelineConfig) -> list[str]:
+    return [*_contradictions(config), *_missing(config)]
+
+
+def _mistakes_of_runs(config: PipelineConfig) -> Iterator[str]:
+    """Name what a run's own settings make wrong."""
+    known = set(_mistakes(config))
+    for name in config.runs:
+        for mistake in _mistakes(config.of_run(name)):
+            if mistake not in known:
+                yield f"runs.{name}.{mistake}"
 
 
 def _contradictions(config: PipelineConfig) -> Iterator[str]:

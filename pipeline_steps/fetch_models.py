@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ TIMEOUT = 30
 """Seconds without an answer after which a download stops."""
 
 
-def fetch_models(models: Models, lock: Path, extractor: ModelRef | None = None) -> None:
+def fetch_models(models: Models, lock: Path, extractors: Sequence[ModelRef] = ()) -> None:
     """Fetch what is missing, go on with what is half there, and verify all of it.
 
     The first fetch writes revision, sizes and SHA-256 into the lock; every later one, on any
@@ -48,7 +48,7 @@ def fetch_models(models: Models, lock: Path, extractor: ModelRef | None = None) 
     Args:
         models: the section "models".
         lock: JSON file to read and add to; keep it with the configuration.
-        extractor: weights of the perceptual distance, where they are a model of their own.
+        extractors: weights of perceptual distances, where they are models of their own.
 
     Raises:
         UserError: a model is gated, gone, changed or damaged, or the network failed.
@@ -56,12 +56,12 @@ def fetch_models(models: Models, lock: Path, extractor: ModelRef | None = None) 
     STORE.mkdir(parents=True, exist_ok=True)
     # Working directories may share the folder by a link: one of them fetches, the others find it there.
     with FileLock(STORE / ".fetching"):
-        _fetch_all(models, lock, extractor)
+        _fetch_all(models, lock, extractors)
 
 
-def _fetch_all(models: Models, lock: Path, extractor: ModelRef | None) -> None:
+def _fetch_all(models: Models, lock: Path, extractors: Sequence[ModelRef]) -> None:
     locked = read_json(lock)
-    for role, ref, left_out in _wanted(models, extractor):
+    for role, ref, left_out in _wanted(models, extractors):
         if ref.url:
             entry = _fetch_url(role, ref, locked.get(ref.path, {}))
         elif is_hub_id(ref):
@@ -75,7 +75,7 @@ def _fetch_all(models: Models, lock: Path, extractor: ModelRef | None) -> None:
             artifacts.write_text(lock, json.dumps(locked, indent=1, sort_keys=True) + "\n")
 
 
-def _wanted(models: Models, extractor: ModelRef | None) -> Iterator[tuple[str, ModelRef, set[str]]]:
+def _wanted(models: Models, extractors: Sequence[ModelRef]) -> Iterator[tuple[str, ModelRef, set[str]]]:
     """Yield role, model and the parts of it that nothing reads."""
     for role in type(models).model_fields:
         ref: ModelRef | None = getattr(models, role)
@@ -85,7 +85,7 @@ def _wanted(models: Models, extractor: ModelRef | None) -> Iterator[tuple[str, M
                 yield f"{role}.vae", ref.vae, set()
         elif ref:
             yield role, ref, set()
-    if extractor:
+    for extractor in extractors:
         yield "extractor", extractor, set()
 
 

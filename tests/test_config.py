@@ -276,6 +276,9 @@ MISSING = {
     "evaluation.generic_prompts": {"evaluation": {"generic_prompts": "nowhere.txt"}},
     "models.base.path": {"models": {"base": {"path": "resources/mini/bass"}}},
     "train.perceptual.model.path": {"train": {"perceptual": {"model": {"path": "./clip"}}}},
+    "runs.x.train.perceptual.model.path": {
+        "runs": {"x": {"train": {"perceptual": {"model": {"path": "./clip"}}}}}
+    },
 }
 CONTRADICTIONS = {
     "survey.cultures: no such culture: wales": {"survey": {"cultures": ["wales"]}},
@@ -287,6 +290,14 @@ CONTRADICTIONS = {
     "survey.simulation.strengths: no such variant": {"survey": {"simulation": {"strengths": {"best": 1.0}}}},
     "evaluation.fig7_cultures: no such culture: china": {"report": {"include": ["fig7"]}},
     "train.perceptual.model: 'lpips' has no entry": {"train": {"perceptual": {"extractor": "lpips"}}},
+    "runs.x.train.perceptual.model: 'lpips' has no entry": {
+        "runs": {"x": {"train": {"perceptual": {"extractor": "lpips"}}}}
+    },
+    "runs.x.train.batch_size: pictures of several sizes": {
+        "data": {"aspect": "buckets"},
+        "train": {"batch_size": 1},
+        "runs": {"x": {"train": {"batch_size": 2}}},
+    },
     "train: warmup (300) must be smaller than updates (300)": {"train": {"warmup": 300, "updates": 300}},
     "train: all loss weights are 0": {
         "train": dict.fromkeys(["weight_ldm", "weight_m", "weight_p", "weight_c"], 0)
@@ -326,6 +337,11 @@ NAMES = [
     "{x}",
     *module.RESERVED,
 ]
+
+
+def test_a_run_does_not_repeat_what_is_wrong_without_it():
+    message = refused(whole(survey={"wording": "nowhere"}, runs={"x": {"seed": 2}}))
+    assert message.count("no such file: nowhere") == 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -189,20 +189,21 @@ def models(home: Path, **roles) -> Models:
     return Models.model_validate(local | {"oracle": None} | roles)
 
 
-def start(home: Path, hub: Hub, wanted: Models) -> subprocess.Popen:
+def start(home: Path, hub: Hub, wanted: Models, *extractors: ModelRef) -> subprocess.Popen:
     environment = os.environ | {
         "HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf"), "PYTHONPATH": SOURCE, "HF_HUB_DISABLE_XET": "1",
     }  # fmt: skip
     command = [
         sys.executable, "-m", "pipeline_steps.fetch_models",
         "--models", wanted.model_dump_json(), "--lock", str(home / "lock.json"),
+        *(["--extractors", *(ref.model_dump_json() for ref in extractors)] if extractors else []),
     ]  # fmt: skip
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=home, env=environment, **pipes)
 
 
-def fetch(home: Path, hub: Hub, wanted: Models) -> subprocess.CompletedProcess:
-    process = start(home, hub, wanted)
+def fetch(home: Path, hub: Hub, wanted: Models, *extractors: ModelRef) -> subprocess.CompletedProcess:
+    process = start(home, hub, wanted, *extractors)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -254,6 +255,12 @@ def test_only_what_is_read_is_fetched_and_the_lock_holds_it(hub, tmp_path, monke
     assert fetch(tmp_path, hub, wanted).returncode == 0
     again = [path for method, path, _ in hub.asked[asked:] if method == "GET" and "resolve" in path]
     assert again == [f"/someone/sdxl/resolve/{SHA}/tokenizer/merges.txt"]
+
+
+def test_the_weights_of_several_distances_are_fetched(hub, tmp_path):
+    done = fetch(tmp_path, hub, models(tmp_path), ModelRef(path="someone/vae"), ModelRef(path="someone/old"))
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads((tmp_path / "lock.json").read_text())) == {"someone/vae", "someone/old"}
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):

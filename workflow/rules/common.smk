@@ -107,15 +107,14 @@ def pictures_of(wildcards):
 
 # --- training ---
 
-# One process a GPU; a single one needs no launcher.
-LAUNCH = (
-    "python -m"
-    if SETTINGS.train.processes == 1
-    else (
-        f"python -m pipeline_steps.gpus {SETTINGS.train.processes} "
-        f"torchrun --standalone --nproc_per_node {SETTINGS.train.processes} -m"
+
+def launch(processes):
+    """What starts a training: one process a GPU; a single one needs no launcher."""
+    if processes == 1:
+        return "python -m"
+    return (
+        f"python -m pipeline_steps.gpus {processes} " f"torchrun --standalone --nproc_per_node {processes} -m"
     )
-)
 
 
 def ablation_targets(wildcards):
@@ -209,9 +208,22 @@ RUNS = {name: SETTINGS.of_run(name) for name in SETTINGS.runs}
 RUN = f"{RESULTS}/{{culture}}/runs/{{run}}"
 
 
+def own_extractors():
+    """A flag and the weights that perceptual distances name for themselves, or nothing where none does."""
+    trained = [settings.train.perceptual for settings in (SETTINGS, *RUNS.values())]
+    compared = SETTINGS.evaluation.fig7_extractors.values()
+    own = [perceptual.model.model_dump_json() for perceptual in (*trained, *compared) if perceptual.model]
+    return ["--extractors", *dict.fromkeys(own)] if own else []
+
+
 def run_section(name):
     """One section of a run's settings as JSON."""
     return lambda wildcards: getattr(RUNS[wildcards.run], name).model_dump_json()
+
+
+def run_processes(wildcards):
+    """GPUs that train one LoRA of the run."""
+    return RUNS[wildcards.run].train.processes
 
 
 def run_negatives(wildcards):

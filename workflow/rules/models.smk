@@ -14,12 +14,12 @@ rule models:
         "../../envs/pipeline.yaml"
     params:
         models=SETTINGS.models.model_dump_json(),
-        extractor=extractor(),
+        extractors=own_extractors(),
     shell:
         """
         python -m pipeline_steps.fetch_models \
             --models {params.models:q} \
-            --extractor {params.extractor:q} \
+            {params.extractors:q} \
             --lock config/models.lock.json \
             2>&1 | tee {log:q}
         """

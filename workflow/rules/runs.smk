@@ -53,8 +53,10 @@ use rule train as train_run with:
         f"{RESULTS}/logs/{{culture}}/runs/{{run}}/train_{{variant}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/runs/{{run}}/train_{{variant}}.tsv"
+    resources:
+        gpu=run_processes,
     params:
-        launch=LAUNCH,
+        launch=lambda wildcards: launch(run_processes(wildcards)),
         variant="{variant}",
         targets=lambda wildcards, input: optional("--targets", input.targets),
         seed=lambda wildcards: RUNS[wildcards.run].seed,

@@ -98,7 +98,7 @@ rule train:
     resources:
         gpu=SETTINGS.train.processes,
     params:
-        launch=LAUNCH,
+        launch=launch(SETTINGS.train.processes),
         variant=FULL_VARIANT,
         targets=lambda wildcards, input: optional("--targets", input.targets),
         seed=SETTINGS.seed,
@@ -139,7 +139,7 @@ use rule train as train_ablation with:
     wildcard_constraints:
         variant="ldm|scoft_m|scoft_mp",
     params:
-        launch=LAUNCH,
+        launch=launch(SETTINGS.train.processes),
         variant="{variant}",
         targets=lambda wildcards, input: optional("--targets", input.targets),
         seed=SETTINGS.seed,
