@@ -18,7 +18,6 @@ from pipeline_steps.artifacts import (
     Table,
     decode_picture,
     is_blank,
-    picture_size,
     rebuild,
     same_origin,
     shard_batches,
@@ -102,13 +101,6 @@ def features(
         name: {"path": ref.path, "sha256": models.weights_sha256(ref, name)} for name, ref in networks.items()
     }
     FEATURES.write(features, tensors, origin, {"networks": json.dumps(seen, sort_keys=True)})
-
-
-def seen_size(table: Table, path: Path) -> tuple[int, int]:
-    """Return the width and height at which the pictures of a table with rows are seen."""
-    side = table.note(path).get("resolution")
-    width, height = picture_size(next(table.rows(path, ["image"]))["image"])
-    return (side, side) if side and width != height else (width, height)
 
 
 def _same_size(rows: Iterator[Row], table: Table, path: Path) -> Iterator[Row]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, rebuild, same_origin
+from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, rebuild, same_origin, seen_size
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import ScoreConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.features import seen_size
 from pipeline_steps.method.estimate import Estimate, clustered_mean, jackknife
 
 if TYPE_CHECKING:

@@ -27,7 +27,9 @@ def test_a_run_has_its_own_processes_and_its_weights_are_fetched(tmp_path):
     shells = {
         name: next(part for part in (done.stdout + done.stderr).split("\n\n") if mark in part)
         for name, mark in {
-            "pair": f"--lora {loras[0]}", "lpips": f"--lora {loras[1]}", "models": "pipeline_steps.fetch_models"
+            "pair": f"--lora {loras[0]}",
+            "lpips": f"--lora {loras[1]}",
+            "models": "pipeline_steps.fetch_models",
         }.items()
     }  # fmt: skip
     torchrun = (

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, Origin, encode_picture
+from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, Origin, encode_picture, seen_size
 from pipeline_steps.coco import coco
 from pipeline_steps.config import DataConfig, ModelRef, ScoreConfig
 from pipeline_steps.contact_sheet import contact_sheet
 from pipeline_steps.errors import UserError
-from pipeline_steps.features import _same_size, features, seen_size
+from pipeline_steps.features import _same_size, features
 from pipeline_steps.kid_power import kid_power
 from pipeline_steps.merge_scores import merge_scores
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, RIGHT, STEREOTYPE

@@ -45,7 +45,14 @@ from pipeline_steps.artifacts.files import (
 )
 from pipeline_steps.artifacts.headers import raw_metadata
 from pipeline_steps.artifacts.origin import Origin, Row, picture_note, same_origin
-from pipeline_steps.artifacts.pictures import PICTURE, decode_picture, encode_picture, is_blank, picture_size
+from pipeline_steps.artifacts.pictures import (
+    PICTURE,
+    decode_picture,
+    encode_picture,
+    is_blank,
+    picture_size,
+    seen_size,
+)
 from pipeline_steps.artifacts.streams import (
     WHOLE,
     Shard,
@@ -108,6 +115,7 @@ __all__ = [
     "raw_metadata",
     "rebuild",
     "same_origin",
+    "seen_size",
     "shard_batches",
     "spreadsheet_text",
     "train_batches",
