@@ -35,7 +35,7 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 KINDS = ("group", "step", "group", "full", "group", "memory", "group", "readonly", "group", "clock")
 """Disturbances in turn; half of them kill the whole process group."""
 NEEDS_MOUNT = ("full", "readonly")
-GIVE_UP = 1800
+GIVE_UP = 300
 """Seconds after which a run counts as hanging."""
 
 SETTINGS = {
