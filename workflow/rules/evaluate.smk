@@ -242,10 +242,7 @@ use rule sample as sample_set with:
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/sample_{{prompt_set}}_{{variant}}.tsv"
     params:
-        lora=lambda wildcards, input: optional("--lora", input.lora),
         suffix=[],
-        seed=SETTINGS.seed,
-        base=model("base"),
         config=set_config,
 
 
@@ -426,9 +423,6 @@ use rule fig6 as fig8 with:
     params:
         images=[],
         metric="div",
-        prompts=5,
-        per_prompt=4,
-        side=SETTINGS.report.thumbnail,
 
 
 use rule fig6 as samples_sheet with:
@@ -454,9 +448,6 @@ use rule fig6 as samples_sheet with:
     params:
         images=[],
         metric="clip_score",
-        prompts=5,
-        per_prompt=4,
-        side=SETTINGS.report.thumbnail,
 
 
 rule kid_power:
@@ -510,10 +501,8 @@ use rule targets as targets_fig7 with:
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/fig7/targets_{{extractor}}.tsv"
     params:
-        seed=SETTINGS.seed,
         extractor=lambda wildcards: weights_of(fig7_perceptual(wildcards)),
         perceptual=lambda wildcards: fig7_perceptual(wildcards).model_dump_json(),
-        config=section("cache"),
 
 
 use rule train as train_fig7 with:
@@ -528,10 +517,6 @@ use rule train as train_fig7 with:
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/fig7/train_{{extractor}}_{{record}}_{{updates}}.tsv"
     params:
-        variant=FULL_VARIANT,
-        targets=lambda wildcards, input: optional("--targets", input.targets),
-        seed=SETTINGS.seed,
-        base=model("base"),
         extractor=lambda wildcards: weights_of(fig7_perceptual(wildcards)),
         config=fig7_train,
 
@@ -574,7 +559,6 @@ use rule score as score_fig7 with:
         f"{RESULTS}/benchmarks/{{culture}}/fig7/score_{{extractor}}_{{record}}_{{updates}}.tsv"
     params:
         variant="{extractor}_{record}_{updates}",
-        config=section("score"),
 
 
 rule fig7:

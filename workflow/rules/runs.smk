@@ -21,7 +21,6 @@ use rule filter as filter_run with:
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/runs/{{run}}/filter.tsv"
     params:
-        dreamsim=model("dreamsim"),
         config=run_section("filter"),
 
 
@@ -39,7 +38,6 @@ use rule targets as targets_run with:
         seed=lambda wildcards: RUNS[wildcards.run].seed,
         extractor=lambda wildcards: extractor(RUNS[wildcards.run]),
         perceptual=lambda wildcards: RUNS[wildcards.run].train.perceptual.model_dump_json(),
-        config=section("cache"),
 
 
 use rule train as train_run with:
@@ -58,9 +56,7 @@ use rule train as train_run with:
     params:
         launch=lambda wildcards: launch(run_processes(wildcards)),
         variant="{variant}",
-        targets=lambda wildcards, input: optional("--targets", input.targets),
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-        base=model("base"),
         extractor=lambda wildcards: extractor(RUNS[wildcards.run]),
         config=run_section("train"),
 
@@ -77,12 +73,8 @@ use rule sample as sample_run with:
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/runs/{{run}}/sample_{{variant}}.tsv"
     params:
-        lora=lambda wildcards, input: optional("--lora", input.lora),
-        suffix=lambda wildcards: optional("--suffix", suffix(wildcards)),
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-        base=model("base"),
         config=run_section("sample"),
-        shard=[1, 1],
 
 
 use rule features as features_run with:
@@ -155,12 +147,6 @@ use rule features as features_reconstructed with:
         f"{RESULTS}/benchmarks/{{culture}}/features_reconstructed.tsv"
     params:
         kind="images",
-        clip=model("clip"),
-        inception=model("inception"),
-        dino=model("dino"),
-        dreamsim=model("dreamsim"),
-        oracle=optional("--oracle", SETTINGS.models.oracle and model("oracle")),
-        batch_size=SETTINGS.score.batch_size,
 
 
 rule embedded_world:

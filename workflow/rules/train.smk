@@ -139,13 +139,7 @@ use rule train as train_ablation with:
     wildcard_constraints:
         variant="ldm|scoft_m|scoft_mp",
     params:
-        launch=launch(SETTINGS.train.processes),
         variant="{variant}",
-        targets=lambda wildcards, input: optional("--targets", input.targets),
-        seed=SETTINGS.seed,
-        base=model("base"),
-        extractor=extractor(),
-        config=section("train"),
 
 
 rule export:
