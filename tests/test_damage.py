@@ -193,7 +193,7 @@ def test_enough_cases():
         "images", "captions", "depth", "negatives", "negatives_kept", "train_cache", "targets", "lora",
         "samples", "features", "scores", "answers",
     }  # fmt: skip
-    assert artifacts.rebuild(artifacts.Path("a b")).endswith("--force 'a b'")
+    assert artifacts.rebuild(Path("a b")).endswith("--force 'a b'")
 
 
 def test_the_page_takes_no_file_of_other_pictures(world, tmp_path):

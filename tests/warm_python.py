@@ -85,6 +85,8 @@ def import_libraries() -> None:
     from pipeline_steps.config import Models, PerceptualConfig
 
     tqdm.monitor_interval = 0  # its thread must not be there when the process forks
+    # Its own lock is a semaphore that all forks share: a step killed while it draws would keep it for ever.
+    tqdm.set_lock(threading.RLock())
     settings = Models()
     models.captioner(settings.captioner)
     models.depth_estimator(settings.depth)
