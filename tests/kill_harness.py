@@ -56,7 +56,7 @@ SETTINGS = {
 
 def build_world(folder: Path) -> None:
     """Lay out a working directory with four training and one test picture of two cultures."""
-    for name in ("resources", "workflow", "pipeline_steps"):
+    for name in ("resources", "workflow", "profiles", "pipeline_steps"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "Snakefile", folder)
     for culture in ("korea", "india"):

@@ -40,8 +40,17 @@ def test_groups_are_of_rules_without_a_gpu():
     assert set(PROFILE["group-components"]) == set(PROFILE["groups"].values())
 
 
+def test_the_default_profile_is_found_without_being_named():
+    """Without it a kill between a file's appearance and Snakemake's note of it needs another command."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", "--cores", "1", "models"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert "Using workflow specific profile profiles/default" in done.stderr
+    default = yaml.safe_load((ROOT / "workflow/profiles/default/config.yaml").read_text())
+    assert default["rerun-incomplete"]
+
+
 def test_a_dry_run_says_how_many_gpu_hours_are_asked_for(tmp_path):
-    for name in ("Snakefile", "workflow", "config", "resources"):
+    for name in ("Snakefile", "workflow", "profiles", "config", "resources"):
         (tmp_path / name).symlink_to(ROOT / name)
     command = [
         "snakemake",
