@@ -23,7 +23,7 @@ def main() -> None:
         work, timing = Path(folder, "work"), Path(folder, "timing")
         timing.mkdir()
         work.mkdir()
-        for name in ("Snakefile", "workflow", "resources", "pipeline_steps", "envs", "config"):
+        for name in ("Snakefile", "workflow", "profiles", "resources", "pipeline_steps", "envs", "config"):
             (work / name).symlink_to(ROOT / name)
         path = os.pathsep.join([str(ROOT / "benchmarks/timing"), str(ROOT)])
         environment = os.environ | {"PYTHONPATH": path, "SCOFT_TIMING": str(timing)}

@@ -36,7 +36,7 @@ def main() -> None:
     targets = [f"results/{n}/{f}/{v}.parquet" for n in names for f in folders for v in VARIANTS]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for name in ("Snakefile", "workflow", "resources", "pipeline_steps", "envs"):
+        for name in ("Snakefile", "workflow", "profiles", "resources", "pipeline_steps", "envs"):
             (work / name).symlink_to(ROOT / name)
         (work / "config").mkdir()
         (work / "config/config.yaml").write_text(yaml.safe_dump(config))

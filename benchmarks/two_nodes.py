@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, MiniSlurm(Path(folder)) as cluster:
         work = Path(folder, "work")
         (work / "config").mkdir(parents=True)
-        for name in ("Snakefile", "workflow", "resources", "pipeline_steps", "envs"):
+        for name in ("Snakefile", "workflow", "profiles", "resources", "pipeline_steps", "envs"):
             (work / name).symlink_to(ROOT / name)
         config = {
             "threads": 1,

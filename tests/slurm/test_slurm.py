@@ -42,7 +42,7 @@ def cluster() -> Iterator[MiniSlurm]:
 @pytest.fixture
 def work(tmp_path) -> Path:
     """A folder to run in: the workflow and the embedded family."""
-    for name in ("Snakefile", "workflow", "resources", "pipeline_steps", "envs"):
+    for name in ("Snakefile", "workflow", "profiles", "resources", "pipeline_steps", "envs"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "config").mkdir()
     return tmp_path
