@@ -77,7 +77,7 @@ STEPS = {
         at("lora"), at("images"), out, out.with_name("card"), "korea"
     ),
     "sample": lambda at, out: sample(
-        at("images"), SETTINGS.cultures["korea"].prompts, out, "korea", 1, MODELS.base,
+        at("images"), SETTINGS.evaluation.prompts, out, "korea", 1, MODELS.base,
         SETTINGS.sample, lora=at("lora"),
     ),
     "features": lambda at, out: features(
