@@ -293,7 +293,10 @@ class Harness:
     def do_readonly(self, run: Run, rng: random.Random) -> Callable[[], None]:
         """Turn the results read-only under the run."""
         subprocess.run(["mount", "--bind", self.results, self.results], check=True)
-        subprocess.run(["mount", "-o", "remount,bind,ro", self.results], check=True)
+        command = ["mount", "-o", "remount,bind,ro", self.results]
+        # The kernel refuses while a file is open for writing; a run that is over writes nothing.
+        while subprocess.run(command, capture_output=True).returncode:
+            time.sleep(0.02)
         return lambda: unmount(self.results)
 
     def do_clock(self, run: Run, rng: random.Random) -> Callable[[], None]:
