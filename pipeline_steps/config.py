@@ -635,7 +635,8 @@ def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConf
         except ValidationError as error:
             mistakes = [_explain(mistake) for mistake in error.errors()]
         else:
-            mistakes = [*_mistakes(config), *_mistakes_of_runs(config)]
+            mistakes = _mistakes(config)
+            mistakes += _mistakes_of_runs(config, mistakes)
     if mistakes:
         text = "configuration: " + "; ".join(mistakes)
         raise UserError("".join(c if c.isprintable() else "\ufffd" for c in text))
@@ -688,13 +689,14 @@ def _mistakes(config: PipelineConfig) -> list[str]:
     return [*_contradictions(config), *_missing(config)]
 
 
-def _mistakes_of_runs(config: PipelineConfig) -> Iterator[str]:
-    """Name what a run's own settings make wrong."""
-    known = set(_mistakes(config))
-    for name in config.runs:
-        for mistake in _mistakes(config.of_run(name)):
-            if mistake not in known:
-                yield f"runs.{name}.{mistake}"
+def _mistakes_of_runs(config: PipelineConfig, known: list[str]) -> list[str]:
+    """Name what a run's own settings make wrong, beside what is known to be wrong without them."""
+    return [
+        f"runs.{name}.{mistake}"
+        for name in config.runs
+        for mistake in _mistakes(config.of_run(name))
+        if mistake not in known
+    ]
 
 
 def _contradictions(config: PipelineConfig) -> Iterator[str]:

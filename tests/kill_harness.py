@@ -294,9 +294,11 @@ class Harness:
         """Turn the results read-only under the run."""
         subprocess.run(["mount", "--bind", self.results, self.results], check=True)
         command = ["mount", "-o", "remount,bind,ro", self.results]
-        # The kernel refuses while a file is open for writing; a run that is over writes nothing.
-        while subprocess.run(command, capture_output=True).returncode:
+        # The kernel refuses while a file is open for writing; any other refusal stays and is an error.
+        until = time.monotonic() + GIVE_UP
+        while subprocess.run(command, capture_output=True).returncode and time.monotonic() < until:
             time.sleep(0.02)
+        subprocess.run(command, check=True)
         return lambda: unmount(self.results)
 
     def do_clock(self, run: Run, rng: random.Random) -> Callable[[], None]:

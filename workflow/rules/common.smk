@@ -112,9 +112,7 @@ def launch(processes):
     """What starts a training: one process a GPU; a single one needs no launcher."""
     if processes == 1:
         return "python -m"
-    return (
-        f"python -m pipeline_steps.gpus {processes} " f"torchrun --standalone --nproc_per_node {processes} -m"
-    )
+    return f"python -m pipeline_steps.gpus {processes} torchrun --standalone --nproc_per_node {processes} -m"
 
 
 def ablation_targets(wildcards):
