@@ -7,7 +7,6 @@ schema that editors and Snakemake check against.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,12 +15,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
-
-from pipeline_steps.errors import UserError
 
 HUB = "hub:"
 """What "images" of a culture begins with where they are a data set on the Hugging Face hub."""
@@ -49,6 +45,8 @@ Variant = Literal["sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+"""What stands in the name of a file or folder."""
 
 
 def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -393,20 +391,12 @@ class EvaluationConfig(Section):
     """Prompts that name no culture (Fig. 8), one a line."""
     fig7_cultures: Annotated[tuple[str, ...], EachOnce] = Field(("china", "india", "korea"), min_length=1)
     """Cultures over which Fig. 7 takes the mean."""
-    fig7_extractors: dict[str, PerceptualConfig] = Field(
+    fig7_extractors: dict[Name, PerceptualConfig] = Field(
         {name: PerceptualConfig(extractor=name) for name in ("clip", "dreamsim", "dino")}, min_length=1
     )
     """Distances compared, by name; the first one also with every recording of the gradient."""
     fig7_updates: Annotated[tuple[PositiveInt, ...], EachOnce] = Field((30, 60, 120), min_length=1)
     """Lengths of training; each point is a training of its own, with its whole schedule."""
-
-    @field_validator("fig7_extractors")
-    @classmethod
-    def _names(cls, extractors: dict[str, PerceptualConfig]) -> dict[str, PerceptualConfig]:
-        for name in extractors:
-            if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
-                raise ValueError(f"name {name!r} must match [a-z][a-z0-9_]*")
-        return extractors
 
 
 class StudyConfig(Section):
@@ -527,7 +517,7 @@ class PipelineConfig(Section):
     shards: PositiveInt = 1
     """Jobs that share captioning, depth, negatives, caching or sampling of one culture; results do not depend
     on it."""
-    cultures: dict[str, Culture] = Field(min_length=1)
+    cultures: dict[Name, Culture] = Field(min_length=1)
     """Name (lower-case letters, digits, _ and -) to culture."""
     models: Models = Models()
     """Networks."""
@@ -559,219 +549,35 @@ class PipelineConfig(Section):
     """Estimate of cost."""
     report: ReportConfig = ReportConfig()
     """Report."""
-    runs: dict[str, dict[str, Any]] = {}
+    runs: dict[Name, dict[str, Any]] = {}
     """Further runs under <results>/<culture>/runs/<name>: name to the settings that differ from this
     configuration, out of "seed" (of training and sampling), "filter", "train" and "sample"."""
 
     @field_validator("cultures")
     @classmethod
-    def _names(cls, cultures: dict[str, Culture]) -> dict[str, Culture]:
-        for name in cultures:
-            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
-                raise ValueError(f"culture name {name!r} must match [a-z][a-z0-9_-]*")
-            if name in RESERVED:
-                raise ValueError(f"no culture can be called {name!r} (nor {', '.join(RESERVED)})")
+    def _free_culture_names(cls, cultures: dict[str, Culture]) -> dict[str, Culture]:
+        if taken := sorted(set(cultures) & set(RESERVED)):
+            raise ValueError(f"no culture can be called {taken[0]!r} (nor {', '.join(RESERVED)})")
         return cultures
 
-    @model_validator(mode="after")
-    def _runs(self) -> "PipelineConfig":
-        for name, changes in self.runs.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name) or name in PROMPT_SETS:
-                raise ValueError(
-                    f"run name {name!r} must match [a-z][a-z0-9_-]* and be none of {', '.join(PROMPT_SETS)}"
-                )
+    @field_validator("runs")
+    @classmethod
+    def _changes_of_runs(cls, runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if taken := sorted(set(runs) & set(PROMPT_SETS)):
+            raise ValueError(f"no run can be called {taken[0]!r} (nor {', '.join(PROMPT_SETS)})")
+        for name, changes in runs.items():
             if unknown := set(changes) - set(RUN_SETTINGS):
-                raise ValueError(f"runs.{name}: can change {', '.join(RUN_SETTINGS)}, not {sorted(unknown)}")
-            try:
-                self.of_run(name)
-            except ValidationError as error:
-                raise ValueError(f"runs.{name}.{'; '.join(_explain(e) for e in error.errors())}") from None
-        return self
+                raise ValueError(f"{name}: can change {', '.join(RUN_SETTINGS)}, not {sorted(unknown)}")
+        return runs
 
     def of_run(self, name: str) -> "PipelineConfig":
-        """Return the configuration with a run's changes made."""
-        return PipelineConfig.model_validate(_changed(self.model_dump(exclude={"runs"}), self.runs[name]))
+        """Return the configuration with a run's changes made.
 
-
-PRESETS = Path("config/presets")
-
-
-def preset_files(raw: dict[str, Any]) -> list[Path]:
-    """Return where the presets lie that a configuration names, each after those it names itself.
-
-    Raises:
-        UserError: there is no such preset.
-    """
-    import yaml
-
-    names = raw.get("presets") or []
-    found: dict[Path, None] = {}
-    for name in names if isinstance(names, list) else [names]:
-        file = PRESETS / f"{name}.yaml"
-        if not file.is_file():
-            there = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
-            raise UserError(f"presets: no such preset: {name!r} (there are: {there})")
-        inner = yaml.safe_load(file.read_text(encoding="utf-8"))
-        found |= dict.fromkeys([*preset_files(inner), file])
-    return list(found)
-
-
-def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConfig:
-    """Validate a configuration, files and folders included.
-
-    Types are taken at their word: "5" and true are no numbers.
-
-    Args:
-        raw: as read from YAML or JSON.
-        files: where it was read from; a key that stands twice in one of them is an error.
-
-    Raises:
-        UserError: one message with every mistake, each naming its key.
-    """
-    mistakes = [*_twice(files), *_unreadable(raw)]
-    if not mistakes:
-        try:
-            config = PipelineConfig.model_validate_json(json.dumps(raw), strict=True)
-        except ValidationError as error:
-            mistakes = [_explain(mistake) for mistake in error.errors()]
-        else:
-            mistakes = _mistakes(config)
-            mistakes += _mistakes_of_runs(config, mistakes)
-    if mistakes:
-        text = "configuration: " + "; ".join(mistakes)
-        raise UserError("".join(c if c.isprintable() else "\ufffd" for c in text))
-    return config
-
-
-def _twice(files: Sequence[Path]) -> Iterator[str]:
-    """Name the keys that stand twice in a YAML file: YAML would take the last one in silence."""
-    import yaml
-
-    def search(node: yaml.Node | None, path: str, seen: frozenset[int]) -> Iterator[str]:
-        if not isinstance(node, yaml.MappingNode) or id(node) in seen:
-            return
-        keys = [key.value for key, _ in node.value]
-        for key in sorted({str(key) for key in keys if keys.count(key) > 1}):
-            yield f"{path}{key}: stands twice in {file}; leave one out"
-        for key, value in node.value:
-            yield from search(value, f"{path}{key.value}.", seen | {id(node)})
-
-    for file in files:
-        try:
-            yield from search(yaml.compose(file.read_text(encoding="utf-8")), "", frozenset())
-        except (OSError, ValueError, yaml.YAMLError):
-            continue  # whoever read it has complained already
-
-
-def _unreadable(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
-    """Name what YAML makes of words that should have stood in quotes, and what JSON cannot carry."""
-    name = key or "(top level)"
-    if depth > 20:
-        yield f"{name[:60]}…: is nested without an end"
-    elif isinstance(value, dict):
-        for inner, what in value.items():
-            if not isinstance(inner, str):
-                yield f"{name}: the key {inner!r} is no text; put it in quotes"
-            else:
-                yield from _unreadable(what, f"{key}.{inner}".lstrip("."), depth + 1)
-    elif isinstance(value, list | tuple):
-        for number, what in enumerate(value):
-            yield from _unreadable(what, f"{key}.{number}", depth + 1)
-    elif isinstance(value, int) and abs(value) >= 2**63:
-        yield f"{name}: is too large a number"
-    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        yield f"{name}: holds characters that are no text"
-    elif not isinstance(value, str | int | float | None):
-        yield f"{name}: {value!r} was read as a {type(value).__name__}; put it in quotes"
-
-
-def _mistakes(config: PipelineConfig) -> list[str]:
-    return [*_contradictions(config), *_missing(config)]
-
-
-def _mistakes_of_runs(config: PipelineConfig, known: list[str]) -> list[str]:
-    """Name what a run's own settings make wrong, beside what is known to be wrong without them."""
-    return [
-        f"runs.{name}.{mistake}"
-        for name in config.runs
-        for mistake in _mistakes(config.of_run(name))
-        if mistake not in known
-    ]
-
-
-def _contradictions(config: PipelineConfig) -> Iterator[str]:
-    """Name settings that are right one by one and wrong together."""
-    known = ", ".join(sorted(config.cultures))
-    named = {"survey.cultures": config.survey.cultures}
-    if "fig7" in config.report.include:
-        named["evaluation.fig7_cultures"] = config.evaluation.fig7_cultures
-    for key, cultures in named.items():
-        for unknown in sorted(set(cultures) - config.cultures.keys()):
-            yield f"{key}: no such culture: {unknown} (there are: {known})"
-    for variant in sorted(set(config.survey.variants) - config.survey.simulation.strengths.keys()):
-        yield f"survey.simulation.strengths: name a strength for '{variant}', which survey.variants names"
-    for key, perceptual in _distances(config).items():
-        if perceptual.model is None and not hasattr(config.models, perceptual.extractor):
-            yield f"{key}.model: '{perceptual.extractor}' has no entry in models; name its weights here"
-    if config.data.aspect == "buckets":
-        if config.train.batch_size > 1:
-            yield (
-                "train.batch_size: pictures of several sizes (data.aspect) are trained on one at a time; "
-                "set 1 and raise train.accumulation"
-            )
-        if config.train.perceptual.extractor == "lpips":
-            yield "train.perceptual.extractor: lpips needs pictures of one size (data.aspect: square)"
-    if re.search(r"[{}]", str(config.results)):
-        yield f"results: braces are Snakemake's wildcards; give a folder without (given: '{config.results}')"
-
-
-def _distances(config: PipelineConfig) -> dict[str, PerceptualConfig]:
-    """Return every perceptual distance that is configured, by its key."""
-    fig7 = config.evaluation.fig7_extractors.items()
-    return {
-        "train.perceptual": config.train.perceptual,
-        **{f"evaluation.fig7_extractors.{name}": perceptual for name, perceptual in fig7},
-    }
-
-
-def _missing(config: PipelineConfig) -> Iterator[str]:
-    """Name files and folders that are not there."""
-    wanted: dict[str, tuple[str, Path | None]] = {
-        "evaluation.prompts": ("file", config.evaluation.prompts),
-        "evaluation.coco": ("folder", config.evaluation.coco),
-        "evaluation.generic_prompts": ("file", config.evaluation.generic_prompts),
-        "survey.wording": ("file", config.survey.wording),
-    }
-    for name, culture in config.cultures.items():
-        wanted |= {
-            f"cultures.{name}.images": (
-                "folder or file",
-                None if str(culture.images).startswith(HUB) else culture.images,
-            ),
-            f"cultures.{name}.prompts": ("file", culture.prompts),
-            f"cultures.{name}.withdrawn": ("file", culture.withdrawn),
-        }
-    models = {f"models.{role}": getattr(config.models, role) for role in Models.model_fields}
-    models |= {f"{key}.model": perceptual.model for key, perceptual in _distances(config).items()}
-    for key, ref in models.items():
-        if ref is not None and ref.url is None and _is_local(ref.path):
-            wanted[f"{key}.path"] = ("folder or file", Path(ref.path))
-    for key, (kind, path) in wanted.items():
-        if path is not None and not _is_there(path, kind):
-            yield f"{key}: no such {kind}: {path}"
-
-
-def _is_there(path: Path, kind: str) -> bool:
-    try:
-        return path.is_file() if kind == "file" else path.is_dir() or (kind != "folder" and path.exists())
-    except OSError:  # too long a name, or not ours to look at
-        return False
-
-
-def _is_local(path: str) -> bool:
-    """Tell a folder from a hub id, which is a name or an owner and a name."""
-    parts = Path(path).parts
-    return path.startswith((".", "/", "~")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
+        Raises:
+            pydantic.ValidationError: one of the changes is no right setting.
+        """
+        settings = _changed(self.model_dump(mode="json", exclude={"runs"}), self.runs[name])
+        return PipelineConfig.model_validate_json(json.dumps(settings), strict=True)
 
 
 def _changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -782,17 +588,6 @@ def _changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
         else value
         for key, value in changes.items()
     }
-
-
-def _explain(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
-    if error["type"] == "extra_forbidden":
-        return f"{key}: no such setting"
-    shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"
-    if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type", "bool_type"):
-        shown += "; write it without quotes, and a power of ten as 1.0e-4"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 
 SCHEMA_FILE = Path("workflow/schemas/config.schema.yaml")

@@ -21,8 +21,8 @@ from pipeline_steps.config import (
     Models,
     NegativesConfig,
     TrainConfig,
-    load_config,
 )
+from pipeline_steps.config_checks import load_config
 from pipeline_steps.depth import depth
 from pipeline_steps.errors import UserError
 from pipeline_steps.features import _same_size

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_steps import config as module
-from pipeline_steps.config import PipelineConfig, Section, load_config, preset_files
+from pipeline_steps.config import PipelineConfig, Section
+from pipeline_steps.config_checks import load_config, preset_files
 from pipeline_steps.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -346,7 +347,7 @@ def test_a_run_does_not_repeat_what_is_wrong_without_it():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_that_no_culture_can_have(name):
-    assert refused(whole(cultures={name: CULTURE})).startswith("configuration: cultures: ")
+    assert refused(whole(cultures={name: CULTURE})).startswith("configuration: cultures")
 
 
 def test_everything_wrong_is_told_at_once():
@@ -372,7 +373,7 @@ def test_a_configuration_that_holds_itself():
 
 WRONG = {
     "results=5": "results: ",
-    "cultures={'$(touch x)': {suffix: a, images: resources}}": "cultures: culture name '$(touch x)'",
+    "cultures={'$(touch x)': {suffix: a, images: resources}}": "cultures.$(touch x): a name has",
     "survey={wording: nowhere}": "survey.wording: no such file: nowhere",
 }
 

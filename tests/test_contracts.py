@@ -28,9 +28,8 @@ from pipeline_steps.config import (
     PerceptualConfig,
     SampleConfig,
     TrainConfig,
-    load_config,
-    preset_files,
 )
+from pipeline_steps.config_checks import load_config, preset_files
 from pipeline_steps.depth import depth
 from pipeline_steps.errors import UserError
 from pipeline_steps.features import features

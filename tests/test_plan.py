@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline_steps.config import load_config
+from pipeline_steps.config_checks import load_config
 from pipeline_steps.method.footprint import footprint
 from pipeline_steps.plan import CONTEXT, FRAGMENTS, Stage, plan
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pipeline_steps.artifacts import FEATURES, IMAGES, NEGATIVES_KEPT, SCORES, TARGETS, Origin
-from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, PerceptualConfig, load_config
+from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, PerceptualConfig
+from pipeline_steps.config_checks import load_config
 from pipeline_steps.curves import curves
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.kid import kid
@@ -37,8 +38,10 @@ def test_a_run_changes_what_it_names_and_nothing_else():
     [
         ({"a": {"train": {"updatez": 1}}}, r"runs\.a\.train\.updatez: no such setting"),
         ({"a": {"train": {"updates": 0}}}, r"runs\.a\.train\.updates: input should be"),
-        ({"a": {"caption": {}}}, r"runs\.a: can change seed, filter, train, sample, not \['caption'\]"),
-        ({"coco_prompts": {}}, "run name 'coco_prompts' must"),
+        ({"a": {"train": {"updates": "5"}}}, r"runs\.a\.train\.updates: input should be"),
+        ({"a b": {}}, r"runs\.a b: a name has"),
+        ({"a": {"caption": {}}}, r"runs: a: can change seed, filter, train, sample, not \['caption'\]"),
+        ({"coco_prompts": {}}, "runs: no run can be called 'coco_prompts'"),
     ],
 )
 def test_mistakes_in_runs_are_named(runs, message):

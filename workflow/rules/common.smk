@@ -7,7 +7,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import validate
 
-from pipeline_steps.config import FULL_VARIANT, HUB, VARIANTS, load_config
+from pipeline_steps.config import FULL_VARIANT, HUB, VARIANTS
+from pipeline_steps.config_checks import load_config
 from pipeline_steps.errors import UserError
 from pipeline_steps.gpu_hours import GpuHours
 from pipeline_steps.locks import release_stale_locks

@@ -1,0 +1,205 @@
+"""Reads a configuration and names every mistake in it, before anything runs."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline_steps.config import HUB, Models, PerceptualConfig, PipelineConfig
+from pipeline_steps.errors import UserError
+
+PRESETS = Path("config/presets")
+
+
+def preset_files(raw: dict[str, Any]) -> list[Path]:
+    """Return where the presets lie that a configuration names, each after those it names itself.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    import yaml
+
+    names = raw.get("presets") or []
+    found: dict[Path, None] = {}
+    for name in names if isinstance(names, list) else [names]:
+        file = PRESETS / f"{name}.yaml"
+        if not file.is_file():
+            there = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+            raise UserError(f"presets: no such preset: {name!r} (there are: {there})")
+        inner = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found |= dict.fromkeys([*preset_files(inner), file])
+    return list(found)
+
+
+def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConfig:
+    """Validate a configuration, files and folders included.
+
+    Types are taken at their word: "5" and true are no numbers.
+
+    Args:
+        raw: as read from YAML or JSON.
+        files: where it was read from; a key that stands twice in one of them is an error.
+
+    Raises:
+        UserError: one message with every mistake, each naming its key.
+    """
+    mistakes = [*_twice(files), *_unreadable(raw)]
+    if not mistakes:
+        try:
+            config = PipelineConfig.model_validate_json(json.dumps(raw), strict=True)
+        except ValidationError as error:
+            mistakes = [_explain(mistake) for mistake in error.errors()]
+        else:
+            mistakes = _mistakes(config)
+            mistakes += list(_mistakes_of_runs(config, mistakes))
+    if mistakes:
+        text = "configuration: " + "; ".join(mistakes)
+        raise UserError("".join(c if c.isprintable() else "\ufffd" for c in text))
+    return config
+
+
+def _twice(files: Sequence[Path]) -> Iterator[str]:
+    """Name the keys that stand twice in a YAML file: YAML would take the last one in silence."""
+    import yaml
+
+    def search(node: yaml.Node | None, path: str, seen: frozenset[int]) -> Iterator[str]:
+        if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+            return
+        keys = [key.value for key, _ in node.value]
+        for key in sorted({str(key) for key in keys if keys.count(key) > 1}):
+            yield f"{path}{key}: stands twice in {file}; leave one out"
+        for key, value in node.value:
+            yield from search(value, f"{path}{key.value}.", seen | {id(node)})
+
+    for file in files:
+        try:
+            yield from search(yaml.compose(file.read_text(encoding="utf-8")), "", frozenset())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # whoever read it has complained already
+
+
+def _unreadable(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
+    """Name what YAML makes of words that should have stood in quotes, and what JSON cannot carry."""
+    name = key or "(top level)"
+    if depth > 20:
+        yield f"{name[:60]}…: is nested without an end"
+    elif isinstance(value, dict):
+        for inner, what in value.items():
+            if not isinstance(inner, str):
+                yield f"{name}: the key {inner!r} is no text; put it in quotes"
+            else:
+                yield from _unreadable(what, f"{key}.{inner}".lstrip("."), depth + 1)
+    elif isinstance(value, list | tuple):
+        for number, what in enumerate(value):
+            yield from _unreadable(what, f"{key}.{number}", depth + 1)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        yield f"{name}: is too large a number"
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        yield f"{name}: holds characters that are no text"
+    elif not isinstance(value, str | int | float | None):
+        yield f"{name}: {value!r} was read as a {type(value).__name__}; put it in quotes"
+
+
+def _mistakes(config: PipelineConfig) -> list[str]:
+    return [*_contradictions(config), *_missing(config)]
+
+
+def _mistakes_of_runs(config: PipelineConfig, known: list[str]) -> Iterator[str]:
+    """Name what a run's own settings make wrong, beside what is known to be wrong without them."""
+    for name in config.runs:
+        try:
+            found = _mistakes(config.of_run(name))
+        except ValidationError as error:
+            found = [_explain(mistake) for mistake in error.errors()]
+        yield from (f"runs.{name}.{mistake}" for mistake in found if mistake not in known)
+
+
+def _contradictions(config: PipelineConfig) -> Iterator[str]:
+    """Name settings that are right one by one and wrong together."""
+    known = ", ".join(sorted(config.cultures))
+    named = {"survey.cultures": config.survey.cultures}
+    if "fig7" in config.report.include:
+        named["evaluation.fig7_cultures"] = config.evaluation.fig7_cultures
+    for key, cultures in named.items():
+        for unknown in sorted(set(cultures) - config.cultures.keys()):
+            yield f"{key}: no such culture: {unknown} (there are: {known})"
+    for variant in sorted(set(config.survey.variants) - config.survey.simulation.strengths.keys()):
+        yield f"survey.simulation.strengths: name a strength for '{variant}', which survey.variants names"
+    for key, perceptual in _distances(config).items():
+        if perceptual.model is None and not hasattr(config.models, perceptual.extractor):
+            yield f"{key}.model: '{perceptual.extractor}' has no entry in models; name its weights here"
+    if config.data.aspect == "buckets":
+        if config.train.batch_size > 1:
+            yield (
+                "train.batch_size: pictures of several sizes (data.aspect) are trained on one at a time; "
+                "set 1 and raise train.accumulation"
+            )
+        if config.train.perceptual.extractor == "lpips":
+            yield "train.perceptual.extractor: lpips needs pictures of one size (data.aspect: square)"
+    if re.search(r"[{}]", str(config.results)):
+        yield f"results: braces are Snakemake's wildcards; give a folder without (given: '{config.results}')"
+
+
+def _distances(config: PipelineConfig) -> dict[str, PerceptualConfig]:
+    """Return every perceptual distance that is configured, by its key."""
+    fig7 = config.evaluation.fig7_extractors.items()
+    return {
+        "train.perceptual": config.train.perceptual,
+        **{f"evaluation.fig7_extractors.{name}": perceptual for name, perceptual in fig7},
+    }
+
+
+def _missing(config: PipelineConfig) -> Iterator[str]:
+    """Name files and folders that are not there."""
+    wanted: dict[str, tuple[str, Path | None]] = {
+        "evaluation.prompts": ("file", config.evaluation.prompts),
+        "evaluation.coco": ("folder", config.evaluation.coco),
+        "evaluation.generic_prompts": ("file", config.evaluation.generic_prompts),
+        "survey.wording": ("file", config.survey.wording),
+    }
+    for name, culture in config.cultures.items():
+        wanted |= {
+            f"cultures.{name}.images": (
+                "folder or file",
+                None if str(culture.images).startswith(HUB) else culture.images,
+            ),
+            f"cultures.{name}.prompts": ("file", culture.prompts),
+            f"cultures.{name}.withdrawn": ("file", culture.withdrawn),
+        }
+    models = {f"models.{role}": getattr(config.models, role) for role in Models.model_fields}
+    models |= {f"{key}.model": perceptual.model for key, perceptual in _distances(config).items()}
+    for key, ref in models.items():
+        if ref is not None and ref.url is None and _is_local(ref.path):
+            wanted[f"{key}.path"] = ("folder or file", Path(ref.path))
+    for key, (kind, path) in wanted.items():
+        if path is not None and not _is_there(path, kind):
+            yield f"{key}: no such {kind}: {path}"
+
+
+def _is_there(path: Path, kind: str) -> bool:
+    try:
+        return path.is_file() if kind == "file" else path.is_dir() or (kind != "folder" and path.exists())
+    except OSError:  # too long a name, or not ours to look at
+        return False
+
+
+def _is_local(path: str) -> bool:
+    """Tell a folder from a hub id, which is a name or an owner and a name."""
+    parts = Path(path).parts
+    return path.startswith((".", "/", "~")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    if error["type"] == "string_pattern_mismatch" and key.endswith(".[key]"):
+        return f"{key.removesuffix('.[key]')}: a name has lower-case letters, digits, _ and -, a letter first"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such setting"
+    shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"
+    if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type", "bool_type"):
+        shown += "; write it without quotes, and a power of ten as 1.0e-4"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
