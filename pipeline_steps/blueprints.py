@@ -14,7 +14,7 @@ from torch import nn
 
 from pipeline_steps.config import BaseRef, ModelRef
 from pipeline_steps.errors import UserError
-from pipeline_steps.model_store import STORE
+from pipeline_steps.model_store import HubId, place, source
 
 PUBLISHED = Path("resources/published")
 
@@ -30,12 +30,13 @@ def configuration(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any]:
     Raises:
         UserError: neither fetched nor published here.
     """
-    for root in (STORE / ref.path, Path(ref.path)):
-        for name in ("config.json", "scheduler_config.json"):
-            if (root / folder / name).exists():
-                return json.loads((root / folder / name).read_text(encoding="utf-8"))
+    for name in ("config.json", "scheduler_config.json"):
+        file = place(ref) / folder / name
+        if file.exists():
+            return json.loads(file.read_text(encoding="utf-8"))
+    origin = source(ref)
     for entry in _published():
-        if ref.path in entry["ids"] and entry["part"].startswith(part):
+        if isinstance(origin, HubId) and origin.name in entry["ids"] and entry["part"].startswith(part):
             return entry["config"]
     raise UserError(f"'{ref.path}' is not on this machine: fetch it to plan with it")
 

@@ -21,6 +21,8 @@ from pydantic import (
 
 HUB = "hub:"
 """What "images" of a culture begins with where they are a data set on the Hugging Face hub."""
+LINK = re.compile(r"(https?://([\w.-]+(?::\d+)?(?:/[\w+~-][\w.+~-]*)+))(?:#sha256=([0-9a-f]{8,64}))?")
+"""A model that is not on the hub: its address, which is also its place among the fetched ones, and hash."""
 VARIANTS = ("sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc")
 """The models of Tables 1 and 2, from no training to all losses."""
 FULL_VARIANT = "scoft_mpc"
@@ -106,21 +108,25 @@ class Culture(Section):
 
 
 class ModelRef(Section):
-    """A model on the hub or in a folder of the same layout."""
+    """A model on this machine, on the hub or behind a link."""
 
     path: str = Field(min_length=1)
-    """Hub id ("CompVis/stable-diffusion-v1-4"), which `snakemake models` fetches, or local folder."""
-    revision: str | None = None
-    """Commit on the hub; null: the one in config/models.lock.json, or the newest. Ignored for a folder."""
+    """Local folder or file; or what `snakemake models` fetches: a hub id, with a commit if you like
+    ("owner/name@commit"; without, the one in config/models.lock.json, or the newest), or a link to a file
+    or .zip, with its SHA-256 or the first digits of it ("https://…/net.pt#sha256=501f0c75")."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Precision the weights are loaded in."""
     variant: str | None = Field(None, pattern=r"^[a-z0-9]+$")
     """Take the weight files with this in their names ("fp16": half the size); null: the plain ones."""
-    url: str | None = Field(None, pattern=r"^https?://")
-    """Where `snakemake models` fetches the path from, for what is not on the hub: a file, or a .zip whose
-    contents become the folder."""
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{8,64}$")
-    """SHA-256 of what the url gives, or its first digits (those in many a file's name)."""
+
+    @field_validator("path")
+    @classmethod
+    def _link(cls, path: str) -> str:
+        if "://" in path and not LINK.fullmatch(path):
+            raise ValueError(
+                "a link is written https://host/folder/file or https://host/folder/file#sha256=…"
+            )
+        return path
 
 
 class BaseRef(ModelRef):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline_steps.config import HUB, Models, PerceptualConfig, PipelineConfig
+from pipeline_steps.config import HUB, LINK, Models, PerceptualConfig, PipelineConfig
 from pipeline_steps.errors import UserError
 
 PRESETS = Path("config/presets")
@@ -172,7 +172,7 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
     models = {f"models.{role}": getattr(config.models, role) for role in Models.model_fields}
     models |= {f"{key}.model": perceptual.model for key, perceptual in _distances(config).items()}
     for key, ref in models.items():
-        if ref is not None and ref.url is None and _is_local(ref.path):
+        if ref is not None and _is_local(ref.path):
             wanted[f"{key}.path"] = ("folder or file", Path(ref.path))
     for key, (kind, path) in wanted.items():
         if path is not None and not _is_there(path, kind):
@@ -187,8 +187,10 @@ def _is_there(path: Path, kind: str) -> bool:
 
 
 def _is_local(path: str) -> bool:
-    """Tell a folder from a hub id, which is a name or an owner and a name."""
-    parts = Path(path).parts
+    """Tell a folder from a link and from a hub id: a name or an owner and a name, and perhaps a commit."""
+    if LINK.fullmatch(path):
+        return False
+    parts = Path(path.partition("@")[0]).parts
     return path.startswith((".", "/", "~")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
 
 

@@ -56,7 +56,7 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 
 ## Model
 
-- Base model: `{base["path"]}`, revision {base["revision"] or "not stated (a local folder)"}
+- Base model: `{base["path"]}`, commit {base["commit"] or "not known (not from the hub)"}
 - Losses: {losses.get(training["variant"], "L_LDM, L_M, L_P, L_C")}
 - Rank {settings["lora_rank"]}, {settings["updates"]} updates, seed {training["seed"]}
 - Data fingerprint: `{training["fingerprint"]}`

@@ -17,7 +17,7 @@ from pipeline_steps.artifacts import file_sha256
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, ModelRef, Models
 from pipeline_steps.errors import UserError
-from pipeline_steps.model_store import MANIFEST, STORE, is_hub_id, read_json
+from pipeline_steps.model_store import MANIFEST, STORE, HubId, Link, place, read_json, source
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -42,7 +42,7 @@ TIMEOUT = 30
 def fetch_models(models: Models, lock: Path, extractors: Sequence[ModelRef] = ()) -> None:
     """Fetch what is missing, go on with what is half there, and verify all of it.
 
-    The first fetch writes revision, sizes and SHA-256 into the lock; every later one, on any
+    The first fetch writes commit, sizes and SHA-256 into the lock; every later one, on any
     machine, must get the same. What is on this machine already is only verified.
 
     Args:
@@ -62,16 +62,17 @@ def fetch_models(models: Models, lock: Path, extractors: Sequence[ModelRef] = ()
 def _fetch_all(models: Models, lock: Path, extractors: Sequence[ModelRef]) -> None:
     locked = read_json(lock)
     for role, ref, left_out in _wanted(models, extractors):
-        if ref.url:
-            entry = _fetch_url(role, ref, locked.get(ref.path, {}))
-        elif is_hub_id(ref):
-            entry = _fetch_hub(role, ref, left_out, locked.get(ref.path, {}))
-        elif Path(ref.path).exists():
-            continue
-        else:
-            raise UserError(f"models.{role}: no such file or folder: '{ref.path}'")
-        if locked.get(ref.path) != entry:
-            locked[ref.path] = entry
+        match source(ref):
+            case HubId(key, _) as hub_id:
+                entry = _fetch_hub(role, hub_id, ref.variant, left_out, locked.get(key, {}))
+            case Link(key, _) as link:
+                entry = _fetch_link(role, link, place(ref), locked.get(key, {}))
+            case None if Path(ref.path).exists():
+                continue
+            case None:
+                raise UserError(f"models.{role}: no such file or folder: '{ref.path}'")
+        if locked.get(key) != entry:
+            locked[key] = entry
             artifacts.write_text(lock, json.dumps(locked, indent=1, sort_keys=True) + "\n")
 
 
@@ -92,8 +93,10 @@ def _wanted(models: Models, extractors: Sequence[ModelRef]) -> Iterator[tuple[st
 # --- the hub --------------------------------------------------------------------------------------
 
 
-def _fetch_hub(role: str, ref: ModelRef, left_out: set[str], locked: dict[str, Any]) -> dict[str, Any]:
-    """Fetch one model of the hub; return its revision and the size and SHA-256 of its files."""
+def _fetch_hub(
+    role: str, hub_id: HubId, variant: str | None, left_out: set[str], locked: dict[str, Any]
+) -> dict[str, Any]:
+    """Fetch one model of the hub; return its commit and the size and SHA-256 of its files."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -102,15 +105,19 @@ def _fetch_hub(role: str, ref: ModelRef, left_out: set[str], locked: dict[str, A
         RevisionNotFoundError,
     )
 
-    name = f"models.{role}: '{ref.path}'"
-    revision = ref.revision or locked.get("revision")
-    folder = STORE / ref.path
+    repo = hub_id.name
+    name = f"models.{role}: '{repo}'"
+    revision = hub_id.revision or locked.get("revision")
+    folder = STORE / repo
     try:
-        info = HfApi().model_info(ref.path, revision=revision, files_metadata=True)
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
     except GatedRepoError as error:
-        raise _gated(name, ref) from error
+        raise _gated(name, repo) from error
     except RevisionNotFoundError as error:
-        raise UserError(f"{name} has no revision {revision}; check models.{role}.revision") from error
+        raise UserError(
+            f"{name} has no commit {revision}; check what stands behind the @ in models.{role}.path, or in "
+            "config/models.lock.json"
+        ) from error
     except RepositoryNotFoundError as error:
         raise UserError(
             f"{name} is not on the hub, or private: check the id, or run 'hf auth login'"
@@ -122,13 +129,13 @@ def _fetch_hub(role: str, ref: ModelRef, left_out: set[str], locked: dict[str, A
     index = next((file for file in info.siblings if file.rfilename == INDEX), None)
     parts = {"."}
     if index:
-        _fetch_file(name, ref, info.sha, index, folder, old)
+        _fetch_file(name, repo, info.sha, index, folder, old)
         parts |= _components(folder / INDEX) - left_out
-    chosen = list(_chosen(name, info.siblings, ref.variant, parts))
+    chosen = list(_chosen(name, info.siblings, variant, parts))
     files = {}
     for number, file in enumerate(chosen, 1):
-        LOG.info("%s (%d of %d): %s", ref.path, number, len(chosen), file.rfilename)
-        files[file.rfilename] = _fetch_file(name, ref, info.sha, file, folder, old)
+        LOG.info("%s (%d of %d): %s", repo, number, len(chosen), file.rfilename)
+        files[file.rfilename] = _fetch_file(name, repo, info.sha, file, folder, old)
     # Roles may share a model; each adds the files it reads.
     held = read_json(folder / MANIFEST)
     files = (held["files"] if held.get("revision") == info.sha else {}) | files
@@ -137,9 +144,9 @@ def _fetch_hub(role: str, ref: ModelRef, left_out: set[str], locked: dict[str, A
     return {"revision": info.sha, "files": old | files}
 
 
-def _gated(name: str, ref: ModelRef) -> UserError:
+def _gated(name: str, repo: str) -> UserError:
     return UserError(
-        f"{name} is gated: accept its licence at https://huggingface.co/{ref.path}, run 'hf auth login' "
+        f"{name} is gated: accept its licence at https://huggingface.co/{repo}, run 'hf auth login' "
         "and this command again"
     )
 
@@ -192,7 +199,7 @@ def _weights(name: str, part: str, files: list[str], variant: str | None) -> lis
 
 
 def _fetch_file(
-    name: str, ref: ModelRef, revision: str, file: "RepoSibling", folder: Path, locked: dict[str, Any]
+    name: str, repo: str, revision: str, file: "RepoSibling", folder: Path, locked: dict[str, Any]
 ) -> dict[str, Any]:
     """Fetch one file unless it is there, verify it, and try a damaged one once more.
 
@@ -202,13 +209,13 @@ def _fetch_file(
     from huggingface_hub.utils import build_hf_headers
 
     path = folder / file.rfilename
-    url = hf_hub_url(ref.path, file.rfilename, revision=revision)
+    url = hf_hub_url(repo, file.rfilename, revision=revision)
     for _ in range(2):
         if not path.exists():
             try:
                 _download(f"{name}: {file.rfilename}", url, path, build_hf_headers())
             except PermissionError as error:
-                raise _gated(name, ref) from error
+                raise _gated(name, repo) from error
         found = {"size": path.stat().st_size, "sha256": file_sha256(path)}
         promised = file.lfs.sha256 if file.lfs else None
         right = found["sha256"] == promised if file.lfs else _git_id(path) == file.blob_id
@@ -275,35 +282,35 @@ def _download(what: str, url: str, path: Path, headers: dict[str, str] | None = 
 # --- elsewhere ------------------------------------------------------------------------------------
 
 
-def _fetch_url(role: str, ref: ModelRef, locked: dict[str, Any]) -> dict[str, Any]:
-    """Fetch a file, or an archive that becomes a folder; return its url, size and SHA-256."""
-    path = Path(ref.path)
-    archive = ref.url.endswith(".zip")
+def _fetch_link(role: str, link: Link, path: Path, locked: dict[str, Any]) -> dict[str, Any]:
+    """Fetch a file, or an archive that becomes a folder; return its size and SHA-256."""
+    archive = link.url.endswith(".zip")
     held = read_json(path / MANIFEST) if archive else {}
-    if held.get("url") == ref.url and locked in ({}, held):
+    if held and locked in ({}, held) and held["sha256"].startswith(link.sha256):
         return held
     file = path.with_name(f".{path.name}.zip") if archive else path
     if not file.exists():
         try:
-            _download(f"models.{role}: {ref.url}", ref.url, file)
+            _download(f"models.{role}: {link.url}", link.url, file)
         except PermissionError as error:
             raise UserError(
-                f"models.{role}: {ref.url} may not be read by everyone; fetch it yourself"
+                f"models.{role}: {link.url} may not be read by everyone; fetch it yourself"
             ) from error
-    found = {"url": ref.url, "size": file.stat().st_size, "sha256": file_sha256(file)}
-    expected = locked.get("sha256") or ref.sha256 or ""
-    if not found["sha256"].startswith(expected):
-        file.unlink()
-        raise UserError(
-            f"models.{role}: {ref.url} gave a file with SHA-256 {found['sha256']}, not {expected}…; it was "
-            f"removed: run the same command again, and check models.{role}.sha256 if this stays so"
-        )
+    found = {"size": file.stat().st_size, "sha256": file_sha256(file)}
+    for expected in (link.sha256, locked.get("sha256", "")):
+        if not found["sha256"].startswith(expected):
+            file.unlink()
+            raise UserError(
+                f"models.{role}: {link.url} gave a file with SHA-256 {found['sha256']}, not {expected}…; it "
+                f"was removed: run the same command again; if this stays so, check models.{role}.path and "
+                "config/models.lock.json"
+            )
     if archive:
-        _unpack(role, file, path, found)
+        _unpack(role, link.url, file, path, found)
     return found
 
 
-def _unpack(role: str, archive: Path, folder: Path, found: dict[str, Any]) -> None:
+def _unpack(role: str, url: str, archive: Path, folder: Path, found: dict[str, Any]) -> None:
     """Unpack into a folder that appears whole; members that would leave it are refused."""
     try:
         with artifacts.appears_whole(folder / MANIFEST) as note, zipfile.ZipFile(archive) as members:
@@ -314,9 +321,7 @@ def _unpack(role: str, archive: Path, folder: Path, found: dict[str, Any]) -> No
             note.write_text(json.dumps(found) + "\n", encoding="utf-8")
     except zipfile.BadZipFile as error:
         archive.unlink()
-        raise UserError(
-            f"models.{role}: {found['url']} is no zip archive; run the same command again"
-        ) from error
+        raise UserError(f"models.{role}: {url} is no zip archive; run the same command again") from error
     archive.unlink()
     shutil.rmtree(folder / "__MACOSX", ignore_errors=True)
 

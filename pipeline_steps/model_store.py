@@ -3,23 +3,55 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline_steps.config import ModelRef
+from pipeline_steps.config import LINK, ModelRef
 from pipeline_steps.errors import UserError
 
 STORE = Path("models")
 """Folder that `snakemake models` fills; make it a link to keep models elsewhere."""
 MANIFEST = "fetched.json"
-"""In each fetched folder: its revision and the size and SHA-256 of every file; written last."""
+"""In each fetched folder: its commit and the size and SHA-256 of every file; written last."""
+HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
 COMMAND = "on a machine with network, run 'snakemake models' with the same --configfile"
 CONFIGS = ("config.json", "model_index.json", "tokenizer_config.json", "preprocessor_config.json")
 
 
-def is_hub_id(ref: ModelRef) -> bool:
-    """Whether the path is an owner and a name on the hub and no file or folder of this machine."""
-    hub_like = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", ref.path) is not None
-    return ref.url is None and hub_like and not Path(ref.path).exists()
+class HubId(NamedTuple):
+    """An owner and a name on the hub, and the commit that is asked for."""
+
+    name: str
+    revision: str | None
+
+
+class Link(NamedTuple):
+    """An address, and the first digits of the SHA-256 of what lies there."""
+
+    url: str
+    sha256: str
+
+
+def source(ref: ModelRef) -> HubId | Link | None:
+    """Return what a model is fetched from; None for a file or folder of this machine."""
+    if link := LINK.fullmatch(ref.path):
+        return Link(link[1], link[3] or "")
+    hub_id = HUB_ID.fullmatch(ref.path)
+    return HubId(hub_id[1], hub_id[2]) if hub_id and not Path(ref.path).exists() else None
+
+
+def place(ref: ModelRef) -> Path:
+    """Return where a model lies, or will lie once it is fetched; an archive becomes a folder."""
+    match source(ref):
+        case HubId(name, _):
+            return STORE / name
+        case Link(url, _):
+            return STORE / url.split("://")[1].removesuffix(".zip")
+    return Path(ref.path)
+
+
+def commit(ref: ModelRef) -> str | None:
+    """Return the commit on the hub that a fetched model is; None for one from elsewhere."""
+    return read_json(place(ref) / MANIFEST).get("revision") if isinstance(source(ref), HubId) else None
 
 
 def locate(ref: ModelRef, role: str) -> Path:
@@ -30,32 +62,33 @@ def locate(ref: ModelRef, role: str) -> Path:
         role: its key in "models", for messages.
 
     Raises:
-        UserError: missing, half-downloaded, of another revision, or with code of its own.
+        UserError: missing, half-downloaded, of another commit, or with code of its own.
     """
-    path = STORE / ref.path if is_hub_id(ref) else Path(ref.path)
+    path = place(ref)
     if not path.exists():
         raise UserError(f"models.{role}: '{ref.path}' is not on this machine; {COMMAND}, or name a folder")
-    if is_hub_id(ref):
-        _check_whole(path, ref, role)
-    elif ref.url and path.is_dir() and not (path / MANIFEST).exists():
+    origin = source(ref)
+    if isinstance(origin, HubId):
+        _check_whole(path, origin, role)
+    elif origin and path.is_dir() and not (path / MANIFEST).exists():
         raise UserError(f"models.{role}: '{ref.path}' is half-downloaded; {COMMAND}")
     if path.is_dir():
         _refuse_code(path, role)
     return path
 
 
-def _check_whole(folder: Path, ref: ModelRef, role: str) -> None:
+def _check_whole(folder: Path, wanted: HubId, role: str) -> None:
+    name, revision = wanted
     manifest = read_json(folder / MANIFEST)
     if not manifest:
-        raise UserError(f"models.{role}: '{ref.path}' is half-downloaded; {COMMAND}")
-    if ref.revision and manifest["revision"] != ref.revision:
+        raise UserError(f"models.{role}: '{name}' is half-downloaded; {COMMAND}")
+    if revision and manifest["revision"] != revision:
         raise UserError(
-            f"models.{role}: '{ref.path}' is here as {manifest['revision']}, not as {ref.revision}; {COMMAND}"
+            f"models.{role}: '{name}' is here as {manifest['revision']}, not as {revision}; {COMMAND}"
         )
-    for name, expected in manifest["files"].items():
-        file = folder / name
-        if not file.exists() or file.stat().st_size != expected["size"]:
-            raise UserError(f"models.{role}: '{ref.path}': {name} is missing or cut short; {COMMAND}")
+    for file, expected in manifest["files"].items():
+        if not (folder / file).exists() or (folder / file).stat().st_size != expected["size"]:
+            raise UserError(f"models.{role}: '{name}': {file} is missing or cut short; {COMMAND}")
 
 
 def _refuse_code(folder: Path, role: str) -> None:

@@ -95,8 +95,9 @@ def load(kind: Any, ref: ModelRef, role: str, call: str = "from_pretrained", **o
         return getattr(kind, call)(str(path), **options)
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
+        plain = f", or set models.{role}.variant: null for its plain weights" if ref.variant else ""
         raise UserError(
-            f"models.{role}: cannot load '{path}' ({reason}); give a folder in the hub's layout"
+            f"models.{role}: cannot load '{path}' ({reason}); give a folder in the hub's layout{plain}"
         ) from error
 
 

@@ -242,15 +242,17 @@ def _caption(settings: PipelineConfig) -> Stage:
 
 def _depth(settings: PipelineConfig) -> Stage:
     from pipeline_steps.blueprints import looking, parameters
+    from pipeline_steps.model_store import Link, source
 
     ref, count = settings.models.depth, settings.plan.pictures
     # controlnet_aux's file holds the same network as transformers' DPT-hybrid.
-    dpt = looking(ref if ref.url is None else ModelRef(path="Intel/dpt-hybrid-midas"), "depth")
+    one_file = isinstance(source(ref), Link)
+    dpt = looking(ModelRef(path="Intel/dpt-hybrid-midas") if one_file else ref, "depth")
     own = (
         dpt.config.image_size
     )  # transformers' processor scales to it; controlnet_aux keeps the picture's size
     one = _cost(lambda: dpt(_numbers(PLAIN, 1, 3, own, own)).predicted_depth)
-    grow = 1.0 if ref.url is None else (settings.data.resolution / own) ** 2
+    grow = (settings.data.resolution / own) ** 2 if one_file else 1.0
     activations, levers = _batches(one.peak * grow, settings.depth.batch_size)
     disk = count * settings.data.resolution**2 * 0.3
     return Stage("depth", count * one.flops * grow, FULL * parameters(dpt), activations, levers, disk)

@@ -16,6 +16,7 @@ from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Orig
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, ModelRef, TrainConfig, Variant
 from pipeline_steps.errors import UserError
+from pipeline_steps.model_store import commit
 from pipeline_steps.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _identity(config: TrainConfig, variant: str, seed: int, base: BaseRef, origi
         "settings": settings,
         "variant": variant,
         "seed": seed,
-        "base": base.model_dump(),
+        "base": base.model_dump() | {"commit": commit(base)},
         "fingerprint": origin.fingerprint,
     }
 

@@ -35,6 +35,7 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.features import features
 from pipeline_steps.filter import filter_negatives
 from pipeline_steps.method.perceptual import vit_features
+from pipeline_steps.model_store import place
 from pipeline_steps.sample import sample
 from pipeline_steps.synthesize import synthesize
 from pipeline_steps.targets import targets
@@ -238,8 +239,8 @@ def test_a_preset_names_published_models_and_goes_with_both_settings(name):
     for role in ("captioner", "clip", "dino"):
         assert blueprints.configuration(getattr(config.models, role), role)
     assert config.models.oracle is None
-    assert config.models.depth.path.endswith(models.MIDAS_CHECKPOINT)
-    assert any(f"_{kind}_checkpoint.zip" in config.models.dreamsim.url for kind in models.DREAMSIM_TYPES)
+    assert place(config.models.depth).name == models.MIDAS_CHECKPOINT
+    assert any(f"_{kind}_checkpoint.zip" in config.models.dreamsim.path for kind in models.DREAMSIM_TYPES)
 
 
 def merge(into: dict, changes: dict) -> None:

@@ -13,10 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline_steps.config import BaseRef, ModelRef, Models
 from pipeline_steps.errors import UserError
-from pipeline_steps.model_store import locate
+from pipeline_steps.model_store import commit, locate
 
 SHA = "1" * 40
 BIG = os.urandom(3_000_000)
@@ -245,8 +246,9 @@ def test_only_what_is_read_is_fetched_and_the_lock_holds_it(hub, tmp_path, monke
 
     monkeypatch.chdir(tmp_path)
     assert locate(wanted.base, "base") == Path("models/someone/sdxl")
+    assert commit(wanted.base) == SHA and commit(ModelRef(path=".")) is None
     with pytest.raises(UserError, match=rf"'someone/sdxl' is here as {SHA}, not as 222"):
-        locate(BaseRef(path="someone/sdxl", revision="222"), "base")
+        locate(BaseRef(path="someone/sdxl@222"), "base")
     (store / "someone/sdxl/tokenizer/merges.txt").unlink()
     with pytest.raises(UserError, match=r"merges.txt is missing or cut short; .*snakemake models"):
         locate(wanted.base, "base")
@@ -334,7 +336,7 @@ def test_a_model_that_changed_at_its_source_is_refused(hub, tmp_path):
         ({"path": "someone/gated"}, r"is gated: accept its licence at .*someone/gated, run 'hf auth login'"),
         ({"path": "someone/shy"}, r"is gated: accept its licence at .*someone/shy"),
         ({"path": "someone/gone"}, r"'someone/gone' is not on the hub, or private"),
-        ({"path": "someone/vae", "revision": "abc"}, r"has no revision abc; check models.base.revision"),
+        ({"path": "someone/vae@abc"}, r"'someone/vae' has no commit abc; check .* models.base.path"),
         (
             {"path": "someone/vae", "variant": "fp16"},
             r"offers no weights of variant 'fp16'; it has config.json",
@@ -360,30 +362,30 @@ def test_files_and_archives_from_elsewhere_have_a_known_hash(hub, tmp_path):
         archive.writestr("clip_vitb32_pretrain.pth.tar", b"weights")
     archive, network = packed.getvalue(), BIG
     hub.repos["files"] = {"dreamsim.zip": archive, "inception.pth": network}
+    link = f"{hub.url}/inception.pth"
     roles = {
-        "dreamsim": {"path": "models/dreamsim", "url": f"{hub.url}/dreamsim.zip"},
-        "inception": {
-            "path": "models/inception.pth",
-            "url": f"{hub.url}/inception.pth",
-            "sha256": sha256(network)[:8],
-        },
+        "dreamsim": {"path": f"{hub.url}/dreamsim.zip"},
+        "inception": {"path": f"{link}#sha256={sha256(network)[:8]}"},
     }
+    store = tmp_path / "models" / hub.url.removeprefix("http://")
     hub.cut_after = 2_000_000
     line = last_line(fetch(tmp_path, hub, models(tmp_path, **roles)))
     assert "inception.pth: the download broke off" in line
     hub.cut_after = None
     assert fetch(tmp_path, hub, models(tmp_path, **roles)).returncode == 0
     assert any(path == "/inception.pth" and start for _, path, start in hub.asked)
-    assert (tmp_path / "models/inception.pth").read_bytes() == network
-    assert (tmp_path / "models/dreamsim/clip_vitb32_pretrain.pth.tar").read_bytes() == b"weights"
-    assert json.loads((tmp_path / "lock.json").read_text())["models/dreamsim"]["sha256"] == sha256(archive)
+    assert (store / "inception.pth").read_bytes() == network
+    assert (store / "dreamsim/clip_vitb32_pretrain.pth.tar").read_bytes() == b"weights"
+    assert json.loads((tmp_path / "lock.json").read_text())[f"{hub.url}/dreamsim.zip"]["sha256"] == sha256(
+        archive
+    )
 
-    (tmp_path / "models/inception.pth").unlink()
-    roles["inception"]["sha256"] = "0" * 8
+    (store / "inception.pth").unlink()
+    roles["inception"]["path"] = f"{link}#sha256={'0' * 8}"
     (tmp_path / "lock.json").unlink()
     line = last_line(fetch(tmp_path, hub, models(tmp_path, **roles)))
     assert f"SHA-256 {sha256(network)}, not 00000000" in line
-    assert not (tmp_path / "models/inception.pth").exists()
+    assert not (store / "inception.pth").exists()
 
 
 def test_an_archive_cannot_write_outside_its_folder(hub, tmp_path):
@@ -391,9 +393,19 @@ def test_an_archive_cannot_write_outside_its_folder(hub, tmp_path):
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("../escaped.txt", b"x")
     hub.repos["files"] = {"bad.zip": packed.getvalue()}
-    role = {"path": "models/dreamsim", "url": f"{hub.url}/bad.zip"}
+    role = {"path": f"{hub.url}/bad.zip"}
     assert "would lie outside" in last_line(fetch(tmp_path, hub, models(tmp_path, dreamsim=role)))
-    assert not (tmp_path / "models/escaped.txt").exists()
+    assert not list((tmp_path / "models").rglob("escaped.txt"))
+
+
+def test_a_path_laid_over_a_preset_takes_nothing_from_it(hub, tmp_path):
+    """Commit, address and hash are part of the path: they go when it goes."""
+    own = tmp_path / "my_network.pth"
+    own.write_bytes(b"mine")
+    done = fetch(tmp_path, hub, models(tmp_path, inception={"path": str(own)}))
+    assert done.returncode == 0 and own.read_bytes() == b"mine" and not hub.asked
+    with pytest.raises(ValidationError, match="a link is written"):
+        ModelRef(path="https://host/../../etc/passwd")
 
 
 def test_a_folder_that_wants_its_own_code_run_is_refused(tmp_path):

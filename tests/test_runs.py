@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_a_run_has_its_own_processes_and_its_weights_are_fetched(tmp_path):
-    weights = {"path": "models/lpips.pth", "url": "https://example.org/lpips.pth"}
+    weights = {"path": "https://example.org/lpips.pth"}
     runs = {
         "pair": {"train": {"processes": 2}},
         "lpips": {"train": {"perceptual": {"extractor": "lpips", "model": weights}}},
@@ -37,4 +37,4 @@ def test_a_run_has_its_own_processes_and_its_weights_are_fetched(tmp_path):
     )
     assert torchrun in shells["pair"] and "--gpus 2 " in shells["pair"]
     assert "python -m pipeline_steps.train" in shells["lpips"] and "--gpus 1 " in shells["lpips"]
-    assert shells["models"].count("--extractors ") == 1 and weights["url"] in shells["models"]
+    assert shells["models"].count("--extractors ") == 1 and weights["path"] in shells["models"]

@@ -1,7 +1,7 @@
 # Needs:  the section "models" of the configuration; a network for `snakemake models`, and for nothing else.
 # Leaves: {results}/plan.md                what everything will cost, estimated
 #         models/                          the models of the configuration, verified
-#         config/models.lock.json          revision, size and SHA-256 of every file, for the next fetch
+#         config/models.lock.json          commit, size and SHA-256 of every file, for the next fetch
 
 
 rule models:
