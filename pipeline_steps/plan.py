@@ -231,13 +231,12 @@ def _caption(settings: PipelineConfig) -> Stage:
     blip = _half(looking(ref, "captioner"), ref)
     side = blip.config.vision_config.image_size
     seen = _cost(lambda: blip.vision_model(_numbers(ref, 1, 3, side, side)).last_hidden_state)
-    k = config.captions_per_image
-    words = k * config.max_new_tokens * 2 * parameters(blip.text_decoder)
-    activations, levers = _batches(seen.peak, config.batch_size)
+    captions = settings.plan.pictures * config.captions_per_image
+    words = config.max_new_tokens * 2 * parameters(blip.text_decoder)
+    # A picture is looked at anew for each of its captions.
+    activations, levers = _batches(config.captions_per_image * seen.peak, config.batch_size)
     weights = _bytes(ref) * parameters(blip)
-    return Stage(
-        "caption", settings.plan.pictures * (seen.flops + words), weights, activations, levers, 100.0 * k
-    )
+    return Stage("caption", captions * (seen.flops + words), weights, activations, levers, 100.0 * captions)
 
 
 def _depth(settings: PipelineConfig) -> Stage:
@@ -248,9 +247,8 @@ def _depth(settings: PipelineConfig) -> Stage:
     # controlnet_aux's file holds the same network as transformers' DPT-hybrid.
     one_file = isinstance(source(ref), Link)
     dpt = looking(ModelRef(path="Intel/dpt-hybrid-midas") if one_file else ref, "depth")
-    own = (
-        dpt.config.image_size
-    )  # transformers' processor scales to it; controlnet_aux keeps the picture's size
+    # transformers' processor scales to the network's own size; controlnet_aux keeps the picture's.
+    own = dpt.config.image_size
     one = _cost(lambda: dpt(_numbers(PLAIN, 1, 3, own, own)).predicted_depth)
     grow = (settings.data.resolution / own) ** 2 if one_file else 1.0
     activations, levers = _batches(one.peak * grow, settings.depth.batch_size)
@@ -445,6 +443,7 @@ Counted: operations and living tensors of the networks' own code at these sizes,
 kernels do it. Assumed: {config.utilisation:.0%} of the card's peak is reached; CUDA takes \
 {CONTEXT / GB:.1f} GB; the allocator holds
 {FRAGMENTS:.2f} bytes for each in use; memory grows with the batch; the extractor of S costs what CLIP does.
+Not counted: in training with 16-bit weights, norms and sums are kept in 32 bits.
 """
 
 
