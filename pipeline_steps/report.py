@@ -30,7 +30,7 @@ from pipeline_steps.artifacts import (
     TensorFile,
 )
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import LABELS, VARIANTS, PipelineConfig
+from pipeline_steps.config import LABELS, VARIANTS, PipelineConfig, ReportConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method import charts
 
@@ -111,7 +111,6 @@ def report(
     """
     from jinja2 import Environment, FileSystemLoader
 
-    side = settings.report.thumbnail
     environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"number": _number, "label": lambda variant: LABELS.get(variant, variant)}
     sources = {
@@ -125,36 +124,7 @@ def report(
         "train_logs": (TRAIN_LOG, train_logs),
     }
     by_culture = {name: _grouped(kind, paths, images) for name, (kind, paths) in sources.items()}
-    cultures = []
-    for path in images:
-        note = IMAGES.note(path)
-        name = str(note["culture"])
-        own = {kind: group.get(name, []) for kind, group in by_culture.items()}
-        thumbnails = {row["image_id"]: _thumbnail(row["image"], side) for row in IMAGES.rows(path)}
-        rows = IMAGES.read(path, [column for column in IMAGES.schema.names if column != "image"])
-        captions = {row["image_id"]: row["caption"] for row in rows}
-        found = [row for part in own["scores"] for row in SCORES.rows(part)]
-        cultures.append(
-            {
-                "name": name,
-                "fingerprint": note["fingerprint"],
-                "data": _data(rows),
-                "scores": found,
-                "by_score": _by_score(found),
-                "blank": {
-                    variant: count
-                    for part in own["scores"]
-                    for variant, count in SCORES.note(part)["blank"].items()
-                    if count
-                },
-                "variants": _present(own["samples"]),
-                "prompts": _contact_sheet(own["samples"], settings.report.pictures_per_prompt, side),
-                "nearest": _nearest(own, rows, thumbnails, side),
-                "positives": _positives(own, captions, thumbnails, settings.report.positives, side),
-                "kept": Counter(row["kept"] for part in own["distances"] for row in DISTANCES.rows(part)),
-                "curves": [chart for part in own["train_logs"] for chart in _curves(name, part)],
-            }
-        )
+    cultures = [_culture(path, by_culture, settings.report) for path in images]
     text = environment.get_template(template.name).render(
         style=style.read_text(encoding="utf-8"),
         cultures=cultures,
@@ -165,6 +135,35 @@ def report(
         run=_run(settings, references),
     )
     artifacts.write_text(page, text)
+
+
+def _culture(
+    images: Path, by_culture: dict[str, dict[str, list[Path]]], config: ReportConfig
+) -> dict[str, Any]:
+    """Everything the page shows of one culture."""
+    note = IMAGES.note(images)
+    name = str(note["culture"])
+    own = {kind: group.get(name, []) for kind, group in by_culture.items()}
+    side = config.thumbnail
+    thumbnails = {row["image_id"]: _thumbnail(row["image"], side) for row in IMAGES.rows(images)}
+    rows = IMAGES.read(images, [column for column in IMAGES.schema.names if column != "image"])
+    captions = {row["image_id"]: row["caption"] for row in rows}
+    scores = [row for part in own["scores"] for row in SCORES.rows(part)]
+    blank = [pair for part in own["scores"] for pair in SCORES.note(part)["blank"].items()]
+    return {
+        "name": name,
+        "fingerprint": note["fingerprint"],
+        "data": _data(rows),
+        "scores": scores,
+        "by_score": _by_score(scores),
+        "blank": {variant: count for variant, count in blank if count},
+        "variants": _present(own["samples"]),
+        "prompts": _contact_sheet(own["samples"], config.pictures_per_prompt, side),
+        "nearest": _nearest(own, rows, thumbnails, side),
+        "positives": _positives(own, captions, thumbnails, config.positives, side),
+        "kept": Counter(row["kept"] for part in own["distances"] for row in DISTANCES.rows(part)),
+        "curves": [chart for part in own["train_logs"] for chart in _curves(name, part)],
+    }
 
 
 def _grouped(
