@@ -32,18 +32,19 @@ def coco(folder: Path, images: Path, prompts: Path, count: int, seed: int, confi
     """
     import torch
 
-    found = sorted(_captioned(folder, config.caption_column))
-    firsts = {
-        caption: name for name, caption in reversed(found)
-    }  # one picture per caption: a prompt is drawn once
-    entries = sorted((name, caption) for caption, name in firsts.items() if not caption.startswith("#"))
+    # One picture per caption: a prompt is drawn once.
+    firsts: dict[str, tuple[str, Path | bytes]] = {}
+    for name, caption, data in sorted(_captioned(folder, config.caption_column), key=lambda one: one[:2]):
+        firsts.setdefault(caption, (name, data))
+    entries = sorted((name, caption) for caption, (name, _) in firsts.items() if not caption.startswith("#"))
     if len(entries) < 2:
         raise UserError(f"{folder}: {len(entries)} captioned pictures; need {ANNOTATIONS}, or metadata.jsonl")
     chosen = torch.randperm(len(entries), generator=generator(seed, "coco"))[:count].sort().values.tolist()
     rows, digest = [], hashlib.sha256()
     for name, caption in (entries[number] for number in chosen):
+        _, data = firsts[caption]
         try:
-            data = (folder / name).read_bytes()
+            data = data if isinstance(data, bytes) else data.read_bytes()
             cut = pictures.cut(data, [(config.resolution, config.resolution)], config.max_megapixels)
         except (OSError, pictures.UnusableError) as error:
             raise UserError(f"{folder / name}: {error}") from error
@@ -66,12 +67,12 @@ def coco(folder: Path, images: Path, prompts: Path, count: int, seed: int, confi
     artifacts.write_text(prompts, "".join(row["caption"] + "\n" for row in rows))
 
 
-def _captioned(folder: Path, caption_column: str) -> Iterator[tuple[str, str]]:
-    """Yield file names relative to the folder, and captions on one line; of several, the first."""
+def _captioned(folder: Path, caption_column: str) -> Iterator[tuple[str, str, Path | bytes]]:
+    """Yield name, caption on one line (of several, the first), and the file or its contents."""
     annotations = folder / ANNOTATIONS
     if not annotations.exists():
         for entry in sources.entries(folder, caption_column, []):
-            yield entry.name, " ".join(entry.caption.split())
+            yield entry.name, " ".join(entry.caption.split()), entry.data
         return
     try:
         listing = json.loads(annotations.read_text(encoding="utf-8"))
@@ -82,7 +83,8 @@ def _captioned(folder: Path, caption_column: str) -> Iterator[tuple[str, str]]:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{annotations}: not MS-COCO's caption file; fetch it again") from error
     for number, caption in captions.items():
-        yield f"val2017/{names[number]}", caption
+        name = f"val2017/{names[number]}"
+        yield name, caption, folder / name
 
 
 if __name__ == "__main__":

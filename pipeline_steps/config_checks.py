@@ -51,7 +51,7 @@ def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConf
         try:
             config = PipelineConfig.model_validate_json(json.dumps(raw), strict=True)
         except ValidationError as error:
-            mistakes = [_explain(mistake) for mistake in error.errors()]
+            mistakes = [explain(mistake) for mistake in error.errors()]
         else:
             mistakes = _mistakes(config)
             mistakes += list(_mistakes_of_runs(config, mistakes))
@@ -113,19 +113,28 @@ def _mistakes_of_runs(config: PipelineConfig, known: list[str]) -> Iterator[str]
         try:
             found = _mistakes(config.of_run(name))
         except ValidationError as error:
-            found = [_explain(mistake) for mistake in error.errors()]
+            found = [explain(mistake) for mistake in error.errors()]
         yield from (f"runs.{name}.{mistake}" for mistake in found if mistake not in known)
 
 
 def _contradictions(config: PipelineConfig) -> Iterator[str]:
     """Name settings that are right one by one and wrong together."""
     known = ", ".join(sorted(config.cultures))
-    named = {"survey.cultures": config.survey.cultures}
+    study = config.study
+    named = {
+        "survey.cultures": config.survey.cultures,
+        "study.control_cultures": study.control_cultures,
+        "study.length_cultures": study.length_cultures,
+    }
     if "fig7" in config.report.include:
         named["evaluation.fig7_cultures"] = config.evaluation.fig7_cultures
     for key, cultures in named.items():
         for unknown in sorted(set(cultures) - config.cultures.keys()):
             yield f"{key}: no such culture: {unknown} (there are: {known})"
+    runs = ", ".join(sorted(config.runs)) or "none"
+    for key in ("seeds", "controls", "lengths"):
+        for unknown in sorted(set(getattr(study, key)) - config.runs.keys()):
+            yield f"study.{key}: no such run: {unknown} (there are: {runs})"
     for variant in sorted(set(config.survey.variants) - config.survey.simulation.strengths.keys()):
         yield f"survey.simulation.strengths: name a strength for '{variant}', which survey.variants names"
     for key, perceptual in _distances(config).items():
@@ -137,8 +146,9 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
                 "train.batch_size: pictures of several sizes (data.aspect) are trained on one at a time; "
                 "set 1 and raise train.accumulation"
             )
-        if config.train.perceptual.extractor == "lpips":
-            yield "train.perceptual.extractor: lpips needs pictures of one size (data.aspect: square)"
+        for key, perceptual in _distances(config).items():
+            if perceptual.extractor == "lpips":
+                yield f"{key}.extractor: lpips needs pictures of one size (data.aspect: square)"
     if re.search(r"[{}]", str(config.results)):
         yield f"results: braces are Snakemake's wildcards; give a folder without (given: '{config.results}')"
 
@@ -194,7 +204,8 @@ def _is_local(path: str) -> bool:
     return path.startswith((".", "/", "~")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
 
 
-def _explain(error: Any) -> str:
+def explain(error: Any) -> str:
+    """Return one of pydantic's errors as a line that names the key."""
     key = ".".join(str(part) for part in error["loc"]) or "(top level)"
     if error["type"] == "string_pattern_mismatch" and key.endswith(".[key]"):
         return f"{key.removesuffix('.[key]')}: a name has lower-case letters, digits, _ and -, a letter first"

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-STEMS = ("diffusion_pytorch_model", "model", "pytorch_model", "open_clip_model")
-"""Names under which diffusers, transformers and open_clip look for weights."""
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+"""Names under which diffusers and transformers look for weights."""
+OPEN_CLIP = ("open_clip_config.json", "open_clip_model")
+"""Mark of a model of open_clip, and the name of its weights (timm's, of one side alone, lie beside)."""
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".onnx_data")
 INDEX = "model_index.json"
 """In a pipeline's repository: its class and the class of each of its parts."""
@@ -182,8 +184,9 @@ def _chosen(
 def _weights(name: str, part: str, files: list[str], variant: str | None) -> list[str]:
     """Choose one set of weights of a folder; sharded ones come with their index."""
     infix = f".{variant}" if variant else ""
+    stems = OPEN_CLIP[1:] if OPEN_CLIP[0] in files else STEMS
     for ending in (".safetensors", ".bin"):
-        for stem in STEMS:
+        for stem in stems:
             whole = f"{stem}{infix}{ending}"
             index = f"{stem}{ending}.index{infix}.json"
             if whole in files or index in files:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pickle
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -101,6 +102,24 @@ def load(kind: Any, ref: ModelRef, role: str, call: str = "from_pretrained", **o
         ) from error
 
 
+def load_network(kind: Any, ref: ModelRef, role: str, base: ModelRef | None = None, **options: Any) -> Any:
+    """Load a network of transformers or diffusers, and look whether its weights were found.
+
+    Both libraries draw what is missing at random, and say so where nobody looks.
+
+    Raises:
+        UserError: the model cannot be read, or most of its weights are not in the files.
+    """
+    network, found = load(kind, ref, role, output_loading_info=True, **weights(ref, base), **options)
+    missing, whole = sorted(found["missing_keys"]), len(network.state_dict())
+    shown = f"models.{role}: '{ref.path}' lacks {len(missing)} of the {whole} tensors of a {kind.__name__}"
+    if 2 * len(missing) > whole:
+        raise UserError(f"{shown}: it is another kind of model; name one of this kind")
+    if missing:
+        LOG.warning("%s, which are drawn at random: %s", shown, ", ".join(missing[:3]))
+    return network
+
+
 def frozen(model: nn.Module) -> Any:
     """Put a network on the device for inference."""
     return model.requires_grad_(False).eval().to(device())
@@ -110,7 +129,7 @@ def captioner(ref: ModelRef) -> "tuple[PreTrainedModel, ProcessorMixin]":
     """Load BLIP or BLIP-2 and its processor."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = load(AutoModelForImageTextToText, ref, "captioner", **weights(ref))
+    model = load_network(AutoModelForImageTextToText, ref, "captioner")
     return frozen(model), load(AutoProcessor, ref, "captioner")
 
 
@@ -125,7 +144,7 @@ def depth_estimator(ref: ModelRef) -> Callable[[Sequence[Image.Image]], list[Ima
         return _midas_detector(path if path.is_dir() else path.parent)
     from transformers import AutoImageProcessor, DPTForDepthEstimation
 
-    model = frozen(load(DPTForDepthEstimation, ref, "depth", **weights(ref)))
+    model = frozen(load_network(DPTForDepthEstimation, ref, "depth"))
     processor = load(AutoImageProcessor, ref, "depth")
 
     @torch.inference_mode()
@@ -173,7 +192,8 @@ def _tensors_only(path: Path, role: str) -> None:
         UserError: it does, or is no PyTorch file.
     """
     try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Files from before torch 1.6, Inception's among them, are no archives and cannot be mapped.
+        torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"models.{role}: {path} holds more than tensors, or is damaged ({reason})") from error
@@ -183,7 +203,7 @@ def unet(base: BaseRef) -> "UNet2DConditionModel":
     """Load the denoiser, frozen."""
     from diffusers import UNet2DConditionModel
 
-    return frozen(load(UNet2DConditionModel, base, "base", subfolder="unet", **weights(base)))
+    return frozen(load_network(UNet2DConditionModel, base, "base", subfolder="unet"))
 
 
 def vae(base: BaseRef) -> "AutoencoderKL":
@@ -201,9 +221,9 @@ def _vae(base: BaseRef) -> "AutoencoderKL":
     from diffusers import AutoencoderKL
 
     if base.vae:
-        model = load(AutoencoderKL, base.vae, "base.vae", **weights(base.vae, base))
+        model = load_network(AutoencoderKL, base.vae, "base.vae", base)
     else:
-        model = load(AutoencoderKL, base, "base", subfolder="vae", **weights(base))
+        model = load_network(AutoencoderKL, base, "base", subfolder="vae")
     if base.vae_slicing:
         model.enable_slicing()
     return model
@@ -304,7 +324,7 @@ def depth_to_image(base: BaseRef, controlnet: ModelRef) -> "DiffusionPipeline":
     """Load the un-tuned model with depth control for the negatives."""
     from diffusers import ControlNetModel
 
-    control = load(ControlNetModel, controlnet, "controlnet", **weights(controlnet, base))
+    control = load_network(ControlNetModel, controlnet, "controlnet", base)
     return _generation(_pipeline(base, controlled=True, controlnet=control, vae=_vae(base)))
 
 
@@ -401,7 +421,7 @@ def clip_encoders(ref: ModelRef) -> tuple[PictureEncoder, Callable[[Sequence[str
     """Load CLIP's encoders of pictures and of texts (cut at 77 tokens with the end token kept)."""
     from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-    model = frozen(load(CLIPModel, ref, "clip", **weights(ref)))
+    model = frozen(load_network(CLIPModel, ref, "clip"))
     processor = load(AutoImageProcessor, ref, "clip")
     tokenizer = load(AutoTokenizer, ref, "clip", model_max_length=77)
 
@@ -424,7 +444,7 @@ def dino_encoder(ref: ModelRef) -> PictureEncoder:
     """Load DINOv2's encoder: its class token after the last layer."""
     from transformers import AutoImageProcessor, Dinov2Model
 
-    model = frozen(load(Dinov2Model, ref, "dino", **weights(ref)))
+    model = frozen(load_network(Dinov2Model, ref, "dino"))
     processor = load(AutoImageProcessor, ref, "dino")
 
     @torch.inference_mode()
@@ -475,10 +495,7 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
     if config.extractor == "dreamsim":
         return dreamsim_features(*dreamsim(ref))
     if config.extractor == "lpips":
-        import lpips
-
-        path = str(locate(ref, "lpips"))
-        return lpips_features(frozen(lpips.LPIPS(net="vgg", verbose=False, model_path=path)))
+        return lpips_features(frozen(_lpips(locate(ref, "lpips"))))
     if config.extractor == "clip_conv":
         import open_clip
 
@@ -490,6 +507,25 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
     vision, mean, std = _vision_tower(ref, config.extractor)
     _check_layers(ref, config, vision.config.num_hidden_layers, "blocks")
     return vit_features(vision, config.layers, vision.config.image_size, mean, std)
+
+
+def _lpips(path: Path) -> nn.Module:
+    """Load LPIPS: its learned weights lie in its package, its VGG-16 in torchvision's file."""
+    import lpips
+
+    network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)  # random: it would download them itself
+    _tensors_only(path, "lpips")
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        for name, parameter in network.net.named_parameters():
+            _, layer, kind = name.split(".")
+            parameter.data.copy_(found[f"features.{layer}.{kind}"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"models.lpips: {path} is no VGG-16 of torchvision; name "
+            "https://download.pytorch.org/models/vgg16-397923af.pth#sha256=397923af"
+        ) from error
+    return network
 
 
 def feature_dtype(ref: ModelRef, config: PerceptualConfig) -> torch.dtype:
@@ -518,5 +554,7 @@ def _vision_tower(ref: ModelRef, extractor: str) -> tuple[Any, tuple[float, ...]
 
     kinds = {"clip": CLIPVisionModel, "dino": Dinov2Model, "blip": BlipVisionModel, "blip2": Blip2VisionModel}
     processor = load(CLIPImageProcessor, ref, extractor)
-    tower = frozen(load(kinds[extractor], ref, extractor, **weights(ref)))
+    # A captioner's file names its vision tower; the tower by itself does not.
+    inside = {"key_mapping": {r"^vision_model\.": ""}} if extractor.startswith("blip") else {}
+    tower = frozen(load_network(kinds[extractor], ref, extractor, **inside))
     return tower, tuple(processor.image_mean), tuple(processor.image_std)

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
+from pipeline_steps.config import PipelineConfig
+from pipeline_steps.config_checks import explain
 from pipeline_steps.errors import UserError
 
 README = """\
@@ -50,16 +53,16 @@ def new_culture(
     Raises:
         UserError: the name is taken or not allowed, or the configuration cannot be added to.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
-        raise UserError(f"culture name '{name}': use lower-case letters, digits, _ and -, a letter first")
-    if not suffix.strip():
-        raise UserError("suffix is empty; give what prompts shall say, e.g. ', in Wales'")
     folder = folder or Path("data") / name
     entry = {
         "suffix": suffix,
         "images": folder.as_posix(),
         "withdrawn": (folder / "withdrawn.txt").as_posix(),
     }
+    try:
+        PipelineConfig.model_validate({"cultures": {name: entry}})
+    except ValidationError as error:
+        raise UserError("; ".join(map(explain, error.errors()))) from error
     text = _with_entry(config, name, entry)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     skeleton = {

@@ -352,7 +352,7 @@ def _train(settings: PipelineConfig) -> Stage:
     decoding = decoded_saving if config.gradient_checkpointing else decoded
     once = chosen.flops + captions * (config.weight_m > 0) * noise.flops
     looks = (1 + 2 * (inner - 1)) * noise.flops + decoding.flops + looked.flops
-    pictures = config.updates * config.batch_size * config.accumulation
+    pictures = config.updates * config.batch_size * config.accumulation * config.processes
     flops = pictures * (once + looks / config.perceptual_every)
 
     def activations(unet: "Footprint", decode: "Footprint", size: int) -> float:

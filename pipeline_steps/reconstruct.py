@@ -24,7 +24,7 @@ def reconstruct(images: Path, reconstructed: Path, culture: str, base: BaseRef, 
     from PIL import Image
 
     from pipeline_steps import models
-    from pipeline_steps.method.pictures import to_unit
+    from pipeline_steps.method.pictures import to_pictures, to_unit
 
     origin = artifacts.same_origin((IMAGES, images), culture=culture)
     vae = models.vae(base)
@@ -32,9 +32,7 @@ def reconstruct(images: Path, reconstructed: Path, culture: str, base: BaseRef, 
     @torch.inference_mode()
     def look(unit: torch.Tensor) -> list[Image.Image]:
         latents = vae.encode((unit * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode()
-        decoded = (vae.decode(latents).sample.float() / 2 + 0.5).clamp(0, 1)
-        pixels = (decoded * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        return [Image.fromarray(picture) for picture in pixels]
+        return to_pictures(vae.decode(latents).sample.float() / 2 + 0.5)
 
     rows, total = IMAGES.rows(images), IMAGES.count(images)
     # By it the features find the central square of pictures of several shapes.

@@ -500,6 +500,7 @@ def _from_tables(
     paths: Iterable[Path], root: Path, caption_column: str, findings: list[Finding]
 ) -> Iterator[Entry]:
     files: Files | None = None
+    seen: set[str] = set()
     for path in paths:
         split = SPLITS.get(path.name.lower().split("-")[0].split(".")[0])
         number = 0
@@ -516,6 +517,9 @@ def _from_tables(
                 name = normal_name(row.pop("file_name", None) or inner or f"{path.stem}_{number:06d}")
                 number += 1
                 data: Path | bytes | None = cell.get("bytes")
+                if data is not None and name in seen:  # data sets keep the last part of a path, or none
+                    name = f"{path.stem}_{number:06d}/{name}"
+                seen.add(name)
                 if data is None and inner:
                     files = files or Files(root)
                     try:

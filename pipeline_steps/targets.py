@@ -1,10 +1,14 @@
 """Perceptual features of positives and negatives: computed once per view, read by every update."""
 
 import json
+import math
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, NEGATIVES_KEPT, TARGETS, Row
@@ -14,6 +18,7 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import generator
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -47,7 +52,7 @@ def targets(
         config: batch size.
 
     Raises:
-        UserError: the features would not fit into this machine's memory.
+        UserError: there is not enough room on the disk.
     """
     import torch
 
@@ -64,7 +69,7 @@ def targets(
 
     @torch.inference_mode()
     def features(batches: Iterable[list[Row]], rows: int) -> "list[Tensor]":
-        """One tensor (rows, 2, V, positions, channels) per layer, filled batch by batch: it is held once."""
+        """One tensor (rows, 2, V, positions, channels) per layer, filled batch by batch, on the disk."""
         whole: list[Tensor] = []
         done = 0
         for batch in artifacts.one_size(batches):
@@ -73,8 +78,7 @@ def targets(
             plain, flipped = (view_features(extract, x, boxes) for x in (unit, unit.flip(-1)))
             layers = [torch.stack(pair, 1).to("cpu", kept) for pair in zip(plain, flipped, strict=True)]
             if not whole:
-                _check_memory(sum(layer[0].nbytes for layer in layers) * (len(views) + count))
-                whole = [layer.new_empty(rows, *layer.shape[1:]) for layer in layers]
+                whole = [_on_disk(targets, (rows, *layer.shape[1:]), kept) for layer in layers]
             for place, layer in zip(whole, layers, strict=True):
                 place[done : done + len(batch)] = layer
             done += len(batch)
@@ -108,19 +112,26 @@ def targets(
     TARGETS.write(targets, tensors, origin, {"image_ids": json.dumps(list(views))})
 
 
-def _check_memory(needed: int) -> None:
-    """Refuse what this machine cannot hold, rather than be killed for it hours later."""
-    there = _memory()
-    if needed > there:
-        raise UserError(
-            f"the features of all views and layers take {needed / 1e9:.1f} GB, and this machine has "
-            f"{there / 1e9:.1f} GB of memory; name fewer train.perceptual.layers, fewer views, or another "
-            "train.perceptual.extractor"
-        )
+def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Tensor":
+    """A tensor in a nameless file, which ends with the process: hundreds of pictures' features are gigabytes.
 
+    Raises:
+        UserError: the disk has no room for it.
+    """
+    import torch
 
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = math.prod(shape) * dtype.itemsize
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=beside.parent) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk while it is filled would be a signal
+        except OSError as error:
+            raise UserError(
+                f"{beside}: one layer's features need twice {size / 1e9:.2g} GB of disk ({error.strerror}); "
+                "make room, or name fewer train.perceptual.layers or views, or another train.perceptual.extractor"
+            ) from error
+        mapped = np.memmap(file, np.uint8, "r+", shape=(size,))
+    return torch.from_numpy(mapped).view(dtype).view(shape)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,8 @@ def _updates(
 def build_objective(variant: Variant, config: TrainConfig, prediction_type: str) -> "Objective":
     """Switch on the losses of a variant: the rows of Table 1, and ``ldm`` of Table 2.
 
+    ``scoft_mp`` is ``scoft_mpc`` without negatives, whichever form L_C has.
+
     Raises:
         UserError: a variant without training, or a model that predicts neither noise nor velocity.
     """
@@ -172,10 +174,12 @@ def build_objective(variant: Variant, config: TrainConfig, prediction_type: str)
     if variant == "sd":
         raise UserError("variant 'sd' is the un-tuned model: there is nothing to train")
     inner = config.denoising
+    # A difference holds S⁺ itself, with the weight c: without its negatives it is an L_P of that weight.
+    p = config.weight_p + config.weight_c * (variant == "scoft_mp" and config.contrast == "difference")
     return Objective(
         a=config.weight_ldm,
         b=config.weight_m if variant != "ldm" else 0.0,
-        p=config.weight_p if variant in ("scoft_mp", "scoft_mpc") else 0.0,
+        p=p if variant in ("scoft_mp", "scoft_mpc") else 0.0,
         c=config.weight_c if variant == "scoft_mpc" else 0.0,
         lam=config.contrast_lambda,
         margin=config.contrast_margin,

@@ -74,13 +74,23 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
             names = next((names for key, names in holding.items() if names and key in text), [])
         else:
             note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
-            if note.get("culture") != culture or not note.get("fingerprint"):
+            if not note.get("fingerprint"):
+                if any(holding.values()) and _says_nothing(path, results / culture):
+                    yield path, "unknown: it does not say from which pictures it is; take it as holding them"
+                continue
+            if note.get("culture") != culture:
                 continue
             if note["fingerprint"] not in holding:
                 yield path, "unknown: its data set is not listed; take it as holding them"
             names = holding.get(note["fingerprint"], [])
         if names:
             yield path, "withdrawn: " + ", ".join(names)
+
+
+def _says_nothing(path: Path, home: Path) -> bool:
+    """Whether a file may show what was learned or copy a caption: prompts, boards, checkpoints' logs."""
+    listed = ("data_sets", "download", "data_set")  # looked at elsewhere, or the list itself
+    return path.is_file() and path.is_relative_to(home) and path.relative_to(home).parts[0] not in listed
 
 
 def _downloaded(home: Path, digests: set[str]) -> Iterator[tuple[Path, str]]:

@@ -14,18 +14,19 @@ EXTRACTORS = [*MINI, "blip2", "lpips", "clip_conv"]
 
 
 def tiny_blip2(folder: Path) -> ModelRef:
-    from transformers import Blip2VisionConfig, Blip2VisionModel, CLIPImageProcessor
+    """A whole BLIP-2, as it lies on the hub; S looks through its vision tower."""
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, CLIPImageProcessor
 
     torch.manual_seed(3)
-    config = Blip2VisionConfig(
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=16,
-        patch_size=8,
+    size = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {"word_embed_proj_dim": 8, "ffn_dim": 16, "vocab_size": 16, "max_position_embeddings": 8}
+    config = Blip2Config(
+        vision_config=size | {"image_size": 16, "patch_size": 8},
+        qformer_config=size | {"encoder_hidden_size": 8, "vocab_size": 16},
+        text_config=size | text | {"model_type": "opt"},
+        num_query_tokens=2,
     )
-    Blip2VisionModel(config).save_pretrained(folder)
+    Blip2ForConditionalGeneration(config).save_pretrained(folder)
     CLIPImageProcessor().save_pretrained(folder)
     return ModelRef(path=str(folder))
 

@@ -178,6 +178,15 @@ def hub():
     }
     server.repos["someone/vae"] = {"config.json": b"{}", "diffusion_pytorch_model.safetensors": b"vae"}
     server.repos["someone/old"] = {"config.json": b"{}", "pytorch_model.bin": b"pickle", "model.onnx": b"x"}
+    # As in timm/resnet101_clip.openai: "model" is the picture side alone, for timm.
+    server.repos["someone/open_clip"] = {
+        "config.json": b"{}",
+        "open_clip_config.json": b"{}",
+        "model.safetensors": b"timm's",
+        "open_clip_model.safetensors": b"both sides",
+        "open_clip_pytorch_model.bin": b"a pickle",
+        "pytorch_model.bin": b"timm's pickle",
+    }
     yield server
     server.shutdown()
 
@@ -263,6 +272,12 @@ def test_the_weights_of_several_distances_are_fetched(hub, tmp_path):
     done = fetch(tmp_path, hub, models(tmp_path), ModelRef(path="someone/vae"), ModelRef(path="someone/old"))
     assert done.returncode == 0, done.stderr
     assert set(json.loads((tmp_path / "lock.json").read_text())) == {"someone/vae", "someone/old"}
+
+
+def test_of_open_clips_repositories_its_own_weights_are_fetched(hub, tmp_path):
+    assert fetch(tmp_path, hub, models(tmp_path), ModelRef(path="someone/open_clip")).returncode == 0
+    found = {path.name for path in (tmp_path / "models/someone/open_clip").iterdir()}
+    assert found == {"config.json", "open_clip_config.json", "open_clip_model.safetensors", "fetched.json"}
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):

@@ -157,6 +157,17 @@ def test_a_pickle_is_never_loaded_as_a_lora_or_weights(tmp_path):
     assert not mark.exists()
 
 
+def test_tensors_in_the_format_of_old_torch_are_read_and_its_pickles_refused(tmp_path):
+    """Inception's published file is from before torch 1.6."""
+    file, mark = tmp_path / "weights.pth", tmp_path / "owned"
+    torch.save({"a": torch.ones(2)}, file, _use_new_zipfile_serialization=False)
+    models._tensors_only(file, "inception")
+    torch.save(Bomb(mark), file, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"models.inception: .* holds more than tensors"):
+        models._tensors_only(file, "inception")
+    assert not mark.exists()
+
+
 def copy_of(role, folder):
     """A copy of an embedded model that may be spoilt."""
     target = folder / role

@@ -67,9 +67,10 @@ def test_configurations_without_a_culture(tmp_path, text):
     "name, suffix, text, line",
     [
         ("korea", ", x", CONFIG, r"cultures\.korea is there already; choose another name"),
-        ("Wales", ", x", CONFIG, "use lower-case letters"),
-        ("../up", ", x", CONFIG, "use lower-case letters"),
-        ("wales", " ", CONFIG, "suffix is empty"),
+        ("Wales", ", x", CONFIG, r"cultures\.Wales: a name has lower-case letters"),
+        ("../up", ", x", CONFIG, "a name has lower-case letters"),
+        ("survey", ", x", CONFIG, "no culture can be called 'survey'"),
+        ("wales", " ", CONFIG, r"cultures\.wales\.suffix: must be one line of visible text"),
         (
             "wales",
             ", x",

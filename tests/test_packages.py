@@ -63,6 +63,26 @@ def dreamsim_checkpoint(folder: Path, kind: str) -> None:
     adapted.save_pretrained(folder / f"{kind}_single_lora")
 
 
+def test_lpips_takes_its_vgg_from_torchvisions_file_and_downloads_nothing(tmp_path, monkeypatch):
+    from torchvision.models import vgg16
+
+    torch.manual_seed(0)
+    own = vgg16()
+    torch.save(own.state_dict(), tmp_path / "vgg16.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    ref = ModelRef(path=str(tmp_path / "vgg16.pth"))
+    network = models._lpips(models.locate(ref, "lpips"))
+    assert not (tmp_path / "home").exists()
+    unit = torch.rand(1, 3, 64, 64)
+    last = network.net(unit)[-1]
+    torch.testing.assert_close(last, own.features[:30](unit))
+    # Its learned weights are those of its package, which are not negative.
+    assert all((linear.model[-1].weight >= 0).all() for linear in network.lins)
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "vgg16.pth")
+    with pytest.raises(UserError, match=r"is no VGG-16 of torchvision; name https://download.pytorch.org"):
+        models._lpips(tmp_path / "vgg16.pth")
+
+
 def test_inception_of_torch_fidelity_reads_its_file_and_nothing_but_tensors(tmp_path):
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 

@@ -1,7 +1,9 @@
 """The feature extractors behind S: real classes at tiny width, against what their publishers compute."""
 
+import errno
 import json
 import math
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +19,7 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.method.perceptual import conv_features, lpips_features, view_distance, view_features
 from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD, draw_views, to_unit
 from pipeline_steps.targets import targets
-from tests.extractors import EXTRACTORS, build_extractor, tiny_lpips, tiny_resnet
+from tests.extractors import EXTRACTORS, build_extractor, tiny_blip2, tiny_lpips, tiny_resnet
 
 ORIGIN = Origin("wales", "f" * 64)
 
@@ -121,6 +123,25 @@ def test_clip_conv_is_the_mean_squared_error_of_a_stage(layer, stage):
     torch.testing.assert_close(view_distance(extract(a), extract(b))[0], theirs, rtol=1e-4, atol=0)
 
 
+def test_blip_is_the_captioners_own_vision_tower(tmp_path):
+    """Its weights are named otherwise than the tower's alone, and what is not found is drawn at random."""
+    from transformers import AutoModelForImageTextToText
+
+    for name, path in (("blip", "resources/mini/captioner"), ("blip2", tiny_blip2(tmp_path).path)):
+        whole = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval()
+        tower, *_ = models._vision_tower(ModelRef(path=path), name)
+        pixels = torch.rand(1, 3, *[tower.config.image_size] * 2)
+        own = getattr(whole, "vision_model", None) or whole.model.vision_model
+        assert torch.equal(tower(pixels).last_hidden_state, own(pixels).last_hidden_state)
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path):
+    from transformers import CLIPVisionModel
+
+    with pytest.raises(UserError, match=r"models.clip: 'resources/mini/dino' lacks .* another kind of model"):
+        models.load_network(CLIPVisionModel, ModelRef(path="resources/mini/dino"), "clip")
+
+
 @pytest.mark.parametrize("layer", [0, 9, -9])
 @pytest.mark.parametrize(("extractor", "kind"), [("clip", "blocks"), ("clip_conv", "stages")])
 def test_a_layer_the_network_does_not_have_is_named(extractor, kind, layer):
@@ -208,11 +229,13 @@ def test_targets_are_stored_as_the_extractor_computes_and_compared_in_float32(tm
         assert torch.equal(distance, (whole - half.float()).square().sum(-1).mean(-1))
 
 
-def test_features_beyond_the_machines_memory_are_refused_before_they_are_computed(tmp_path, monkeypatch):
-    layer = 4 * 2 * 65 * 96 * 4  # pictures, flips, tokens, channels, bytes
-    ref, perceptual = ModelRef(path="resources/mini/clip"), PerceptualConfig(layers=(1, 2))
-    monkeypatch.setattr("pipeline_steps.targets._memory", lambda: 2 * layer)
-    make_targets(tmp_path / "fits", ref, perceptual)
-    monkeypatch.setattr("pipeline_steps.targets._memory", lambda: 2 * layer - 1)
-    with pytest.raises(UserError, match=r"fewer train.perceptual.layers, .* or another train.perceptual.ext"):
-        make_targets(tmp_path / "beyond", ref, perceptual)
+def test_features_beyond_the_disk_are_refused_before_they_are_computed(tmp_path, monkeypatch):
+    def full(descriptor, offset, size):
+        assert size == 2 * 2 * 65 * 96 * 2  # pictures, flips, tokens, channels, bytes
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    ref, perceptual = ModelRef(path="resources/mini/clip", dtype="bfloat16"), PerceptualConfig(layers=(1, 2))
+    with pytest.raises(UserError, match=r"targets.safetensors: .* twice 5e-05 GB of disk \(No space left"):
+        make_targets(tmp_path, ref, perceptual)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".parquet"]

@@ -94,12 +94,12 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path):
         "--config", config.model_dump_json(),
     ]  # fmt: skip
     process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
-    while not list(folder.glob("checkpoints/*.safetensors")) and process.poll() is None:
+    while not list(folder.glob("checkpoints/*/*.safetensors")) and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / "lora.safetensors").exists()
-    assert list(folder.glob("checkpoints/*.safetensors"))
+    assert list(folder.glob("checkpoints/*/*.safetensors"))
     again = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
     assert "going on from" in again.stderr
     assert (folder / "lora.safetensors").read_bytes() == whole.read_bytes()
@@ -139,7 +139,7 @@ def test_an_optimiser_that_nests_its_state_goes_on_with_the_same_bytes(inputs, t
         interrupted.setattr(Trainer, "update", lambda self, n, data: make(self, n, data) if n < 2 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(cache, tmp_path / "again", config, "ldm")
-    assert (tmp_path / "again/checkpoints/0000002.safetensors").exists()
+    assert list(tmp_path.glob("again/checkpoints/*/0000002.safetensors"))
     again = run(cache, tmp_path / "again", config, "ldm")
     assert again.read_bytes() == whole.read_bytes()
 
@@ -239,7 +239,7 @@ def test_nan_names_the_last_good_checkpoint(inputs, tmp_path):
     TRAIN_CACHE.write(inputs["train_cache"], tensors, ORIGIN, ids)
     with pytest.raises(UserError, match=r"at update 3 \(.*last good checkpoint: .*0000003.safetensors"):
         run({"train_cache": inputs["train_cache"]}, tmp_path, config, "ldm")
-    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    kept = sorted(path.name for path in tmp_path.glob("checkpoints/*/*"))
     assert kept == [f"000000{n}.{kind}" for n in (2, 3) for kind in ("json", "safetensors")]
 
 
@@ -249,13 +249,15 @@ def test_damaged_and_foreign_checkpoints_are_passed_over(tmp_path):
 
     for update in (1, 2, 3):
         checkpoints(7).save(update, {"weight.0000": torch.full((4,), float(update))}, [{"update": update}])
-    newest = tmp_path / "0000003.safetensors"
+    newest = checkpoints(7).folder / "0000003.safetensors"
     newest.write_bytes(newest.read_bytes()[:-2] + b"xx")
-    (tmp_path / "0000002.json").write_text('{"identity": {"seed"')
+    newest.with_name("0000002.json").write_text('{"identity": {"seed"')
     state, rows = checkpoints(7).restore()
     assert state["weight.0000"].tolist() == [1.0] * 4
     assert rows == [{"update": 1}]
     assert checkpoints(8).restore() == ({}, [])
+    checkpoints(8).save(1, {"weight.0000": torch.zeros(4)}, [])  # fewer updates, and newer all the same
+    assert checkpoints(8).restore()[0] and checkpoints(7).restore()[1] == rows
 
 
 def test_gradient_checkpointing_does_not_change_the_gradient(inputs):

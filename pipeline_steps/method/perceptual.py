@@ -80,14 +80,17 @@ def dreamsim_features(embed: Callable[[Tensor], Tensor], side: int) -> Extractor
     return extract
 
 
-def lpips_features(network: nn.Module) -> Extractor:
+def lpips_features(network: nn.Module, side: int = 224) -> Extractor:
     """LPIPS' activations, scaled by its learned weights (Zhang et al. 2018, Eq. 1).
 
     Args:
         network: ``lpips.LPIPS`` without spatial averaging.
+        side: larger pictures are made as small as this; its networks grew up with 224 pixels.
     """
 
     def extract(unit: Tensor) -> tuple[Tensor, ...]:
+        if unit.shape[-1] > side:
+            unit = resize(unit, side)
         activations = network.net(network.scaling_layer(unit * 2 - 1))
         layers = []
         for activation, linear in zip(activations, network.lins, strict=True):

@@ -36,8 +36,8 @@ class Limiter:
     per_minute: int
     keys: "OrderedDict[str, tuple[float, float]]" = field(default_factory=OrderedDict)
 
-    def take(self, key: str) -> None:
-        """Count an action.
+    def take(self, key: str, count: int = 1) -> None:
+        """Count an action; with a count of 0, only ask whether one is still allowed.
 
         Raises:
             HTTPException: 429, too many.
@@ -45,7 +45,7 @@ class Limiter:
         now = time.monotonic()
         left, then = self.keys.pop(key, (float(self.per_minute), now))
         left = min(self.per_minute, left + (now - then) * self.per_minute / 60)
-        self.keys[key] = (max(left - 1, 0), now)
+        self.keys[key] = (max(left - count, 0), now)
         if len(self.keys) > 50_000:
             self.keys.popitem(last=False)
         if left < 1:
@@ -216,6 +216,7 @@ def create_app(survey: Survey, store: Store, admin_token: str | None, per_minute
             raise HTTPException(422, "consent is needed")
         if enrolment.culture not in survey.cultures or enrolment.years < survey.min_years:
             raise HTTPException(422, f"needs {survey.min_years:g} years in a surveyed culture")
+        failures.take(address(request), 0)  # or guessing would go on beside the refusals
         if survey.codes is not None and enrolment.code not in survey.codes:
             failures.take(address(request))
             raise HTTPException(403, "unknown code")
@@ -252,6 +253,7 @@ def create_app(survey: Survey, store: Store, admin_token: str | None, per_minute
     def admin(request: Request) -> None:
         if admin_token is None:
             raise HTTPException(404, "no export: the server was started without an admin token")
+        failures.take(address(request), 0)
         given = request.headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {admin_token}".encode()):
             failures.take(address(request))

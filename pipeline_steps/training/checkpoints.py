@@ -1,5 +1,6 @@
 """Checkpoints: safetensors for tensors, plain JSON for the rest, the last few kept."""
 
+import hashlib
 import json
 import logging
 import shutil
@@ -18,17 +19,19 @@ LOG = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, in a folder of its own: go back to earlier settings, and theirs go on.
 
     Args:
-        folder: where they lie.
+        folder: where those of all settings lie.
         identity: settings, data and inputs; a checkpoint of another identity is not continued.
         origin: of the training pictures.
         kept: how many to keep.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], origin: Origin, kept: int) -> None:
-        self.folder, self.identity, self.origin, self.kept = folder, dict(identity), origin, kept
+        self.root, self.identity, self.origin, self.kept = folder, dict(identity), origin, kept
+        text = json.dumps(self.identity, sort_keys=True)
+        self.folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def latest(self) -> Path | None:
         """Return the newest checkpoint, if any."""
@@ -56,12 +59,12 @@ class Checkpoints:
             except (OSError, ValueError, UserError) as error:
                 LOG.warning("checkpoint %s is damaged and passed over (%s)", path, error)
                 continue
-            if note["identity"] == self.identity:
-                LOG.info("going on from %s", path)
-                return state, note["rows"]
-            LOG.info("checkpoint %s belongs to other settings or data and is passed over", path)
+            LOG.info("going on from %s", path)
+            return state, note["rows"]
+        if self.root.is_dir():
+            LOG.info("checkpoints in %s belong to other settings or data, or are damaged", self.root)
         return {}, []
 
     def remove(self) -> None:
-        """Remove the folder: the run is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the checkpoints of all settings: the run is complete."""
+        shutil.rmtree(self.root, ignore_errors=True)

@@ -116,9 +116,11 @@ def launch(processes):
     return f"python -m pipeline_steps.gpus {processes} torchrun --standalone --nproc_per_node {processes} -m"
 
 
+PERCEPTUAL = ("scoft_mp", "scoft_mpc")
+
+
 def ablation_targets(wildcards):
-    perceptual = wildcards.variant in ("scoft_mp", "scoft_mpc")
-    return f"{RESULTS}/{{culture}}/targets.safetensors" if perceptual else []
+    return f"{RESULTS}/{{culture}}/targets.safetensors" if wildcards.variant in PERCEPTUAL else []
 
 
 # --- evaluation ---
@@ -191,6 +193,8 @@ def fig7_train(wildcards):
 
 def fig7_scores(wildcards):
     """Every extractor with the first recording, and the first extractor with every recording."""
+    if min(SETTINGS.evaluation.fig7_updates) <= SETTINGS.train.warmup:
+        raise WorkflowError("evaluation.fig7_updates: every length must be more than train.warmup")
     extractors = list(SETTINGS.evaluation.fig7_extractors)
     runs = [(name, "first") for name in extractors] + [(extractors[0], name) for name in ("last", "random")]
     return [
@@ -233,7 +237,7 @@ def run_negatives(wildcards):
 
 def run_targets(wildcards):
     """The run's own targets where its negatives, its distance S or, with drawn views, its seed differ."""
-    if wildcards.variant not in ("scoft_mp", "scoft_mpc"):
+    if wildcards.variant not in PERCEPTUAL:
         return []
     run, views = RUNS[wildcards.run], SETTINGS.train.perceptual.views
     own = (
@@ -245,8 +249,12 @@ def run_targets(wildcards):
 
 
 def run_lora(wildcards):
-    """The run's LoRA of the variant: none for the un-tuned model."""
-    return [] if wildcards.variant == "sd" else f"{RUN}/{{variant}}/lora.safetensors"
+    """The run's own LoRA of the variant where the training, its seed or what it reads differ."""
+    run = RUNS[wildcards.run]
+    own = run.train != SETTINGS.train or run.seed != SETTINGS.seed
+    own = own or (run.filter != SETTINGS.filter and wildcards.variant in PERCEPTUAL)
+    own = own and wildcards.variant != "sd"
+    return f"{RUN}/{{variant}}/lora.safetensors" if own else lora_of(wildcards)
 
 
 def study_files(folder, ending):

@@ -509,6 +509,7 @@ use rule train as train_fig7 with:
     input:
         train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
         targets=f"{FIG7}/targets_{{extractor}}.safetensors",
+        card=ancient(f"{RESULTS}/{{culture}}/data_card.md"),
     output:
         lora=f"{FIG7_RUN}/lora.safetensors",
         train_log=f"{FIG7_RUN}/train_log.parquet",

@@ -5,7 +5,7 @@
 #         {results}/embedded_world.csv, embedded_world.md all variants over cultures and seeds
 #         {results}/figures/curves.html, curves.csv       scores against the length of training
 #
-# A run shares every file whose settings it leaves alone with the default run.
+# Up to its LoRAs a run shares every file whose settings it leaves alone with the default run; its pictures are its own.
 
 
 wildcard_constraints:
@@ -44,6 +44,7 @@ use rule train as train_run with:
     input:
         train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
         targets=run_targets,
+        card=ancient(f"{RESULTS}/{{culture}}/data_card.md"),
     output:
         lora=f"{RUN}/{{variant}}/lora.safetensors",
         train_log=f"{RUN}/{{variant}}/train_log.parquet",
