@@ -128,7 +128,7 @@ def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Ten
         except OSError as error:
             raise UserError(
                 f"{beside}: one layer's features need twice {size / 1e9:.2g} GB of disk ({error.strerror}); "
-                "make room, or name fewer train.perceptual.layers or views, or another train.perceptual.extractor"
+                "make room, or name fewer train.perceptual.layers or views, or another extractor"
             ) from error
         mapped = np.memmap(file, np.uint8, "r+", shape=(size,))
     return torch.from_numpy(mapped).view(dtype).view(shape)

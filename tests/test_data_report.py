@@ -180,6 +180,10 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
     (home / "data_set/train").mkdir(parents=True)
     (home / "data_set/train/again.png").write_bytes(png(0))
     (home / "data_set/train.parquet").write_bytes(b"pictures")
+    (home / "tensorboard/scoft_mpc").mkdir(parents=True)
+    (home / "tensorboard/scoft_mpc/events.out").write_bytes(b"samples")
+    (home / "runs/train_prompts").mkdir()
+    (home / "runs/train_prompts/prompts.txt").write_text("again, in wales")
 
     listed = tmp_path / "withdrawn.txt"
     listed.write_text("# nobody yet\n")
@@ -202,6 +206,15 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
         "wales/download/pictures/fetched.png": "withdrawn: the picture itself",
         "wales/figures/fig6.png": "withdrawn: 0.png, copy.png",
         "wales/lora.safetensors": "withdrawn: 0.png, copy.png",
+        **dict.fromkeys(
+            [
+                "wales/broken.parquet",
+                "wales/figures/foreign.png",
+                "wales/runs/train_prompts/prompts.txt",
+                "wales/tensorboard/scoft_mpc/events.out",
+            ],
+            "unknown: it does not say from which pictures it is; take it as holding them",
+        ),
         "wales/runs/x/lora.safetensors": "unknown: its data set is not listed; take it as holding them",
     }
     with pytest.raises(UserError, match="was made from other pictures than"):

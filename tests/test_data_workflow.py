@@ -69,6 +69,12 @@ def test_from_a_new_culture_to_its_withdrawal(folder):
     assert len(IMAGES.read(folder / "results/wales/images.parquet", ["image_id"])) == 5
     assert rules_run(snakemake(folder, "-n", "results/wales/data_card.md")[1]) == set()
 
+    (folder / "data/wales/withdrawn.txt").write_text("pictures/p3.jpg\npictures/p4.jpg\n")
+    code, text = snakemake(folder, "withdraw_report")
+    assert code == 0 and rules_run(text) == {"withdraw_report"}, text
+    held = (folder / "results/withdraw_report.tsv").read_text()
+    assert "wales/images.parquet\twales\twithdrawn: pictures/p4.jpg\n" in held
+
 
 def test_an_edited_caption_is_seen_and_a_new_card_trains_nothing(folder):
     snakemake(folder, "results/wales/images.parquet")

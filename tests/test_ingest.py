@@ -643,6 +643,22 @@ def test_hugging_face_data_set(tmp_path, ending):
     assert lines == [f"{name}_000001: {name}.{ending} row 2 holds no picture; add it"]
 
 
+def test_pictures_of_one_name_in_a_hugging_face_data_set(tmp_path):
+    """Such data sets keep the last part of a path only: a/001.png and b/001.png are two pictures."""
+    folder = tmp_path / "culture" / "data"
+    folder.mkdir(parents=True)
+    for index, split in enumerate(("train", "test")):
+        cells = [{"bytes": encoded(drawn(2 * index + n)), "path": "001.png"} for n in (0, 1)]
+        rows = [{"image": cell, "text": "x, in wales", "license": "CC0", "likes": 3} for cell in cells]
+        pq.write_table(hub_table(rows), folder / f"{split}.parquet")
+    rows, lines = run(tmp_path / "culture", tmp_path)
+    assert sorted(row["split"] for row in rows.values()) == ["test", "test", "train", "train"]
+    assert not lines
+    (tmp_path / "withdrawn.txt").write_text("001.png\n")
+    with pytest.raises(UserError, match="no usable picture"):  # which of them is meant nobody knows
+        run(tmp_path / "culture", tmp_path / "again", withdrawn=tmp_path / "withdrawn.txt")
+
+
 def test_its_own_output_can_be_ingested_again(corpus, tmp_path):
     corpus.write()
     first, _ = run(corpus.folder, tmp_path / "first")

@@ -52,19 +52,21 @@ def test_mistakes_in_runs_are_named(runs, message):
 def test_runs_share_what_they_leave_alone(tmp_path):
     config = {
         "results": str(tmp_path), "cultures": CULTURES,
-        "runs": {"other_seed": {"seed": 2}, "loose": {"filter": {"min_distance": 0.0}}},
+        "runs": {"other_seed": {"seed": 2}, "loose": {"filter": {"min_distance": 0.0}},
+                 "guided": {"sample": {"guidance_scale": 7.0}}},
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     scores = [f"{tmp_path}/korea/runs/{run}/scores/scoft_mpc.parquet" for run in config["runs"]]
+    scores.append(f"{tmp_path}/korea/runs/loose/scores/ldm.parquet")  # to it a filter is nothing
     command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--nolock"]
     command += ["--configfile", tmp_path / "config.yaml", "--", *scores]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
     # One of each shared stage; the other seed takes the default run's targets, the loose filter its own.
+    # Other guidance draws with the default run's LoRA.
     assert jobs["caption"] == jobs["synthesize"] == jobs["cache"] == jobs["filter"] == jobs["targets"] == "1"
-    assert (
-        jobs["filter_run"] == jobs["targets_run"] == "1" and jobs["train_run"] == "2" and "train" not in jobs
-    )
+    assert jobs["filter_run"] == jobs["targets_run"] == jobs["train"] == jobs["train_ablation"] == "1"
+    assert jobs["train_run"] == "2" and jobs["sample_run"] == "4" and jobs["data_card"] == "1"
 
 
 def test_another_pictures_negatives(tmp_path):

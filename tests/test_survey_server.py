@@ -369,6 +369,15 @@ def test_guessing_codes_is_slow():
     limiter.take("another")
 
 
+def test_after_many_wrong_admin_tokens_the_right_one_waits_too(app):
+    def ask(token):
+        return app.get("/admin/answers.csv", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    assert ask("secret") == 200
+    statuses = [ask("wrong") for _ in range(15)]
+    assert statuses[:10] == [401] * 10 and statuses[-1] == 429 and ask("secret") == 429
+
+
 def test_the_page_gives_no_variant_away(app):
     text = app.get("/").text
     assert "scoft_" not in text and '"sd"' not in text

@@ -144,6 +144,14 @@ def test_an_optimiser_that_nests_its_state_goes_on_with_the_same_bytes(inputs, t
     assert again.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize(("contrast", "p"), [("hinge", 0.2), ("difference", 0.25)])
+def test_mp_is_mpc_without_negatives(contrast, p):
+    """Where no negative is kept, the hinge is zero, and the authors' difference is S⁺ with the weight c."""
+    config = settings(contrast=contrast, weight_p=0.2, weight_c=0.05)
+    mp, mpc = (build_objective(variant, config, "epsilon") for variant in ("scoft_mp", "scoft_mpc"))
+    assert (mp.p, mp.c) == (pytest.approx(p), 0) and (mpc.p, mpc.c) == (0.2, 0.05)
+
+
 def new_trainer(config: TrainConfig, variant="scoft_mpc", base=BASE, seed=5) -> Trainer:
     """A trainer whose LoRA is no longer zero: where B is zero, A has no gradient yet."""
     objective = build_objective(variant, config, "epsilon")

@@ -156,8 +156,6 @@ rule data_card:
 rule withdraw_report:
     log:
         f"{RESULTS}/logs/withdraw_report.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/withdraw_report.tsv"
     localrule: True
     conda:
         "../../envs/pipeline.yaml"

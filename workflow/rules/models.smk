@@ -7,8 +7,6 @@
 rule models:
     log:
         f"{RESULTS}/logs/models.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/models.tsv"
     localrule: True
     conda:
         "../../envs/pipeline.yaml"
@@ -28,8 +26,6 @@ rule models:
 rule plan:
     log:
         f"{RESULTS}/logs/plan.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/plan.tsv"
     localrule: True
     conda:
         "../../envs/pipeline.yaml"

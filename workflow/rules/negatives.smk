@@ -85,8 +85,6 @@ rule filter:
 rule purge_negatives:
     log:
         f"{RESULTS}/logs/purge_negatives.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/purge_negatives.tsv"
     conda:
         "../../envs/pipeline.yaml"
     params:
