@@ -1,8 +1,7 @@
 """Every setting: its type, default, bounds and one sentence. Imports nothing heavy.
 
 ``PipelineConfig`` is the whole configuration; each rule hands one section to its step as JSON,
-where the same frozen class reads it back. ``python -m pipeline_steps.config`` writes the JSON
-schema that editors and Snakemake check against.
+where the same frozen class reads it back.
 """
 
 import json
@@ -72,7 +71,8 @@ class Culture(Section):
     """A culture, or any group that wants to be drawn rightly."""
 
     suffix: str = Field(min_length=1)
-    """Appended to captions and prompts, e.g. ", in Korea"."""
+    """Appended to test prompts and to BLIP's captions, e.g. ", in Korea". Your own captions stay as written,
+    so let them name the culture."""
     images: Path
     """Folder of pictures with metadata.jsonl, metadata.csv or one .txt per picture; or a Hugging Face
     data set as Parquet, or on the hub ("hub:owner/name", "hub:owner/name@commit"); or a .csv of links
@@ -395,8 +395,8 @@ class EvaluationConfig(Section):
     """Pictures drawn from it; each caption is a prompt, once per variant."""
     generic_prompts: Path = Path("resources/prompts/mini_generic.txt")
     """Prompts that name no culture (Fig. 8), one a line."""
-    fig7_cultures: Annotated[tuple[str, ...], EachOnce] = Field(("china", "india", "korea"), min_length=1)
-    """Cultures over which Fig. 7 takes the mean."""
+    fig7_cultures: Annotated[tuple[str, ...], EachOnce] = ()
+    """Cultures over which Fig. 7 takes the mean; by default all."""
     fig7_extractors: dict[Name, PerceptualConfig] = Field(
         {name: PerceptualConfig(extractor=name) for name in ("clip", "dreamsim", "dino")}, min_length=1
     )
@@ -594,16 +594,3 @@ def _changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
         else value
         for key, value in changes.items()
     }
-
-
-SCHEMA_FILE = Path("workflow/schemas/config.schema.yaml")
-
-
-def json_schema() -> str:
-    """Return the JSON schema of the configuration as text (JSON is YAML)."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **PipelineConfig.model_json_schema()}
-    return json.dumps(schema, indent=2) + "\n"
-
-
-if __name__ == "__main__":
-    SCHEMA_FILE.write_text(json_schema(), encoding="utf-8")

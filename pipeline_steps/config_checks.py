@@ -125,9 +125,8 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
         "survey.cultures": config.survey.cultures,
         "study.control_cultures": study.control_cultures,
         "study.length_cultures": study.length_cultures,
+        "evaluation.fig7_cultures": config.evaluation.fig7_cultures,
     }
-    if "fig7" in config.report.include:
-        named["evaluation.fig7_cultures"] = config.evaluation.fig7_cultures
     for key, cultures in named.items():
         for unknown in sorted(set(cultures) - config.cultures.keys()):
             yield f"{key}: no such culture: {unknown} (there are: {known})"
@@ -209,6 +208,8 @@ def explain(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"]) or "(top level)"
     if error["type"] == "string_pattern_mismatch" and key.endswith(".[key]"):
         return f"{key.removesuffix('.[key]')}: a name has lower-case letters, digits, _ and -, a letter first"
+    if key == "cultures" and error["type"] in ("missing", "too_short"):
+        return "cultures: there is none; add yours with python -m pipeline_steps.new_culture"
     if error["type"] == "extra_forbidden":
         return f"{key}: no such setting"
     shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"

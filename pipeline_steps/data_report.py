@@ -15,6 +15,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import BaseRef
+from pipeline_steps.errors import UserError
 from pipeline_steps.sources import LEFT_OUT, MEND, NOTE, Finding
 
 SHEET = 240
@@ -63,19 +64,26 @@ def data_report(images: Path, findings: Path, report: Path, culture: str, base: 
         findings: what ingest found odd.
         report: HTML file to write; it loads nothing from elsewhere.
         culture: its name.
-        base: Stable Diffusion, whose tokenizer says which captions are too long.
+        base: Stable Diffusion, whose tokenizer says which captions are too long; where it has not been
+            fetched yet, they are not counted.
     """
     from transformers import CLIPTokenizer
 
     from pipeline_steps import models
 
     origin = artifacts.same_origin((IMAGES, images), (FINDINGS, findings), culture=culture)
-    tokenizer = models.load(CLIPTokenizer, base, "base", subfolder="tokenizer")
-    limit = int(tokenizer.model_max_length)
+    try:
+        tokenizer = models.load(CLIPTokenizer, base, "base", subfolder="tokenizer")
+        limit = int(tokenizer.model_max_length)
+    except UserError as error:
+        LOG.warning("the captions' lengths are not counted: %s", error)
+        tokenizer, limit = None, 0
     summary = Summary()
     every = -(-IMAGES.count(images) // SHEET)
     for number, row in enumerate(IMAGES.rows(images)):
-        _count(summary, row, len(tokenizer(row["caption"], verbose=False).input_ids), limit)
+        _count(summary, row)
+        if tokenizer:
+            _count_tokens(summary, row, len(tokenizer(row["caption"], verbose=False).input_ids), limit)
         if number % every == 0:
             summary.sheet.append(_figure(row))
     found = sorted([*(Finding(**row) for row in FINDINGS.rows(findings)), *_further(summary)], key=_badness)
@@ -84,12 +92,15 @@ def data_report(images: Path, findings: Path, report: Path, culture: str, base: 
     LOG.info("%s; see %s", verdict, report)
 
 
-def _count(summary: Summary, row: Row, tokens: int, limit: int) -> None:
+def _count(summary: Summary, row: Row) -> None:
     summary.splits[row["split"]] += 1
     summary.kinds[row["category"] or "(none)", row["era"] or "(none)"] += 1
     summary.missing.update(column for column in OWNED if row[column] is None)
     summary.contributors.update([row["contributor"]] if row["contributor"] else [])
     summary.sides.append(min(row["source_width"], row["source_height"]))
+
+
+def _count_tokens(summary: Summary, row: Row, tokens: int, limit: int) -> None:
     summary.tokens.append(tokens)
     if tokens > limit:
         line = f"its caption has {tokens} tokens, {limit} are read; shorten it"
@@ -144,8 +155,8 @@ def _page(origin: Origin, verdict: str, summary: Summary, found: Sequence[Findin
         "<h2>What is there</h2>",
         _table(("category", "era", "pictures"), ((*kind, n) for kind, n in sorted(summary.kinds.items()))),
         _table(("contributor", "pictures"), summary.contributors.most_common()),
-        f"<h2>Caption lengths in tokens (limit {limit})</h2>",
-        _bars(summary.tokens, (10, 20, 30, 40, 50, 60, limit)),
+        f"<h2>Caption lengths in tokens (limit {limit or 'not known before the models are fetched'})</h2>",
+        _bars(summary.tokens, (10, 20, 30, 40, 50, 60, limit)) if limit else "",
         "<h2>Shorter side of the sources in pixels</h2>",
         _bars(summary.sides, (128, 256, 512, 768, 1024, 2048)),
         f"<h2>Contact sheet ({len(summary.sheet)} of {summary.splits.total()})</h2>",

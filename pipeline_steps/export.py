@@ -63,6 +63,20 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 - Licence: the base model's binds this adapter as well; those of the pictures stand in the data card below
 - Versions: {", ".join(f"{name} {number}" for name, number in training["versions"].items())}
 
+## Use it
+
+It fits {base["path"]} and models of the same kind, no other. Prompts name the culture as the training's did.
+
+```python
+from diffusers import AutoPipelineForText2Image
+
+pipeline = AutoPipelineForText2Image.from_pretrained("{base["path"].partition("@")[0]}")
+pipeline.load_lora_weights("results/{culture}", weight_name="lora.safetensors")
+pipeline("a house, in {culture}").images[0].save("house.png")
+```
+
+For ComfyUI and AUTOMATIC1111 take `lora_kohya.safetensors`, with strength 1.
+
 ## Intended use
 
 Drawing scenes of this culture with fewer stereotypes, for uses the people who gave the pictures agreed to.

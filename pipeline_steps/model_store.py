@@ -13,7 +13,7 @@ STORE = Path("models")
 MANIFEST = "fetched.json"
 """In each fetched folder: its commit and the size and SHA-256 of every file; written last."""
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
-COMMAND = "on a machine with network, run 'snakemake models' with the same --configfile"
+COMMAND = "on a machine with network, run 'snakemake --cores 1 models' with the same configuration"
 CONFIGS = ("config.json", "model_index.json", "tokenizer_config.json", "preprocessor_config.json")
 
 

@@ -215,11 +215,11 @@ class _Diffusion:
         return 2 * 77 * sum(map(parameters, self.texts))
 
 
-def _batches(one: float, size: int) -> tuple[float, dict[str, float]]:
+def _batches(one: float, size: int, section: str) -> tuple[float, dict[str, float]]:
     """Activations of a batch, and of ever smaller ones."""
     levers, smaller = {}, size // 2
     while smaller >= 1:
-        levers[f"batch_size {smaller}"] = one * smaller
+        levers[f"{section}.batch_size {smaller}"] = one * smaller
         smaller //= 2
     return one * size, levers
 
@@ -234,7 +234,7 @@ def _caption(settings: PipelineConfig) -> Stage:
     captions = settings.plan.pictures * config.captions_per_image
     words = config.max_new_tokens * 2 * parameters(blip.text_decoder)
     # A picture is looked at anew for each of its captions.
-    activations, levers = _batches(config.captions_per_image * seen.peak, config.batch_size)
+    activations, levers = _batches(config.captions_per_image * seen.peak, config.batch_size, "caption")
     weights = _bytes(ref) * parameters(blip)
     return Stage("caption", captions * (seen.flops + words), weights, activations, levers, 100.0 * captions)
 
@@ -251,7 +251,7 @@ def _depth(settings: PipelineConfig) -> Stage:
     own = dpt.config.image_size
     one = _cost(lambda: dpt(_numbers(PLAIN, 1, 3, own, own)).predicted_depth)
     grow = (settings.data.resolution / own) ** 2 if one_file else 1.0
-    activations, levers = _batches(one.peak * grow, settings.depth.batch_size)
+    activations, levers = _batches(one.peak * grow, settings.depth.batch_size, "depth")
     disk = count * settings.data.resolution**2 * 0.3
     return Stage("depth", count * one.flops * grow, FULL * parameters(dpt), activations, levers, disk)
 
@@ -273,10 +273,10 @@ def _synthesize(settings: PipelineConfig) -> Stage:
     branches = 2 if config.guidance_scale > 1 else 1
     count = settings.plan.pictures * config.per_positive
     flops = count * (config.steps * branches * (noise.flops + hint.flops) + decoding.flops + model.text())
-    drawing, levers = _batches(branches * (noise.peak + hint.peak), config.batch_size)
+    drawing, levers = _batches(branches * (noise.peak + hint.peak), config.batch_size, "negatives")
     at_end = decoding.peak * (1 if settings.models.base.vae_slicing else config.batch_size)
-    levers = {"vae_slicing": max(drawing, decoding.peak)} | {
-        f"{name}, vae_slicing": max(value, decoding.peak) for name, value in levers.items()
+    levers = {"models.base.vae_slicing": max(drawing, decoding.peak)} | {
+        f"{name}, models.base.vae_slicing": max(value, decoding.peak) for name, value in levers.items()
     }
     weights = model.weights(model.unet, model.vae, control, *model.texts)
     return Stage("synthesize", flops, weights, max(drawing, at_end), levers, count * side**2 * PNG)
@@ -288,7 +288,9 @@ def _cache(settings: PipelineConfig) -> Stage:
     prompts = count * (1 + settings.caption.captions_per_image)
     flops = 2 * count * encoding.flops + prompts * model.text()
     size = settings.cache.batch_size
-    activations, levers = _batches(2 * encoding.peak, 1 if settings.models.base.vae_slicing else size)
+    activations, levers = _batches(
+        2 * encoding.peak, 1 if settings.models.base.vae_slicing else size, "cache"
+    )
     text = 77 * model.unet.config.cross_attention_dim
     disk = _bytes(settings.models.base) * (4 * count * model.latents.numel() + prompts * text)
     return Stage("cache", flops, model.weights(model.vae, *model.texts), activations, levers, disk)
@@ -310,7 +312,7 @@ def _targets(settings: PipelineConfig) -> Stage:
     pictures = settings.plan.pictures * (1 + settings.negatives.per_positive)
     tokens = (side // vision.config.patch_size) ** 2 + 1
     layers = len(settings.train.perceptual.layers)
-    activations, levers = _batches(views * look.peak, settings.cache.batch_size)
+    activations, levers = _batches(views * look.peak, settings.cache.batch_size, "cache")
     disk = FULL * pictures * 2 * views * layers * tokens * vision.config.hidden_size
     flops = pictures * 2 * views * look.flops
     return Stage("targets", flops, _bytes(ref) * parameters(vision), activations, levers, disk)
@@ -365,8 +367,8 @@ def _train(settings: PipelineConfig) -> Stage:
     size = config.batch_size
     now = activations(chosen, decoding, size)
     levers = {
-        "batch_size 1, more accumulation": activations(chosen, decoding, 1),
-        "gradient_checkpointing, batch_size 1": activations(saving, decoded_saving, 1),
+        "train.batch_size 1, more accumulation": activations(chosen, decoding, 1),
+        "train.gradient_checkpointing, train.batch_size 1": activations(saving, decoded_saving, 1),
     }
     return Stage("train (scoft_mpc)", flops, frozen + learning, now, levers, numbers * FULL * 4)
 
@@ -378,10 +380,10 @@ def _sample(settings: PipelineConfig) -> Stage:
     branches = 2 if config.guidance_scale > 1 else 1
     count = settings.plan.prompts * config.images_per_prompt
     flops = count * (config.steps * branches * noise.flops + decoding.flops + model.text())
-    drawing, levers = _batches(branches * noise.peak, config.batch_size)
+    drawing, levers = _batches(branches * noise.peak, config.batch_size, "sample")
     at_end = decoding.peak * (1 if settings.models.base.vae_slicing else config.batch_size)
-    levers = {"vae_slicing": max(drawing, decoding.peak)} | {
-        f"{name}, vae_slicing": max(value, decoding.peak) for name, value in levers.items()
+    levers = {"models.base.vae_slicing": max(drawing, decoding.peak)} | {
+        f"{name}, models.base.vae_slicing": max(value, decoding.peak) for name, value in levers.items()
     }
     weights = model.weights(model.unet, model.vae, *model.texts)
     disk = count * settings.data.resolution**2 * PNG

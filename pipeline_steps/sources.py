@@ -248,7 +248,9 @@ class Files:
         if not path.exists():
             similar = self.by_key.get(_key(path.relative_to(os.path.normpath(self.root)).as_posix()), [])
             if len(similar) != 1:
-                raise ValueError("no such file; add it or delete its row")
+                elsewhere = [known for known in self.names if known.endswith(f"/{name}")]
+                mend = f"write {shown(elsewhere[0])}" if elsewhere else "add it or delete its row"
+                raise ValueError(f"no such file; {mend}")
             path = self.root / similar[0]
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise ValueError("is a link that leads out of the folder; copy the picture into the folder")
@@ -321,7 +323,8 @@ def _check_columns(table: Path, row: Mapping[Any, Any], caption_column: str) -> 
         raise UserError(f"{table}: no column 'file_name' (there are: {there}); rename the one with the names")
     if caption_column not in row:
         raise UserError(
-            f"{table}: no column '{caption_column}' (there are: {there}); set data.caption_column"
+            f"{table}: no column '{caption_column}' (there are: {there}); rename the one with the "
+            "captions, or set data.caption_column (for all cultures)"
         )
 
 
@@ -508,7 +511,9 @@ def _from_tables(
             names = batch.schema.names
             if "image" not in names or caption_column not in names:
                 missing = "image" if "image" not in names else caption_column
-                hint = "rename it" if missing == "image" else "set data.caption_column"
+                hint = (
+                    "rename it" if missing == "image" else "rename it, or set data.caption_column (for all)"
+                )
                 raise UserError(f"{path}: no column '{missing}' (there are: {', '.join(names)}); {hint}")
             for row in batch.to_pylist():
                 cell = row.pop("image")

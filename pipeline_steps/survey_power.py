@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_steps.artifacts import POWER, Row
-from pipeline_steps.cli import run_step
+from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.seeds import derive_seed
 from pipeline_steps.survey_page import ITEMS
@@ -61,6 +61,11 @@ def _cells(seed: int, config: SurveyConfig) -> Iterator[Row]:
                 }
                 for statistic, hit in found.items():
                     hits[method, statistic] = hits.get((method, statistic), 0) + int(hit)
+        found = hits["mmsr_vote", "true_order"] / crowd.power_trials
+        LOG.info(
+            "%d people, %.0f%% careless, %.0f%% adversarial: the true order is found in %.0f%% of surveys",
+            people, 100 * careless, 100 * adversarial, 100 * found,
+        )  # fmt: skip
         for (method, statistic), count in hits.items():
             low, high = binomtest(count, crowd.power_trials).proportion_ci(method="wilson")
             yield {

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_steps import config as module
+from pipeline_steps import config_reference
 from pipeline_steps.config import PipelineConfig, Section
 from pipeline_steps.config_checks import load_config, preset_files
 from pipeline_steps.errors import UserError
@@ -41,13 +42,20 @@ def refused(raw, files=()):
     return message
 
 
-def test_the_schema_file_is_that_of_the_classes():
-    stored = (ROOT / module.SCHEMA_FILE).read_text(encoding="utf-8").splitlines()
-    made = module.json_schema().splitlines()
-    diff = "\n".join(
-        difflib.unified_diff(stored, made, str(module.SCHEMA_FILE), "pipeline_steps/config.py", lineterm="")
+@pytest.mark.parametrize(
+    ("file", "write"),
+    [
+        (config_reference.SCHEMA_FILE, config_reference.json_schema),
+        (config_reference.PAGE, config_reference.page),
+    ],
+)
+def test_the_reference_is_that_of_the_classes(file, write):
+    stored = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    found = difflib.unified_diff(
+        stored, write().splitlines(), str(file), "pipeline_steps/config.py", lineterm=""
     )
-    assert not diff, f"{diff}\n\nmend it with:  python -m pipeline_steps.config"
+    diff = "\n".join(found)
+    assert not diff, f"{diff}\n\nmend it with:  python -m pipeline_steps.config_reference"
 
 
 def test_every_setting_has_a_sentence_and_a_default():
@@ -64,6 +72,8 @@ def test_every_setting_has_a_sentence_and_a_default():
 
 def test_the_shipped_configurations_are_right():
     base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    assert base["presets"] == ["drawn"]
+    base |= yaml.safe_load((ROOT / "config/presets/drawn.yaml").read_text())
     load_config(base)
     for preset in sorted((ROOT / "config/presets").glob("*.yaml")):
         changes = yaml.safe_load(preset.read_text())
@@ -289,7 +299,9 @@ CONTRADICTIONS = {
     "report.include: named twice": {"report": {"include": ["fig6", "fig6"]}},
     "survey.simulation.strengths: name a strength for 'ldm'": {"survey": {"variants": ["sd", "ldm"]}},
     "survey.simulation.strengths: no such variant": {"survey": {"simulation": {"strengths": {"best": 1.0}}}},
-    "evaluation.fig7_cultures: no such culture: china": {"report": {"include": ["fig7"]}},
+    "evaluation.fig7_cultures: no such culture: china": {"evaluation": {"fig7_cultures": ["china"]}},
+    "study.length_cultures: no such culture: wales": {"study": {"length_cultures": ["wales"]}},
+    "study.lengths: no such run: half (there are: none)": {"study": {"lengths": ["half"]}},
     "train.perceptual.model: 'lpips' has no entry": {"train": {"perceptual": {"extractor": "lpips"}}},
     "runs.x.train.perceptual.model: 'lpips' has no entry": {
         "runs": {"x": {"train": {"perceptual": {"extractor": "lpips"}}}}

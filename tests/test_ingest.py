@@ -519,7 +519,7 @@ REFUSED = {
     ),
     "no caption column": (
         write("metadata.csv", "file_name,caption\na.png,x\n"),
-        "no column 'text' (there are: file_name, caption); set data.caption_column",
+        "no column 'text' (there are: file_name, caption); rename the one with the captions, or set",
     ),
     "Korean encoding": (
         write("metadata.csv", "file_name,text\n1.png,한복\n".encode("cp949")),
@@ -531,7 +531,7 @@ REFUSED = {
     "Parquet without pictures": (parquet("text"), "no column 'image' (there are: text); rename it"),
     "Parquet without captions": (
         parquet("image"),
-        "no column 'text' (there are: image); set data.caption_column",
+        "no column 'text' (there are: image); rename it, or set data.caption_column",
     ),
 }
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "munge", "unmunge", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue")
 NODES = ("node1", "node2")
-CPUS, MEMORY_MB = 4, 8000
+CPUS, MEMORY_MB = 4, 64000
 SEARCH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 SLURM_CONF = """
@@ -62,8 +62,8 @@ JobRequeue=1
 MailProg=/bin/true
 GresTypes=gpu
 {nodes}
-PartitionName=main Nodes={names} Default=YES MaxTime=60 DefMemPerCPU=200 State=UP
-PartitionName=gpu Nodes={names} MaxTime=60 DefMemPerCPU=200 State=UP
+PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE DefMemPerCPU=200 State=UP
+PartitionName=gpu Nodes={names} MaxTime=INFINITE DefMemPerCPU=200 State=UP
 AccountingStorageType=accounting_storage/none
 """
 
@@ -281,13 +281,16 @@ def _kill_trees(roots: list[int]) -> None:
 
 def main() -> None:
     """Run a cluster until Ctrl-C."""
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    # Blocked before anything starts, or they would end this process and leave the daemons behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     with MiniSlurm(Path(sys.argv[1])) as cluster:
         print(
             f"export SLURM_CONF={cluster.environment['SLURM_CONF']} PATH={cluster.folder}/bin:$PATH",
             flush=True,
         )
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.sigwait([signal.SIGINT, signal.SIGTERM])
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
 
 if __name__ == "__main__":

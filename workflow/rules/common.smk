@@ -93,7 +93,7 @@ def not_drawn(path, key):
     """A path, unless it is the drawn world's and the models are those of real pictures."""
     if SETTINGS.models.oracle is None and DRAWN in Path(path).parents:
         raise WorkflowError(
-            f"{key}: '{path}' belongs to the drawn world of the embedded models; name real pictures"
+            f"{key}: '{path}' belongs to the drawn world of the embedded models; name real pictures, or leave it out"
         )
     return path
 
@@ -199,7 +199,7 @@ def fig7_scores(wildcards):
     runs = [(name, "first") for name in extractors] + [(extractors[0], name) for name in ("last", "random")]
     return [
         f"{FIG7_RUN}/scores.parquet".format(culture=name, extractor=extractor, record=record, updates=updates)
-        for name in SETTINGS.evaluation.fig7_cultures
+        for name in SETTINGS.evaluation.fig7_cultures or CULTURES
         for extractor, record in runs
         for updates in SETTINGS.evaluation.fig7_updates
     ]
