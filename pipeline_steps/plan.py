@@ -296,47 +296,67 @@ def _cache(settings: PipelineConfig) -> Stage:
     return Stage("cache", flops, model.weights(model.vae, *model.texts), activations, levers, disk)
 
 
-def _eye(settings: PipelineConfig) -> tuple["nn.Module", ModelRef]:
-    """The vision transformer behind S; other extractors are counted as CLIP's."""
-    from pipeline_steps.blueprints import looking
+class _Eye:
+    """The network behind S: CLIP's RN101 where it is configured, else its vision transformer."""
 
-    return looking(settings.models.clip, "clip").vision_model, settings.models.clip
+    def __init__(self, settings: PipelineConfig) -> None:
+        from pipeline_steps.blueprints import looking, parameters
+        from pipeline_steps.method.perceptual import conv_features
+
+        config, self.ref = settings.train.perceptual, settings.models.clip
+        if config.extractor == "clip_conv":
+            import open_clip
+
+            self.ref, side = PLAIN, 224
+            network = open_clip.create_model("RN101-quickgelu", device="meta").visual.requires_grad_(False)
+            self.look = conv_features(network, config.layers, side)
+        else:
+            network = looking(self.ref, "clip").vision_model
+            side = network.config.image_size
+            count = len(config.layers)
+
+            def look(unit: "Tensor") -> tuple["Tensor", ...]:
+                return (network(pixel_values=unit).last_hidden_state,) * count
+
+            self.look = look
+        self.views = _numbers(PLAIN, config.views, 3, side, side)
+        self.weights = _bytes(self.ref) * parameters(network)
+        self.numbers = sum(layer.numel() for layer in self.look(self.views))
+
+    def seen(self) -> "Footprint":
+        """One picture's views."""
+        return _cost(lambda: self.look(self.views))
+
+    def gradient(self) -> "Footprint":
+        """One picture's views, and back to its pixels."""
+        import torch
+
+        start = self.views.clone().requires_grad_()
+
+        def run() -> object:
+            pixels = start * 1  # not a leaf, as in training
+            return torch.autograd.grad(sum(layer.sum() for layer in self.look(pixels)), pixels)
+
+        return _cost(run, gradient=True)
 
 
 def _targets(settings: PipelineConfig) -> Stage:
-    from pipeline_steps.blueprints import parameters
-
-    vision, ref = _eye(settings)
-    side, views = vision.config.image_size, settings.train.perceptual.views
-    look = _cost(lambda: vision(pixel_values=_numbers(PLAIN, 1, 3, side, side)).last_hidden_state)
-    pictures = settings.plan.pictures * (1 + settings.negatives.per_positive)
-    tokens = (side // vision.config.patch_size) ** 2 + 1
-    layers = len(settings.train.perceptual.layers)
-    activations, levers = _batches(views * look.peak, settings.cache.batch_size, "cache")
-    disk = FULL * pictures * 2 * views * layers * tokens * vision.config.hidden_size
-    flops = pictures * 2 * views * look.flops
-    return Stage("targets", flops, _bytes(ref) * parameters(vision), activations, levers, disk)
+    eye = _Eye(settings)
+    look = eye.seen()
+    both = 2 * settings.plan.pictures * (1 + settings.negatives.per_positive)  # as they are and mirrored
+    activations, levers = _batches(look.peak, settings.cache.batch_size, "cache")
+    return Stage("targets", both * look.flops, eye.weights, activations, levers, FULL * both * eye.numbers)
 
 
 def _train(settings: PipelineConfig) -> Stage:
     import torch
     from peft import LoraConfig
 
-    from pipeline_steps.blueprints import parameters
-
     config, base = settings.train, settings.models.base
     model = _Diffusion(base, settings.data.resolution)
-    vision, ref = _eye(settings)
-    noise, decoded = model.noise(), model.decoding(gradient=True)
-    side, views = vision.config.image_size, config.perceptual.views
-    start = _numbers(PLAIN, views, 3, side, side).requires_grad_()
-
-    def look() -> object:
-        pixels = start * 1
-        return torch.autograd.grad(vision(pixel_values=pixels).last_hidden_state.sum(), pixels)
-
-    looked = _cost(look, gradient=True)
-    frozen = model.weights(model.unet, model.vae) + _bytes(ref) * parameters(vision)
+    eye = _Eye(settings)
+    noise, decoded, looked = model.noise(), model.decoding(gradient=True), eye.gradient()
+    frozen = model.weights(model.unet, model.vae) + eye.weights
     model.unet.add_adapter(LoraConfig(r=config.lora_rank, target_modules=list(config.lora_targets)))
     lora = [p for p in model.unet.parameters() if p.requires_grad]
     for parameter in lora:
@@ -444,7 +464,8 @@ The last columns say whether a stage fits into a card, and if not as configured,
 Counted: operations and living tensors of the networks' own code at these sizes, attention as fused
 kernels do it. Assumed: {config.utilisation:.0%} of the card's peak is reached; CUDA takes \
 {CONTEXT / GB:.1f} GB; the allocator holds
-{FRAGMENTS:.2f} bytes for each in use; memory grows with the batch; the extractor of S costs what CLIP does.
+{FRAGMENTS:.2f} bytes for each in use; memory grows with the batch; of the extractors of S
+clip_conv is counted itself, all others as CLIP.
 Not counted: in training with 16-bit weights, norms and sums are kept in 32 bits.
 """
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from pipeline_steps.config_checks import load_config
 from pipeline_steps.method.footprint import footprint
-from pipeline_steps.plan import CONTEXT, FRAGMENTS, Stage, plan
+from pipeline_steps.plan import CONTEXT, FRAGMENTS, Stage, _targets, plan
 
 MIB = 2**20
 
@@ -64,3 +64,18 @@ def test_what_is_neither_fetched_nor_published_is_named(tmp_path):
     assert "- Unknown: caption: 'someone/blip' is not on this machine" in text
     assert "- Unknown: train: 'someone/sd' is not on this machine" in text
     assert "| depth |" in text
+
+
+def test_what_rn101_leaves_of_a_picture_is_counted():
+    """The paper's extractor: four stages of 56, 28, 14 and 7 positions a side, twice for mirrored pictures."""
+    raw = {
+        "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
+        "models": {"base": {"path": "resources/mini/base"}},
+        "train": {"perceptual": {"extractor": "clip_conv", "layers": [1, 2, 3, 4], "model": {"path": "a/b"}}},
+        "plan": {"pictures": 10},
+        "negatives": {"per_positive": 1},
+    }
+    with torch.device("meta"):
+        stage = _targets(load_config(raw))
+    numbers = sum(side**2 * channels for side, channels in ((56, 256), (28, 512), (14, 1024), (7, 2048)))
+    assert stage.disk == 2 * 20 * 4 * numbers
