@@ -26,6 +26,15 @@ def fig5(answers: Path, chart: Path) -> None:
     Raises:
         UserError: only blank answers.
     """
+    write_text(chart, violins(answers))
+
+
+def violins(answers: Path) -> str:
+    """Return the figure as SVG.
+
+    Raises:
+        UserError: only blank answers.
+    """
     panels: dict[str, dict[str, list[int]]] = {}
     participants: dict[str, set[str]] = {}
     for row in ANSWERS.rows(answers):
@@ -49,7 +58,7 @@ def fig5(answers: Path, chart: Path) -> None:
     who = (
         f"{people} simulated participants" if ANSWERS.note(answers)["simulated"] else f"{people} participants"
     )
-    write_text(chart, charts.violin_chart(f"Ranks given by {who} (1 is best)", rows, worst))
+    return charts.violin_chart(f"Ranks given by {who} (1 is best)", rows, worst)
 
 
 def _panel(name: str, participants: dict[str, set[str]]) -> str:

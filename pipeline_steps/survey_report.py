@@ -1,7 +1,5 @@
 """The survey's result on one page, in plain words."""
 
-import base64
-import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -9,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import ANSWERS, CONSENSUS, POWER, REJECTED, SKILLS, STATISTICS, VOTES, Row
+from pipeline_steps.artifacts import CONSENSUS, POWER, REJECTED, SKILLS, STATISTICS, VOTES, Row
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import LABELS, VARIANTS
+from pipeline_steps.fig5 import violins
+from pipeline_steps.paper_table import PAPER
 from pipeline_steps.survey_page import ITEMS
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 ALL = "all"
 COLUMNS = {
@@ -25,22 +25,10 @@ COLUMNS = {
     "offensiveness": "Least Offensive",
 }
 """Table 1's headings."""
-PAPER_RANKS = {
-    "sd": (3.09, 3.07, 2.98, 3.07),
-    "scoft_m": (2.57, 2.56, 2.66, 2.59),
-    "scoft_mp": (2.33, 2.35, 2.34, 2.30),
-    "scoft_mpc": (1.83, 1.84, 1.91, 1.78),
-}
+PAPER_RANKS = {variant: printed[-len(ITEMS) :] for variant, printed in PAPER[1].items()}
 """Average ranks in the paper's Table 1: 51 participants of five countries."""
 PAPER_WINS = {"scoft_m over sd": 0.63, "scoft_mp over scoft_m": 0.56, "scoft_mpc over scoft_mp": 0.62}
 """Shares the paper gives for offensiveness (§6)."""
-COLOURS = {
-    "sd": "#8c8c8c",
-    "ldm": "#b07aa1",
-    "scoft_m": "#f2a541",
-    "scoft_mp": "#4f9bd9",
-    "scoft_mpc": "#2e7d4f",
-}
 SHOWN = 100
 """Rejected answers listed on the page."""
 
@@ -85,7 +73,8 @@ def survey_report(
         "<h2>Average ranks</h2>",
         _ranks(figures, variants),
         "<h2>All rankings (the paper's Fig. 5)</h2>",
-        _violins(answers, cultures, variants),
+        violins(answers),
+        "<p class=small>A wider strip means more answers with that rank; the mark is the mean.</p>",
         "<h2>One variant against another</h2>",
         _wins(figures, variants),
         "<h2>How sure is this?</h2>",
@@ -115,7 +104,7 @@ th { font-weight: 600; } td.n { text-align: end; font-variant-numeric: tabular-n
 small, .small { color: #55555f; font-size: 0.88rem; }
 td small { white-space: nowrap; }
 .banner { background: #fff3cd; border: 2px solid #8a6100; padding: 0.8rem 1rem; font-weight: 600; }
-img { max-width: 100%; }
+svg.chart { max-width: 40rem; }
 </style>
 </head>
 <body>
@@ -249,68 +238,6 @@ def _ranks(figures: dict, variants: list[str]) -> str:
         "its own: "
         "other models, pictures and people.",
     )
-
-
-def _violins(answers: Path, cultures: list[str], variants: list[str]) -> str:
-    """Draw Fig. 5: the distribution of ranks by question and by culture."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    given: dict[tuple[str, str], list[int]] = {}
-    for row in ANSWERS.rows(answers, ["variants", "ranks"]):
-        for variant, rank in zip(row["variants"], row["ranks"] or [], strict=bool(row["ranks"])):
-            for group in (row["item"], row["culture"]):
-                given.setdefault((group, variant), []).append(rank)
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 7.5), layout="constrained")
-    _draw_violins(top, given, list(ITEMS), [COLUMNS[item] for item in ITEMS], variants)
-    _draw_violins(bottom, given, cultures, cultures, variants)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[variant]) for variant in variants]
-    figure.legend(handles, [LABELS[v] for v in variants], loc="outside lower center", ncols=len(variants))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    means = {
-        group: ", ".join(f"{LABELS[v]} {_mean(given.get((group, v), [])):.2f}" for v in variants)
-        for group in (*ITEMS, *cultures)
-    }
-    told = "; ".join(f"{COLUMNS.get(group, group)}: {text}" for group, text in means.items())
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<img src="data:image/png;base64,{data}" alt="Violin plot of all ranks. Mean ranks: '
-        f'{escape(told)}.">'
-        "<p class=small>A wider strip means more answers with that rank; 1 is best. The dot is the mean.</p>"
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
-
-
-def _draw_violins(
-    axes: "Axes",
-    given: dict[tuple[str, str], list[int]],
-    groups: list[str],
-    labels: list[str],
-    variants: list[str],
-) -> None:
-    width = 0.8 / len(variants)
-    for place, group in enumerate(groups):
-        for number, variant in enumerate(variants):
-            ranks = given.get((group, variant))
-            if not ranks:
-                continue
-            x = place + (number - (len(variants) - 1) / 2) * width
-            if len(set(ranks)) > 1:  # a single value has no width
-                drawn = axes.violinplot([ranks], [x], widths=width * 0.95, showextrema=False, bw_method=0.25)
-                for shape in drawn["bodies"]:
-                    shape.set(facecolor=COLOURS[variant], alpha=0.85)
-            axes.plot(x, _mean(ranks), "o", color="black", markersize=4)
-    axes.set_xticks(range(len(groups)), labels)
-    axes.set_yticks(range(1, len(variants) + 1))
-    axes.set_ylabel("rank (1 is best)")
-    axes.invert_yaxis()
 
 
 def _wins(figures: dict, variants: list[str]) -> str:

@@ -67,7 +67,7 @@ def test_what_is_neither_fetched_nor_published_is_named(tmp_path):
 
 
 def test_what_rn101_leaves_of_a_picture_is_counted():
-    """The paper's extractor: four stages of 56, 28, 14 and 7 positions a side, twice for mirrored pictures."""
+    """Four stages of 56, 28, 14 and 7 positions a side, twice for mirrored pictures."""
     raw = {
         "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
         "models": {"base": {"path": "resources/mini/base"}},
