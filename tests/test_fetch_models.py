@@ -259,7 +259,7 @@ def test_only_what_is_read_is_fetched_and_the_lock_holds_it(hub, tmp_path, monke
     with pytest.raises(UserError, match=rf"'someone/sdxl' is here as {SHA}, not as 222"):
         locate(BaseRef(path="someone/sdxl@222"), "base")
     (store / "someone/sdxl/tokenizer/merges.txt").unlink()
-    with pytest.raises(UserError, match=r"merges.txt is missing or cut short; .*snakemake models"):
+    with pytest.raises(UserError, match=r"merges.txt is missing or cut short; .*models"):
         locate(wanted.base, "base")
 
     asked = len(hub.asked)
@@ -291,7 +291,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub, tmp_path, monkeyp
         time.sleep(0.05)
     process.kill()
     process.communicate()
-    with pytest.raises(UserError, match=r"'someone/sdxl' is half-downloaded; .*snakemake models"):
+    with pytest.raises(UserError, match=r"'someone/sdxl' is half-downloaded; .*models"):
         locate(wanted.base, "base")
     hub.cut_after = hub.stall = None
     done = fetch(tmp_path, hub, wanted)
@@ -428,6 +428,6 @@ def test_a_folder_that_wants_its_own_code_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"config.json asks for code of its own"):
         locate(ModelRef(path=str(tmp_path)), "captioner")
     with pytest.raises(
-        UserError, match=r"models.captioner: 'someone/blip' is not on this machine; .*snakemake models"
+        UserError, match=r"models.captioner: 'someone/blip' is not on this machine; .*models"
     ):
         locate(ModelRef(path="someone/blip"), "captioner")
