@@ -66,6 +66,10 @@ class Finding:
     file: str
     line: str
 
+    def __post_init__(self) -> None:
+        # It may quote what cannot be stored: JSON can spell half a character.
+        object.__setattr__(self, "line", clean_text(self.line))
+
 
 @dataclass(frozen=True)
 class Entry:

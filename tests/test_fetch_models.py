@@ -427,7 +427,5 @@ def test_a_folder_that_wants_its_own_code_run_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Model"}}')
     with pytest.raises(UserError, match=r"config.json asks for code of its own"):
         locate(ModelRef(path=str(tmp_path)), "captioner")
-    with pytest.raises(
-        UserError, match=r"models.captioner: 'someone/blip' is not on this machine; .*models"
-    ):
+    with pytest.raises(UserError, match=r"models.captioner: 'someone/blip' is not on this machine; .*models"):
         locate(ModelRef(path="someone/blip"), "captioner")

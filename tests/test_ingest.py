@@ -336,6 +336,10 @@ ROWS_LEFT_OUT = {
         {"file_name": "odd.png", "text": "x", "split": "both"},
         "odd.png: its split is 'both'; write train or test",
     ),
+    "half a character as split": (
+        {"file_name": "odd.png", "text": "x", "split": "tr\ud800ain"},
+        "odd.png: its split is 'tr?ain'; write train or test",
+    ),
 }
 
 
