@@ -20,8 +20,10 @@ from pydantic import (
 
 HUB = "hub:"
 """What "images" of a culture begins with where they are a data set on the Hugging Face hub."""
-LINK = re.compile(r"(https?://([\w.-]+(?::\d+)?(?:/[\w+~-][\w.+~-]*)+))(?:#sha256=([0-9a-f]{8,64}))?")
+LINK = re.compile(r"(https?://([\w.-]+(?::\d+)?(?:/[\w+~-][\w.+~-]*)+))(?:#sha256=([0-9a-fA-F]{8,64}))?")
 """A model that is not on the hub: its address, which is also its place among the fetched ones, and hash."""
+HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([0-9a-f]{7,40}))?")
+"""A model on the hub: owner and name, and a commit."""
 VARIANTS = ("sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc")
 """The models of Tables 1 and 2, from no training to all losses."""
 FULL_VARIANT = "scoft_mpc"
@@ -124,8 +126,10 @@ class ModelRef(Section):
     def _link(cls, path: str) -> str:
         if "://" in path and not LINK.fullmatch(path):
             raise ValueError(
-                "a link is written https://host/folder/file or https://host/folder/file#sha256=…"
+                "a link is written https://host/folder/file, with #sha256=… or without; no ?, %, ="
             )
+        if re.fullmatch(r"[\w.-]+/[\w.-]+@.*", path) and not HUB_ID.fullmatch(path):
+            raise ValueError("behind the @ stands a commit: 7 to 40 of its digits 0-9 and a-f")
         return path
 
 

@@ -200,7 +200,7 @@ def _is_local(path: str) -> bool:
     if LINK.fullmatch(path):
         return False
     parts = Path(path.partition("@")[0]).parts
-    return path.startswith((".", "/", "~")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
+    return path.startswith((".", "/", "~", "@")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
 
 
 def explain(error: Any) -> str:

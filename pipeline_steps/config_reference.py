@@ -87,7 +87,8 @@ def _row(key: str, field: FieldInfo, default: Any, like: str | None) -> str:
         default = {name: value if like is None else value.extractor for name, value in default.items()}
     shown = "needed" if default is PydanticUndefined else f"`{json.dumps(default, default=str)}`"
     values = f"as `{like}`" if like else ", ".join([_values(field.annotation), *_bounds(field.metadata)])
-    cells = (f"`{key}`", shown, values, " ".join((field.description or "").split()))
+    about = " ".join((field.description or "").split()).replace("<", "&lt;")
+    cells = (f"`{key}`", shown, values, about)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -72,11 +72,15 @@ def data_report(images: Path, findings: Path, report: Path, culture: str, base: 
     from pipeline_steps import models
 
     origin = artifacts.same_origin((IMAGES, images), (FINDINGS, findings), culture=culture)
+    uncounted: list[Finding] = []
     try:
         tokenizer = models.load(CLIPTokenizer, base, "base", subfolder="tokenizer")
         limit = int(tokenizer.model_max_length)
     except UserError as error:
         LOG.warning("the captions' lengths are not counted: %s", error)
+        again = f"snakemake --cores 1 -R data_report -- {report}"
+        line = f"their lengths are not known before the models are fetched; then: {again}"
+        uncounted = [Finding(NOTE, "caption", "", line)]
         tokenizer, limit = None, 0
     summary = Summary()
     every = -(-IMAGES.count(images) // SHEET)
@@ -86,7 +90,8 @@ def data_report(images: Path, findings: Path, report: Path, culture: str, base: 
             _count_tokens(summary, row, len(tokenizer(row["caption"], verbose=False).input_ids), limit)
         if number % every == 0:
             summary.sheet.append(_figure(row))
-    found = sorted([*(Finding(**row) for row in FINDINGS.rows(findings)), *_further(summary)], key=_badness)
+    told = [Finding(**row) for row in FINDINGS.rows(findings)]
+    found = sorted([*told, *uncounted, *_further(summary)], key=_badness)
     verdict = _verdict(culture, summary, found)
     artifacts.write_text(report, _page(origin, verdict, summary, found, limit))
     LOG.info("%s; see %s", verdict, report)

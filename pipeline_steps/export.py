@@ -10,7 +10,7 @@ from pipeline_steps.artifacts import KOHYA, LORA
 from pipeline_steps.cli import run_step
 
 
-def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: str) -> None:
+def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: str, suffix: str) -> None:
     """Write the LoRA with the keys of kohya-ss, ComfyUI and AUTOMATIC1111, and a model card.
 
     Args:
@@ -19,6 +19,7 @@ def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: 
         kohya: safetensors file to write.
         model_card: Markdown file to write.
         culture: its name.
+        suffix: what prompts end with, e.g. ", in Korea".
     """
     import torch
 
@@ -33,7 +34,7 @@ def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: 
         weights[f"{module}.alpha"] = torch.tensor(float(alpha))
     rank = str(training["settings"]["lora_rank"])
     KOHYA.write(kohya, weights, origin, {"ss_network_dim": rank, "ss_network_alpha": str(alpha)})
-    card = _card(culture, training, data_card.read_text(encoding="utf-8"))
+    card = _card(culture, suffix, training, data_card.read_text(encoding="utf-8"))
     artifacts.write_text(model_card, card)
 
 
@@ -45,7 +46,7 @@ def _kohya_name(name: str) -> tuple[str, str]:
     return f"lora_unet_{module}", {"A": "lora_down", "B": "lora_up"}[found[2]]
 
 
-def _card(culture: str, training: dict[str, Any], data: str) -> str:
+def _card(culture: str, suffix: str, training: dict[str, Any], data: str) -> str:
     settings = training["settings"]
     base = training["base"]
     losses = {"ldm": "L_LDM", "scoft_m": "L_LDM, L_M", "scoft_mp": "L_LDM, L_M, L_P"}
@@ -65,14 +66,14 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 
 ## Use it
 
-It fits {base["path"]} and models of the same kind, no other. Prompts name the culture as the training's did.
+It fits {base["path"]} and models of the same kind, no other. Prompts end with "{suffix}".
 
 ```python
 from diffusers import AutoPipelineForText2Image
 
 pipeline = AutoPipelineForText2Image.from_pretrained("{base["path"].partition("@")[0]}")
-pipeline.load_lora_weights("results/{culture}", weight_name="lora.safetensors")
-pipeline("a house, in {culture}").images[0].save("house.png")
+pipeline.load_lora_weights(".", weight_name="lora.safetensors")  # in this folder
+pipeline("a house{suffix}").images[0].save("house.png")
 ```
 
 For ComfyUI and AUTOMATIC1111 take `lora_kohya.safetensors`, with strength 1.

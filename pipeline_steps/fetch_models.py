@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-"""Names under which diffusers and transformers look for weights."""
-OPEN_CLIP = ("open_clip_config.json", "open_clip_model")
-"""Mark of a model of open_clip, and the name of its weights (timm's, of one side alone, lie beside)."""
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model", "open_clip_model")
+"""Names under which diffusers, transformers and open_clip look for weights."""
+OPEN_CLIP = "open_clip_model.safetensors"
+"""What open_clip reads; in the same folder another library's weights may lie under the usual name."""
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".onnx_data")
 INDEX = "model_index.json"
 """In a pipeline's repository: its class and the class of each of its parts."""
@@ -178,15 +178,15 @@ def _chosen(
         yield from (file for file in readable if ".index." not in file.rfilename)
         weights = [name_ for name_ in files if name_.endswith(WEIGHTS)]
         if weights:
-            yield from (files[name_] for name_ in _weights(name, part, list(files), variant))
+            found = [*_weights(name, part, list(files), variant), *({OPEN_CLIP} & files.keys())]
+            yield from (files[name_] for name_ in dict.fromkeys(found))
 
 
 def _weights(name: str, part: str, files: list[str], variant: str | None) -> list[str]:
     """Choose one set of weights of a folder; sharded ones come with their index."""
     infix = f".{variant}" if variant else ""
-    stems = OPEN_CLIP[1:] if OPEN_CLIP[0] in files else STEMS
     for ending in (".safetensors", ".bin"):
-        for stem in stems:
+        for stem in STEMS:
             whole = f"{stem}{infix}{ending}"
             index = f"{stem}{ending}.index{infix}.json"
             if whole in files or index in files:

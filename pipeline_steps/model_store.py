@@ -1,18 +1,16 @@
 """Where fetched models lie, and the list of files by which a whole one is known from half a one."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline_steps.config import LINK, ModelRef
+from pipeline_steps.config import HUB_ID, LINK, ModelRef
 from pipeline_steps.errors import UserError
 
 STORE = Path("models")
 """Folder that `snakemake models` fills; make it a link to keep models elsewhere."""
 MANIFEST = "fetched.json"
 """In each fetched folder: its commit and the size and SHA-256 of every file; written last."""
-HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
 COMMAND = "on a machine with network, run 'snakemake --cores 1 models' with the same configuration"
 CONFIGS = ("config.json", "model_index.json", "tokenizer_config.json", "preprocessor_config.json")
 
@@ -34,7 +32,7 @@ class Link(NamedTuple):
 def source(ref: ModelRef) -> HubId | Link | None:
     """Return what a model is fetched from; None for a file or folder of this machine."""
     if link := LINK.fullmatch(ref.path):
-        return Link(link[1], link[3] or "")
+        return Link(link[1], (link[3] or "").lower())
     hub_id = HUB_ID.fullmatch(ref.path)
     return HubId(hub_id[1], hub_id[2]) if hub_id and not Path(ref.path).exists() else None
 
@@ -82,7 +80,7 @@ def _check_whole(folder: Path, wanted: HubId, role: str) -> None:
     manifest = read_json(folder / MANIFEST)
     if not manifest:
         raise UserError(f"models.{role}: '{name}' is half-downloaded; {COMMAND}")
-    if revision and manifest["revision"] != revision:
+    if revision and not manifest["revision"].startswith(revision):
         raise UserError(
             f"models.{role}: '{name}' is here as {manifest['revision']}, not as {revision}; {COMMAND}"
         )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import PipelineConfig
-from pipeline_steps.config_checks import explain
+from pipeline_steps.config_checks import explain, preset_files
 from pipeline_steps.errors import UserError
 
 README = """\
@@ -90,6 +90,12 @@ def _with_entry(config: Path, name: str, entry: dict[str, str]) -> str:
     cultures = before.get("cultures") or {}
     if name in cultures:
         raise UserError(f"{config}: cultures.{name} is there already; choose another name")
+    for preset in preset_files(before):
+        if name in (yaml.safe_load(preset.read_text(encoding="utf-8")).get("cultures") or {}):
+            raise UserError(
+                f"{preset}: cultures.{name} is there already; choose another name, or take '{preset.stem}' "
+                f"out of 'presets' in {config}"
+            )
     lines = text.splitlines()
     start = next((i for i, line in enumerate(lines) if re.match(r"cultures:\s*(#.*)?$", line)), None)
     if start is None and "cultures" not in before:

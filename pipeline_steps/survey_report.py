@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CONSENSUS, POWER, REJECTED, SKILLS, STATISTICS, VOTES, Row
@@ -13,9 +13,6 @@ from pipeline_steps.config import LABELS, VARIANTS
 from pipeline_steps.fig5 import violins
 from pipeline_steps.paper_table import PAPER
 from pipeline_steps.survey_page import ITEMS
-
-if TYPE_CHECKING:
-    pass
 
 ALL = "all"
 COLUMNS = {

@@ -20,7 +20,8 @@ def withdraw_report(
     ``ingest`` keeps, for every fingerprint it ever gave, the list of its pictures under
     ``<results>/<culture>/data_sets``. Tables, tensor files and contact sheets carry the fingerprint in
     their header, pages and cards in their text; downloaded pictures are compared byte by byte. A file
-    whose data set is not listed, or a downloaded table, is named as unknown.
+    whose data set is not listed, a downloaded table, or a file older than the present data set that says
+    nothing of its pictures (prompts, TensorBoard's), is named as unknown.
 
     Args:
         results: root of all outputs.
@@ -75,7 +76,7 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
         else:
             note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
             if not note.get("fingerprint"):
-                if any(holding.values()) and _says_nothing(path, results / culture):
+                if _may_hold(path, results / culture, holding):
                     yield path, "unknown: it does not say from which pictures it is; take it as holding them"
                 continue
             if note.get("culture") != culture:
@@ -87,10 +88,14 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
             yield path, "withdrawn: " + ", ".join(names)
 
 
-def _says_nothing(path: Path, home: Path) -> bool:
-    """Whether a file may show what was learned or copy a caption: prompts, boards, checkpoints' logs."""
-    listed = ("data_sets", "download", "data_set")  # looked at elsewhere, or the list itself
-    return path.is_file() and path.is_relative_to(home) and path.relative_to(home).parts[0] not in listed
+def _may_hold(path: Path, home: Path, holding: dict[str, list[str]]) -> bool:
+    """Whether a file that does not say from which pictures it is may be from withdrawn ones."""
+    listed = ("data_sets", "download", "data_set")  # looked at elsewhere, or the lists themselves
+    if not any(holding.values()) or not path.is_relative_to(home) or not path.is_file():
+        return False
+    newest = max((home / "data_sets").glob("*.tsv"), key=lambda file: file.stat().st_mtime)
+    older = bool(holding[newest.stem]) or path.stat().st_mtime < newest.stat().st_mtime
+    return older and path.relative_to(home).parts[0] not in listed
 
 
 def _downloaded(home: Path, digests: set[str]) -> Iterator[tuple[Path, str]]:

@@ -74,7 +74,7 @@ STEPS = {
         SETTINGS.train, at("targets"), MODELS.clip,
     ),
     "export": lambda at, out: export(
-        at("lora"), at("images"), out, out.with_name("card"), "korea"
+        at("lora"), at("images"), out, out.with_name("card"), "korea", ", in korea"
     ),
     "sample": lambda at, out: sample(
         at("images"), SETTINGS.evaluation.prompts, out, "korea", 1, MODELS.base,

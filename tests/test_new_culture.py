@@ -67,6 +67,12 @@ def test_configurations_without_a_culture(tmp_path, text):
     "name, suffix, text, line",
     [
         ("korea", ", x", CONFIG, r"cultures\.korea is there already; choose another name"),
+        (
+            "korea",
+            ", x",
+            "presets: [drawn]\n",
+            r"drawn.yaml: cultures\.korea is there already; .* take 'drawn'",
+        ),
         ("Wales", ", x", CONFIG, r"cultures\.Wales: a name has lower-case letters"),
         ("../up", ", x", CONFIG, "a name has lower-case letters"),
         ("survey", ", x", CONFIG, "no culture can be called 'survey'"),

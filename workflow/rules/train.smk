@@ -155,6 +155,8 @@ rule export:
         f"{RESULTS}/benchmarks/{{culture}}/export.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        suffix=suffix,
     shell:
         """
         python -m pipeline_steps.export \
@@ -163,5 +165,6 @@ rule export:
             --kohya {output.kohya:q} \
             --model-card {output.model_card:q} \
             --culture {wildcards.culture:q} \
+            --suffix {params.suffix:q} \
             2>&1 | tee {log:q}
         """
