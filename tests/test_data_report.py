@@ -4,6 +4,7 @@ import base64
 import html.parser
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers import CLIPTokenizer
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, LORA, Origin
-from pipeline_steps.config import DataConfig, ModelRef
+from pipeline_steps.config import BaseRef, DataConfig, ModelRef
 from pipeline_steps.data_card import data_card
 from pipeline_steps.data_report import data_report
 from pipeline_steps.errors import UserError
@@ -119,6 +120,13 @@ def test_worst_comes_first_and_in_the_log(tmp_path, base, caplog):
     assert [record.getMessage()[: len(line)] for record in caplog.records] == [line]
 
 
+def test_before_the_models_are_fetched_all_but_the_captions_lengths_is_told(tmp_path):
+    home = build(tmp_path / "in", tmp_path, rows(8))
+    text = page(home, BaseRef(path="someone/sd")).text
+    assert "limit not known before the models are fetched" in text
+    assert "then: snakemake --cores 1 -R data_report -- " in text and "ownership" in text
+
+
 def test_counts_captions_owners_and_sizes(tmp_path, base):
     handed = rows(8, category="city", era="modern", licence="CC0")
     handed[0]["text"] = "a" * 90 + ", in wales"
@@ -217,6 +225,10 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
         ),
         "wales/runs/x/lora.safetensors": "unknown: its data set is not listed; take it as holding them",
     }
+    boards = home / "tensorboard/scoft_mpc/events.out"
+    os.utime(boards)  # written anew since the picture went
+    withdraw_report(results, tmp_path / "report.tsv", ["wales"], [listed])
+    assert "events.out" not in (tmp_path / "report.tsv").read_text()
     with pytest.raises(UserError, match="was made from other pictures than"):
         artifacts.same_origin((IMAGES, home / "images.parquet"), (LORA, home / "lora.safetensors"))
 
