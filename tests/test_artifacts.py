@@ -1,6 +1,7 @@
 """The contract of every artifact: what is damaged, foreign or old is refused in one clear line."""
 
 import json
+import os
 import pickle
 import random
 import shlex
@@ -209,6 +210,18 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         part.write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_a_file_has_the_rights_that_the_umask_leaves(umask, tmp_path):
+    """A lab shares its results."""
+    before = os.umask(umask)
+    try:
+        for name, kind in (TABLES | TENSORS).items():
+            write(kind, tmp_path / name)
+            assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~umask, name
+    finally:
+        os.umask(before)
 
 
 def test_files_of_different_pictures_or_cultures_do_not_mix(tmp_path):

@@ -38,7 +38,10 @@ class TensorFile:
         metadata["scoft"] = json.dumps(note | {"sha256": _checksum(contiguous)}, sort_keys=True)
         metadata["scoft_seal"] = _seal_header(metadata)
         with appears_whole(path) as part:
+            part.touch()
+            rights = part.stat().st_mode
             save_file(contiguous, part, metadata=metadata)
+            part.chmod(rights)  # the library's own files are their owner's alone, whatever the umask
             _sort_metadata(part)
 
     def read(self, path: Path) -> dict[str, "Tensor"]:
