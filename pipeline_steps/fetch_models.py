@@ -55,9 +55,16 @@ def fetch_models(models: Models, lock: Path, extractors: Sequence[ModelRef] = ()
     Raises:
         UserError: a model is gated, gone, changed or damaged, or the network failed.
     """
-    STORE.mkdir(parents=True, exist_ok=True)
     # Working directories may share the folder by a link: one of them fetches, the others find it there.
-    with FileLock(STORE / ".fetching"):
+    try:
+        STORE.mkdir(parents=True, exist_ok=True)
+        alone = FileLock(STORE / ".fetching").acquire()
+    except OSError as error:
+        raise UserError(
+            f"{STORE}: cannot be written ({error.strerror}); let its owner run this command, all others only "
+            "read there"
+        ) from error
+    with alone:
         _fetch_all(models, lock, extractors)
 
 

@@ -321,6 +321,13 @@ def test_two_working_directories_fill_one_store(hub, tmp_path):
     assert len([path for method, path, _ in hub.asked if method == "GET" and path.endswith(weights)]) == 1
 
 
+def test_a_store_of_somebody_elses_is_named(hub, tmp_path):
+    (tmp_path / "models").write_text("stands for a folder that may not be written")
+    assert last_line(fetch(tmp_path, hub, models(tmp_path, base=XL))).startswith(
+        "ERROR models: cannot be written (File exists); let its owner run this command"
+    )
+
+
 def test_a_damaged_file_is_fetched_again_and_then_named(hub, tmp_path):
     wanted = models(tmp_path, base=XL)
     assert fetch(tmp_path, hub, wanted).returncode == 0
