@@ -283,14 +283,14 @@ def main() -> None:
     """Run a cluster until Ctrl-C."""
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
-    # Blocked before anything starts, or they would end this process and leave the daemons behind.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as Ctrl-C does: the daemons end first
     with MiniSlurm(Path(sys.argv[1])) as cluster:
         print(
             f"export SLURM_CONF={cluster.environment['SLURM_CONF']} PATH={cluster.folder}/bin:$PATH",
             flush=True,
         )
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 if __name__ == "__main__":
