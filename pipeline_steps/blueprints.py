@@ -34,10 +34,10 @@ def configuration(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any]:
         file = place(ref) / folder / name
         if file.exists():
             return json.loads(file.read_text(encoding="utf-8"))
-    origin = source(ref)
-    for entry in _published():
-        if isinstance(origin, HubId) and origin.name in entry["ids"] and entry["part"].startswith(part):
-            return entry["config"]
+    if isinstance(origin := source(ref), HubId):
+        for entry in _published():
+            if origin.name in entry["ids"] and entry["part"].startswith(part):
+                return entry["config"]
     raise UserError(f"'{ref.path}' is not on this machine: fetch it to plan with it")
 
 

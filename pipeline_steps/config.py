@@ -123,7 +123,7 @@ class ModelRef(Section):
 
     @field_validator("path")
     @classmethod
-    def _link(cls, path: str) -> str:
+    def _link_or_commit(cls, path: str) -> str:
         if "://" in path and not LINK.fullmatch(path):
             raise ValueError(
                 "a link is written https://host/folder/file, with #sha256=… or without; no ?, %, ="

@@ -81,15 +81,18 @@ def _inside(annotation: Any) -> type[Section] | None:
 
 
 def _row(key: str, field: FieldInfo, default: Any, like: str | None) -> str:
-    if isinstance(default, Section):
-        default = default.model_dump(mode="json", exclude_defaults=True)
-    elif isinstance(default, dict):
-        default = {name: value if like is None else value.extractor for name, value in default.items()}
-    shown = "needed" if default is PydanticUndefined else f"`{json.dumps(default, default=str)}`"
+    shown = "needed" if default is PydanticUndefined else f"`{json.dumps(default, default=_plain)}`"
     values = f"as `{like}`" if like else ", ".join([_values(field.annotation), *_bounds(field.metadata)])
     about = " ".join((field.description or "").split()).replace("<", "&lt;")
     cells = (f"`{key}`", shown, values, about)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(default: Any) -> Any:
+    """Return what stands for a default in JSON: of a section what it says itself, of a path its text."""
+    return (
+        default.model_dump(mode="json", exclude_unset=True) if isinstance(default, Section) else str(default)
+    )
 
 
 def _values(annotation: Any) -> str:

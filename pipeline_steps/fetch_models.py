@@ -17,7 +17,7 @@ from pipeline_steps.artifacts import file_sha256
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, ModelRef, Models
 from pipeline_steps.errors import UserError
-from pipeline_steps.model_store import MANIFEST, STORE, HubId, Link, place, read_json, source
+from pipeline_steps.model_store import MANIFEST, OPEN_CLIP, STORE, HubId, Link, place, read_json, source
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -26,8 +26,6 @@ LOG = logging.getLogger(__name__)
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model", "open_clip_model")
 """Names under which diffusers, transformers and open_clip look for weights."""
-OPEN_CLIP = "open_clip_model.safetensors"
-"""What open_clip reads; in the same folder another library's weights may lie under the usual name."""
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".onnx_data")
 INDEX = "model_index.json"
 """In a pipeline's repository: its class and the class of each of its parts."""
@@ -73,7 +71,7 @@ def _fetch_all(models: Models, lock: Path, extractors: Sequence[ModelRef]) -> No
     for role, ref, left_out in _wanted(models, extractors):
         match source(ref):
             case HubId(key, _) as hub_id:
-                entry = _fetch_hub(role, hub_id, ref.variant, left_out, locked.get(key, {}))
+                entry = _fetch_hub(role, hub_id, place(ref), ref.variant, left_out, locked.get(key, {}))
             case Link(key, _) as link:
                 entry = _fetch_link(role, link, place(ref), locked.get(key, {}))
             case None if Path(ref.path).exists():
@@ -103,7 +101,12 @@ def _wanted(models: Models, extractors: Sequence[ModelRef]) -> Iterator[tuple[st
 
 
 def _fetch_hub(
-    role: str, hub_id: HubId, variant: str | None, left_out: set[str], locked: dict[str, Any]
+    role: str,
+    hub_id: HubId,
+    folder: Path,
+    variant: str | None,
+    left_out: set[str],
+    locked: dict[str, Any],
 ) -> dict[str, Any]:
     """Fetch one model of the hub; return its commit and the size and SHA-256 of its files."""
     from huggingface_hub import HfApi
@@ -117,7 +120,6 @@ def _fetch_hub(
     repo = hub_id.name
     name = f"models.{role}: '{repo}'"
     revision = hub_id.revision or locked.get("revision")
-    folder = STORE / repo
     try:
         info = HfApi().model_info(repo, revision=revision, files_metadata=True)
     except GatedRepoError as error:

@@ -12,6 +12,8 @@ STORE = Path("models")
 MANIFEST = "fetched.json"
 """In each fetched folder: its commit and the size and SHA-256 of every file; written last."""
 COMMAND = "on a machine with network, run 'snakemake --cores 1 models' with the same configuration"
+OPEN_CLIP = "open_clip_model.safetensors"
+"""What open_clip reads; in the same folder another library's weights may lie under the usual name."""
 CONFIGS = ("config.json", "model_index.json", "tokenizer_config.json", "preprocessor_config.json")
 
 

@@ -34,7 +34,7 @@ from pipeline_steps.method.perceptual import (
     vit_features,
 )
 from pipeline_steps.method.pictures import resize
-from pipeline_steps.model_store import locate
+from pipeline_steps.model_store import OPEN_CLIP, locate
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
@@ -48,8 +48,6 @@ LOG = logging.getLogger(__name__)
 
 MIDAS_CHECKPOINT = "dpt_hybrid-midas-501f0c75.pt"
 """The file by which controlnet_aux's MidasDetector is recognised in a folder."""
-OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
-"""The file that open_clip reads from its own hub repositories."""
 DREAMSIM_TYPES = ("clip_vitb32", "open_clip_vitb32")
 """dreamsim's own checkpoints that load from files alone."""
 
@@ -185,15 +183,15 @@ def _midas_detector(folder: Path) -> Callable[[Sequence[Image.Image]], list[Imag
     return estimate
 
 
-def _tensors_only(path: Path, role: str) -> None:
-    """Refuse a pickle that holds anything but tensors, before a package reads it in its own way.
+def _tensors_only(path: Path, role: str) -> Any:
+    """Return what a file holds; a pickle of anything but tensors is refused before a package reads it.
 
     Raises:
         UserError: it does, or is no PyTorch file.
     """
     try:
         # Files from before torch 1.6, Inception's among them, are no archives and cannot be mapped.
-        torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"models.{role}: {path} holds more than tensors, or is damaged ({reason})") from error
@@ -501,7 +499,7 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
 
         _check_layers(ref, config, STAGES, "stages")
         path = locate(ref, "clip_conv")
-        path = path if path.is_file() else path / OPEN_CLIP_WEIGHTS
+        path = path if path.is_file() else path / OPEN_CLIP
         visual = frozen(open_clip.create_model("RN101-quickgelu", pretrained=str(path))).visual
         return conv_features(visual, config.layers, visual.image_size[0])
     vision, mean, std = _vision_tower(ref, config.extractor)
@@ -514,8 +512,7 @@ def _lpips(path: Path) -> nn.Module:
     import lpips
 
     network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)  # random: it would download them itself
-    _tensors_only(path, "lpips")
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    found = _tensors_only(path, "lpips")
     try:
         for name, parameter in network.net.named_parameters():
             _, layer, kind = name.split(".")

@@ -224,6 +224,18 @@ def _batches(one: float, size: int, section: str) -> tuple[float, dict[str, floa
     return one * size, levers
 
 
+def _drawing(
+    settings: PipelineConfig, one: float, decoding: float, size: int, section: str
+) -> tuple[float, dict[str, float]]:
+    """Activations of a batch that is drawn and then decoded, and under ever stronger levers."""
+    drawing, smaller = _batches(one, size, section)
+    at_end = decoding * (1 if settings.models.base.vae_slicing else size)
+    sliced = {"models.base.vae_slicing": drawing} | {
+        f"{name}, models.base.vae_slicing": value for name, value in smaller.items()
+    }
+    return max(drawing, at_end), {name: max(value, decoding) for name, value in sliced.items()}
+
+
 def _caption(settings: PipelineConfig) -> Stage:
     from pipeline_steps.blueprints import looking, parameters
 
@@ -273,13 +285,10 @@ def _synthesize(settings: PipelineConfig) -> Stage:
     branches = 2 if config.guidance_scale > 1 else 1
     count = settings.plan.pictures * config.per_positive
     flops = count * (config.steps * branches * (noise.flops + hint.flops) + decoding.flops + model.text())
-    drawing, levers = _batches(branches * (noise.peak + hint.peak), config.batch_size, "negatives")
-    at_end = decoding.peak * (1 if settings.models.base.vae_slicing else config.batch_size)
-    levers = {"models.base.vae_slicing": max(drawing, decoding.peak)} | {
-        f"{name}, models.base.vae_slicing": max(value, decoding.peak) for name, value in levers.items()
-    }
+    one = branches * (noise.peak + hint.peak)
+    activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, "negatives")
     weights = model.weights(model.unet, model.vae, control, *model.texts)
-    return Stage("synthesize", flops, weights, max(drawing, at_end), levers, count * side**2 * PNG)
+    return Stage("synthesize", flops, weights, activations, levers, count * side**2 * PNG)
 
 
 def _cache(settings: PipelineConfig) -> Stage:
@@ -303,15 +312,15 @@ class _Eye:
         from pipeline_steps.blueprints import looking, parameters
         from pipeline_steps.method.perceptual import conv_features
 
-        config, self.ref = settings.train.perceptual, settings.models.clip
+        config, ref = settings.train.perceptual, settings.models.clip
         if config.extractor == "clip_conv":
             import open_clip
 
-            self.ref, side = PLAIN, 224
+            ref, side = PLAIN, 224
             network = open_clip.create_model("RN101-quickgelu", device="meta").visual.requires_grad_(False)
             self.look = conv_features(network, config.layers, side)
         else:
-            network = looking(self.ref, "clip").vision_model
+            network = looking(ref, "clip").vision_model
             side = network.config.image_size
             count = len(config.layers)
 
@@ -320,7 +329,7 @@ class _Eye:
 
             self.look = look
         self.views = _numbers(PLAIN, config.views, 3, side, side)
-        self.weights = _bytes(self.ref) * parameters(network)
+        self.weights = _bytes(ref) * parameters(network)
         self.numbers = sum(layer.numel() for layer in self.look(self.views))
 
     def seen(self) -> "Footprint":
@@ -400,14 +409,11 @@ def _sample(settings: PipelineConfig) -> Stage:
     branches = 2 if config.guidance_scale > 1 else 1
     count = settings.plan.prompts * config.images_per_prompt
     flops = count * (config.steps * branches * noise.flops + decoding.flops + model.text())
-    drawing, levers = _batches(branches * noise.peak, config.batch_size, "sample")
-    at_end = decoding.peak * (1 if settings.models.base.vae_slicing else config.batch_size)
-    levers = {"models.base.vae_slicing": max(drawing, decoding.peak)} | {
-        f"{name}, models.base.vae_slicing": max(value, decoding.peak) for name, value in levers.items()
-    }
+    one = branches * noise.peak
+    activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, "sample")
     weights = model.weights(model.unet, model.vae, *model.texts)
     disk = count * settings.data.resolution**2 * PNG
-    return Stage("sample (a variant)", flops, weights, max(drawing, at_end), levers, disk)
+    return Stage("sample (a variant)", flops, weights, activations, levers, disk)
 
 
 STAGES: dict[str, Callable[[PipelineConfig], Stage]] = {

@@ -58,14 +58,14 @@ def targets(
 
     from pipeline_steps import models
     from pipeline_steps.method.perceptual import view_features
-    from pipeline_steps.method.pictures import draw_views, to_unit
+    from pipeline_steps.method.pictures import to_unit
 
     origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
     extract = models.feature_extractor(extractor, perceptual)
     kept = models.feature_dtype(extractor, perceptual)
     count = NEGATIVES_KEPT.count(negatives_kept)
-    views: dict[str, Tensor] = {}
-    members: dict[str, list[int]] = {}
+    views = _views(images, culture, seed, perceptual.views)
+    members = _negatives_of(list(views), negatives_kept, perceptual.negatives == "another")
 
     @torch.inference_mode()
     def features(batches: Iterable[list[Row]], rows: int) -> "list[Tensor]":
@@ -84,18 +84,6 @@ def targets(
             done += len(batch)
         return whole
 
-    for row in IMAGES.rows(images, ["split"]):
-        if row["split"] == "train":
-            image_id = row["image_id"]
-            views[image_id] = draw_views(perceptual.views, generator(seed, "views", culture, image_id))
-            members[image_id] = []
-    for number, row in enumerate(NEGATIVES_KEPT.rows(negatives_kept, [])):
-        members[row["image_id"]].append(number)
-
-    if perceptual.negatives == "another":  # each picture takes over those of the one before it
-        rows = list(members.values())
-        members = dict(zip(members, [*rows[-1:], *rows[:-1]], strict=True))
-
     positive = features(artifacts.train_batches(images, config.batch_size, "positives"), len(views))
     batches = artifacts.shard_batches(
         NEGATIVES_KEPT.rows(negatives_kept), count, config.batch_size, artifacts.WHOLE, "negatives"
@@ -110,6 +98,25 @@ def targets(
         tensors[f"positive.{layer}"] = found
         tensors[f"negative.{layer}"] = negative[layer] if negative else found[:0]
     TARGETS.write(targets, tensors, origin, {"image_ids": json.dumps(list(views))})
+
+
+def _views(images: Path, culture: str, seed: int, count: int) -> "dict[str, Tensor]":
+    """Draw each training picture's views."""
+    from pipeline_steps.method.pictures import draw_views
+
+    names = [row["image_id"] for row in IMAGES.rows(images, ["split"]) if row["split"] == "train"]
+    return {name: draw_views(count, generator(seed, "views", culture, name)) for name in names}
+
+
+def _negatives_of(names: list[str], negatives_kept: Path, another: bool) -> dict[str, list[int]]:
+    """Map pictures to the rows of their negatives, or of those of the picture before them."""
+    members: dict[str, list[int]] = {name: [] for name in names}
+    for number, row in enumerate(NEGATIVES_KEPT.rows(negatives_kept, [])):
+        members[row["image_id"]].append(number)
+    if another:
+        rows = list(members.values())
+        return dict(zip(members, [*rows[-1:], *rows[:-1]], strict=True))
+    return members
 
 
 def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Tensor":

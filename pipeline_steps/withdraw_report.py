@@ -1,6 +1,7 @@
 """Which results still stand on a picture that was withdrawn."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def _digests(data_sets: dict[str, list[list[str]]], withdrawn: set[str]) -> set[
 
 
 def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> Iterator[tuple[Path, str]]:
+    home = results / culture
+    until = _tainted_until(home, holding)
     for path in sorted(results.rglob("*")):
         if path.suffix in PAGES and path.is_file():
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -76,7 +79,7 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
         else:
             note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
             if not note.get("fingerprint"):
-                if _may_hold(path, results / culture, holding):
+                if _says_nothing(path, home) and path.stat().st_mtime < until:
                     yield path, "unknown: it does not say from which pictures it is; take it as holding them"
                 continue
             if note.get("culture") != culture:
@@ -88,14 +91,18 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
             yield path, "withdrawn: " + ", ".join(names)
 
 
-def _may_hold(path: Path, home: Path, holding: dict[str, list[str]]) -> bool:
-    """Whether a file that does not say from which pictures it is may be from withdrawn ones."""
-    listed = ("data_sets", "download", "data_set")  # looked at elsewhere, or the lists themselves
-    if not any(holding.values()) or not path.is_relative_to(home) or not path.is_file():
-        return False
+def _tainted_until(home: Path, holding: dict[str, list[str]]) -> float:
+    """Return the time before which files may be from withdrawn pictures: when these left the data set."""
+    if not any(holding.values()):
+        return -math.inf
     newest = max((home / "data_sets").glob("*.tsv"), key=lambda file: file.stat().st_mtime)
-    older = bool(holding[newest.stem]) or path.stat().st_mtime < newest.stat().st_mtime
-    return older and path.relative_to(home).parts[0] not in listed
+    return math.inf if holding[newest.stem] else newest.stat().st_mtime
+
+
+def _says_nothing(path: Path, home: Path) -> bool:
+    """Whether a culture's file carries no word of its pictures and is looked at nowhere else."""
+    elsewhere = ("data_sets", "download", "data_set")
+    return path.is_file() and path.is_relative_to(home) and path.relative_to(home).parts[0] not in elsewhere
 
 
 def _downloaded(home: Path, digests: set[str]) -> Iterator[tuple[Path, str]]:

@@ -273,7 +273,14 @@ def test_right_configurations_are_taken(seed):
     for perceptual in (raw.get("train", {}).get("perceptual", {}), some):
         if "model" in perceptual:
             perceptual["model"].setdefault("path", "resources/mini/clip")
-    load_config(raw)
+    assert holds(load_config(raw).model_dump(mode="json"), raw)
+
+
+def holds(taken, given) -> bool:
+    """Whether every value that was given was taken as it is."""
+    if isinstance(given, dict):
+        return all(holds(taken[key], value) for key, value in given.items())
+    return taken == (list(given) if isinstance(given, tuple) else given)
 
 
 # --- by name ----------------------------------------------------------------------------------
@@ -359,7 +366,9 @@ def test_a_run_does_not_repeat_what_is_wrong_without_it():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_that_no_culture_can_have(name):
-    assert refused(whole(cultures={name: CULTURE})).startswith("configuration: cultures")
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in name)
+    why = ": no culture can be called" if name in module.RESERVED else f".{shown}: a name has lower-case"
+    assert refused(whole(cultures={name: CULTURE})).startswith(f"configuration: cultures{why}")
 
 
 def test_everything_wrong_is_told_at_once():

@@ -259,7 +259,7 @@ def test_only_what_is_read_is_fetched_and_the_lock_holds_it(hub, tmp_path, monke
     with pytest.raises(UserError, match=rf"'someone/sdxl' is here as {SHA}, not as 2222222"):
         locate(BaseRef(path="someone/sdxl@2222222"), "base")
     (store / "someone/sdxl/tokenizer/merges.txt").unlink()
-    with pytest.raises(UserError, match=r"merges.txt is missing or cut short; .*models"):
+    with pytest.raises(UserError, match=r"merges.txt is missing or cut short; .*snakemake --cores 1 models"):
         locate(wanted.base, "base")
 
     asked = len(hub.asked)
@@ -294,7 +294,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub, tmp_path, monkeyp
         time.sleep(0.05)
     process.kill()
     process.communicate()
-    with pytest.raises(UserError, match=r"'someone/sdxl' is half-downloaded; .*models"):
+    with pytest.raises(UserError, match=r"'someone/sdxl' is half-downloaded; .*snakemake --cores 1 models"):
         locate(wanted.base, "base")
     hub.cut_after = hub.stall = None
     done = fetch(tmp_path, hub, wanted)
@@ -439,5 +439,7 @@ def test_a_folder_that_wants_its_own_code_run_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Model"}}')
     with pytest.raises(UserError, match=r"config.json asks for code of its own"):
         locate(ModelRef(path=str(tmp_path)), "captioner")
-    with pytest.raises(UserError, match=r"models.captioner: 'someone/blip' is not on this machine; .*models"):
+    with pytest.raises(
+        UserError, match=r"'someone/blip' is not on this machine; .*run 'snakemake --cores 1 models'"
+    ):
         locate(ModelRef(path="someone/blip"), "captioner")
