@@ -5,11 +5,14 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
+from pydantic import ValidationError
 
+from pipeline_steps.config import Section
+from pipeline_steps.config_checks import explain
 from pipeline_steps.errors import UserError
 from pipeline_steps.gpus import claim
 
@@ -33,13 +36,37 @@ LEVERS = {
 """What makes a step that looks through networks need less of a GPU's memory."""
 
 
+def _read_settings(kind: type[Section], tokens: Sequence[Token]) -> Section:
+    """Read a section from its JSON as the rule wrote it.
+
+    Raises:
+        UserError: no JSON, or no right settings.
+    """
+    try:
+        return kind.model_validate_json(tokens[0].value, strict=True)
+    except ValidationError as error:
+        mistakes = "; ".join(explain(mistake) for mistake in error.errors())
+        raise UserError(f"{tokens[0].keyword}: {mistakes}") from error
+
+
+# Left to itself cyclopts takes JSON apart key by key, and knows fewer types than pydantic.
+Parameter(accepts_keys=False, n_tokens=1, converter=_read_settings)(Section)
+
+
+def command_line(step: Callable[..., None]) -> App:
+    """Return a step's command line: one flag per parameter, a section of the settings as JSON."""
+    app = App(default_parameter=Parameter(consume_multiple=True, negative=()))
+    app.default(step)
+    return app
+
+
 def run_step(step: Callable[..., None], network: bool = False) -> None:
     """Run a step from ``sys.argv``: one flag per parameter, ``--threads`` and ``--gpus`` beside them.
 
     Only a step that says so may reach the model hub; every other reads what was fetched.
 
-    A :class:`UserError`, and a GPU's full memory, is printed on one line and ends with exit code 1; a
-    wrong flag or setting ends with exit code 2; anything else is a fault of ours and keeps its traceback.
+    A :class:`UserError`, a wrong setting and a GPU's full memory are printed on one line, a wrong flag in
+    a frame; all end with exit code 1. Anything else is a fault of ours and keeps its traceback.
     """
     collect_garbage_less_often()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
@@ -49,8 +76,7 @@ def run_step(step: Callable[..., None], network: bool = False) -> None:
     # The bars are the steps' own; loading weights takes no time worth one.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    app = App(default_parameter=Parameter(consume_multiple=True, negative=()))
-    app.default(step)
+    app = command_line(step)
 
     @app.meta.default
     def with_share(

@@ -586,7 +586,7 @@ class PipelineConfig(Section):
         Raises:
             pydantic.ValidationError: one of the changes is no right setting.
         """
-        settings = _changed(self.model_dump(mode="json", exclude={"runs"}), self.runs[name])
+        settings = _changed(self.model_dump(mode="json"), self.runs[name])
         return PipelineConfig.model_validate_json(json.dumps(settings), strict=True)
 
 

@@ -4,9 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from pipeline_steps import artifacts
 from pipeline_steps.cli import run_step
@@ -90,15 +88,7 @@ class Stage:
         return "no"
 
 
-# Read in one piece: cyclopts takes JSON apart key by key, and loses lists behind names it does not know.
-Whole = Parameter(
-    accepts_keys=False,
-    n_tokens=1,
-    converter=lambda kind, tokens: PipelineConfig.model_validate_json(tokens[0].value),
-)
-
-
-def plan(settings: Annotated[PipelineConfig, Whole], plan: Path) -> None:
+def plan(settings: PipelineConfig, plan: Path) -> None:
     """Estimate every stage of one culture and write a table.
 
     Operations and activations are counted by running the networks' own code on the meta device, at
