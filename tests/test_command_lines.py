@@ -1,6 +1,7 @@
 """Every step's command line, with the very arguments that Snakemake prints for it."""
 
 import importlib
+import itertools
 import os
 import re
 import shlex
@@ -113,7 +114,7 @@ def test_a_step_takes_what_its_rule_hands_it(commands, module, name):
                 assert words[at + 1].isdigit()
                 del words[at : at + 2]
         _, bound, _ = command_line(step).parse_args(words, exit_on_error=False, print_error=False)
-        given = dict(zip(words, words[1:], strict=False))
+        given = dict(itertools.pairwise(words))
         for parameter, value in bound.arguments.items():
             if isinstance(value, Section):  # what it holds now is what was handed over, type by type
                 read = type(value).model_validate_json(given[f"--{parameter.replace('_', '-')}"])
