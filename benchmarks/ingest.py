@@ -67,7 +67,7 @@ def measure(count: int, width: int, height: int, resolution: int) -> dict[str, f
             "seed": "1",
             "config": DataConfig(resolution=resolution).model_dump_json(),
         }
-        command = [sys.executable, "-m", "pipeline_steps.ingest"]
+        command = [sys.executable, "-m", "pipeline_steps.data.ingest"]
         command += [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
         watched = [sys.executable, "-c", WATCH, *command]
         start = time.perf_counter()

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline_steps import models
 from pipeline_steps.config import Models
 from pipeline_steps.method.kid import kid, ordering_power
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, RIGHT, draw_attributes, render
+from pipeline_steps.models import encoders
 
 CULTURE, SIZES = "korea", (10, 20, 50, 100, 200, 500)
 PAIRS = ((0.25, 0.5), (0.5, 0.6), (0.6, 0.65))
@@ -26,7 +26,7 @@ PAIRS = ((0.25, 0.5), (0.5, 0.6), (0.6, 0.65))
 
 def run(pool: int = 1000, draws: int = 300) -> dict[str, object]:
     """Return, for each pair of models, KID of both and the share of right orders by sample size."""
-    look = models.kid_encoder(Models().inception)
+    look = encoders.kid_encoder(Models().inception)
     real = look(
         _pixels(
             [

@@ -18,8 +18,8 @@ from pathlib import Path
 import yaml
 
 from pipeline_steps.config import VARIANTS
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 SEEDS = ("seed2", "seed3")  # beside the default run
 
 

@@ -32,7 +32,7 @@ from pipeline_steps.artifacts import (
     encode_picture,
 )
 from pipeline_steps.config import VARIANTS, Models, PipelineConfig, ScoreConfig
-from pipeline_steps.merge_scores import merge_scores
+from pipeline_steps.evaluation.merge_scores import merge_scores
 from pipeline_steps.mini.corpora import Corpus, base_corpus
 
 PROMPTS, TRAIN, NEGATIVES_EACH, UPDATES = 10, 48, 5, 300

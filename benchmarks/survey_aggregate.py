@@ -16,8 +16,8 @@ import numpy as np
 from pipeline_steps.artifacts import ANSWERS, CONSENSUS, Origin
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.method.crowd import crowd_skills, simulate_ranks
-from pipeline_steps.survey_aggregate import survey_aggregate
-from pipeline_steps.survey_page import ITEMS
+from pipeline_steps.survey.shown import ITEMS
+from pipeline_steps.survey.survey_aggregate import survey_aggregate
 
 VARIANTS = ["sd", "scoft_m", "scoft_mp", "scoft_mpc"]
 

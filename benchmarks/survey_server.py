@@ -20,8 +20,8 @@ import cyclopts
 import httpx
 import numpy as np
 
-from pipeline_steps.survey_page import ITEMS
-from tests.survey_world import Server, make_pages, shown
+from pipeline_steps.survey.shown import ITEMS
+from tests.survey.survey_world import Server, make_pages, shown
 
 Log = list[tuple[str, float, float, int]]
 """Path, start, seconds taken and status (0: no connection) of each request."""

@@ -36,16 +36,18 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextModel
 
-from pipeline_steps import artifacts, models
+from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, NEGATIVES_KEPT, Origin
-from pipeline_steps.cache import cache
 from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, TrainConfig
 from pipeline_steps.method import denoising, losses
 from pipeline_steps.method.perceptual import view_distance, view_features
 from pipeline_steps.method.pictures import to_unit
-from pipeline_steps.targets import targets
-from pipeline_steps.train import build_objective
+from pipeline_steps.models import extractors, loading
+from pipeline_steps.models.families import stable_diffusion
+from pipeline_steps.training.cache import cache
 from pipeline_steps.training.dataset import TrainingSet
+from pipeline_steps.training.targets import targets
+from pipeline_steps.training.train import build_objective
 from pipeline_steps.training.trainer import Processes, Trainer
 
 MINI = Path("resources/mini")
@@ -236,13 +238,13 @@ class Authors:
         self.config = settings(1)
         self.objective = build_objective(variant, self.config, "epsilon")
         self.watch = watch
-        self.unet, self.vae = models.unet(base), models.vae(base)
+        self.unet, self.vae = stable_diffusion.unet(base), stable_diffusion.vae(base)
         dtype = getattr(torch, DTYPE)
-        self.text = models.frozen(
+        self.text = loading.frozen(
             CLIPTextModel.from_pretrained(base.path, subfolder="text_encoder", dtype=dtype)
         )
-        self.extract = models.feature_extractor(_clip(folder, width), self.config.perceptual)
-        self.alpha_bars = models.noise_schedule(base).alphas_cumprod.to(models.device())
+        self.extract = extractors.feature_extractor(_clip(folder, width), self.config.perceptual)
+        self.alpha_bars = stable_diffusion.noise_schedule(base).alphas_cumprod.to(loading.device())
         rank = self.config.lora_rank
         self.unet.add_adapter(
             LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.config.lora_targets))
@@ -260,17 +262,17 @@ class Authors:
         """Decode a picture and, as its negatives, those after it, as their data loader does each time."""
         with self.watch.section("pictures and latents"):
             cells = [self.rows[(row + k) % len(self.rows)]["image"] for k in range(count)]
-            return to_unit([artifacts.decode_picture(cell) for cell in cells]).to(models.device())
+            return to_unit([artifacts.decode_picture(cell) for cell in cells]).to(loading.device())
 
     def predict(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         section = _unet_section()
-        with self.watch.section(section), torch.autocast(models.device().type, torch.float16, enabled=CUDA):
+        with self.watch.section(section), torch.autocast(loading.device().type, torch.float16, enabled=CUDA):
             return self.unet(z.to(self.unet.dtype), t, condition).sample.float()
 
     def encode_text(self, text: str) -> Tensor:
         options = {"padding": "max_length", "max_length": 77, "truncation": True, "return_tensors": "pt"}
         with self.watch.section("text encoder"), torch.no_grad():
-            return self.text(self.tokenizer(text, **options).input_ids.to(models.device()))[0]
+            return self.text(self.tokenizer(text, **options).input_ids.to(loading.device()))[0]
 
     def update(self, number: int) -> None:
         """Accumulate over single pictures, then step."""
@@ -357,11 +359,16 @@ class Ours:
         base, config = _base(folder, width), settings(micro_batch)
         objective = build_objective(variant, config, "epsilon")
         self.trainer = Trainer(
-            models.unet(base), models.noise_schedule(base).alphas_cumprod, objective, config, 1, Processes(1)
+            stable_diffusion.unet(base),
+            stable_diffusion.noise_schedule(base).alphas_cumprod,
+            objective,
+            config,
+            1,
+            Processes(1),
         )
         if objective.perceptual:
-            extract = models.feature_extractor(_clip(folder, width), config.perceptual)
-            self.trainer.look(models.vae(base), extract)
+            extract = extractors.feature_extractor(_clip(folder, width), config.perceptual)
+            self.trainer.look(stable_diffusion.vae(base), extract)
             self.trainer.decode = watch.timed("decode", self.trainer.decode)
             self.trainer.extract = watch.timed("features", self.trainer.extract)
         self.data = TrainingSet(
@@ -482,7 +489,7 @@ def _flops(function: Callable[[], Tensor], backward: bool = False) -> float:
 
 def matmul_rate(side: int = 4096 if CUDA else 1024, repeats: int = 20) -> float:
     """Measured FLOP/s of a matrix product: in bfloat16 on a GPU, else in float32."""
-    x = torch.randn(side, side, device=models.device(), dtype=torch.bfloat16 if CUDA else torch.float32)
+    x = torch.randn(side, side, device=loading.device(), dtype=torch.bfloat16 if CUDA else torch.float32)
     x @ x
     _wait()
     start = time.perf_counter()
@@ -494,7 +501,7 @@ def matmul_rate(side: int = 4096 if CUDA else 1024, repeats: int = 20) -> float:
 
 def batch_efficiency(base: BaseRef) -> float:
     """How much faster a recorded UNet call is for a picture of four than for one alone."""
-    unet = models.unet(base)
+    unet = stable_diffusion.unet(base)
     unet.add_adapter(LoraConfig(r=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
     side, width = unet.config.sample_size, unet.config.cross_attention_dim
 

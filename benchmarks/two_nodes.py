@@ -16,10 +16,9 @@ from pathlib import Path
 
 import yaml
 
+from tests import ROOT
 from tests.slurm.mini_slurm import MiniSlurm
 from tests.slurm.test_slurm import profile
-
-ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from cyclopts import App, Parameter, Token
 from pydantic import ValidationError
 
 from pipeline_steps.config import Section
-from pipeline_steps.config_checks import explain
+from pipeline_steps.config.checks import explain
 from pipeline_steps.errors import UserError
-from pipeline_steps.gpus import claim
+from pipeline_steps.machine.gpus import claim
 
 LOG = logging.getLogger("scoft")
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import PipelineConfig
-from pipeline_steps.config_checks import explain, preset_files
+from pipeline_steps.config.checks import explain, preset_files
 from pipeline_steps.errors import UserError
 
 README = """\

@@ -19,13 +19,13 @@ from collections import Counter
 from pathlib import Path
 
 from pipeline_steps.config import DataConfig, SurveyConfig
+from pipeline_steps.data.ingest import ingest
 from pipeline_steps.errors import UserError
-from pipeline_steps.ingest import ingest
-from pipeline_steps.survey_import import survey_import
-from tests.survey_world import make_pages
-from tests.test_artifacts import TABLES, TENSORS, write
+from pipeline_steps.survey.survey_import import survey_import
+from tests import ROOT
+from tests.artifacts.test_artifacts import TABLES, TENSORS, write
+from tests.survey.survey_world import make_pages
 
-ROOT = Path(__file__).parent.parent
 LONGEST = 60
 """Seconds after which a case counts as hanging."""
 PIECES = [

@@ -28,9 +28,9 @@ from pathlib import Path
 
 import yaml
 
+from tests import ROOT
 from tests.warm_python import STEP_NAME, WarmPython
 
-ROOT = Path(__file__).parent.parent
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 KINDS = ("group", "step", "group", "full", "group", "memory", "group", "readonly", "group", "clock")
 """Disturbances in turn; half of them kill the whole process group."""

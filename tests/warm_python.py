@@ -81,19 +81,20 @@ def import_libraries() -> None:
     import torch._dynamo  # noqa: F401 (imported by the first optimiser)
     from tqdm import tqdm
 
-    from pipeline_steps import models
     from pipeline_steps.config import Models, PerceptualConfig
+    from pipeline_steps.models import extractors, readers
+    from pipeline_steps.models.families import stable_diffusion
 
     tqdm.monitor_interval = 0  # its thread must not be there when the process forks
     # Its own lock is a semaphore that all forks share: a step killed while it draws would keep it for ever.
     tqdm.set_lock(threading.RLock())
     settings = Models()
-    models.captioner(settings.captioner)
-    models.depth_estimator(settings.depth)
-    models.depth_to_image(settings.base, settings.controlnet)
-    models.noise_schedule(settings.base)
-    models.dreamsim(settings.dreamsim)
-    models.feature_extractor(settings.clip, PerceptualConfig())
+    readers.captioner(settings.captioner)
+    readers.depth_estimator(settings.depth)
+    stable_diffusion.depth_to_image(settings.base, settings.controlnet)
+    stable_diffusion.noise_schedule(settings.base)
+    extractors.dreamsim(settings.dreamsim)
+    extractors.feature_extractor(settings.clip, PerceptualConfig())
 
 
 def serve(address: str) -> None:

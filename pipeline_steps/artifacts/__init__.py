@@ -6,6 +6,14 @@ foreign file ends in one clear line. Each file carries the culture and the finge
 training pictures it was made from.
 """
 
+from pipeline_steps.artifacts.cells import (
+    PICTURE,
+    decode_picture,
+    encode_picture,
+    is_blank,
+    picture_size,
+    seen_size,
+)
 from pipeline_steps.artifacts.contracts import (
     ANSWERS,
     CAPTIONS,
@@ -45,14 +53,6 @@ from pipeline_steps.artifacts.files import (
 )
 from pipeline_steps.artifacts.headers import raw_metadata
 from pipeline_steps.artifacts.origin import Origin, Row, picture_note, same_origin
-from pipeline_steps.artifacts.pictures import (
-    PICTURE,
-    decode_picture,
-    encode_picture,
-    is_blank,
-    picture_size,
-    seen_size,
-)
 from pipeline_steps.artifacts.streams import (
     WHOLE,
     Shard,

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipeline_steps.artifacts.pictures import PICTURE
+from pipeline_steps.artifacts.cells import PICTURE
 from pipeline_steps.artifacts.tables import Table
 from pipeline_steps.artifacts.tensors import TensorFile
 

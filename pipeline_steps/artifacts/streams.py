@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pipeline_steps.artifacts.cells import picture_size
 from pipeline_steps.artifacts.contracts import IMAGES
 from pipeline_steps.artifacts.origin import Row
-from pipeline_steps.artifacts.pictures import picture_size
 from pipeline_steps.errors import UserError
 
 

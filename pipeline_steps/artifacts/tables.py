@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline_steps.artifacts.cells import PICTURE
 from pipeline_steps.artifacts.files import appears_whole, rebuild
 from pipeline_steps.artifacts.origin import UNREADABLE, Origin, Row, as_dict, check_note, unreadable
-from pipeline_steps.artifacts.pictures import PICTURE
 from pipeline_steps.errors import UserError
 
 ROWS_PER_GROUP = 64

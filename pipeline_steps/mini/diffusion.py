@@ -19,7 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipeline_steps.method.pictures import to_unit
 from pipeline_steps.mini.corpora import Corpus
-from pipeline_steps.mini.training import fit
+from pipeline_steps.mini.fitting import fit
 
 NOISE_SCHEDULE = {
     "num_train_timesteps": 1000,

@@ -13,10 +13,10 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, Dinov2Config, Din
 
 from pipeline_steps.method.pictures import normalise, to_unit
 from pipeline_steps.mini.corpora import Corpus
-from pipeline_steps.mini.oracle import AttributeNet
-from pipeline_steps.mini.training import fit
+from pipeline_steps.mini.fitting import fit
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL
-from pipeline_steps.models import load_dreamsim
+from pipeline_steps.models.extractors import load_dreamsim
+from pipeline_steps.models.oracle import AttributeNet
 
 
 def train_tokenizer(captions: list[str]) -> CLIPTokenizer:

@@ -16,7 +16,7 @@ from transformers import (
 
 from pipeline_steps.method.pictures import normalise, to_unit
 from pipeline_steps.mini.corpora import Corpus
-from pipeline_steps.mini.training import fit
+from pipeline_steps.mini.fitting import fit
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipeline_steps import models
 from pipeline_steps.artifacts import write_text
 from pipeline_steps.config import BaseRef
 from pipeline_steps.method.kid import kid
@@ -32,6 +31,8 @@ from pipeline_steps.mini.world import (
     draw_attributes,
     render,
 )
+from pipeline_steps.models import encoders, readers
+from pipeline_steps.models.families import stable_diffusion
 
 PICTURES, SEED = 480, 900
 """Drawn pictures behind each figure, and the seed of their drawing; training draws with 0 and 1."""
@@ -93,7 +94,7 @@ class Validation:
         self.root, self.generated = root, generated
         self.drawn: Corpus = unbiased_corpus(pictures, seed=SEED)
         self.biased: Corpus = base_corpus(pictures, seed=SEED)
-        self.read = models.attribute_encoder(self.ref("oracle"))
+        self.read = encoders.attribute_encoder(self.ref("oracle"))
 
     def ref(self, name: str) -> BaseRef:
         """Return a model of the family."""
@@ -101,7 +102,7 @@ class Validation:
 
     def oracle(self) -> Iterator[Figure]:
         """Attributes of drawn pictures, and of the VAE's reconstructions of them."""
-        vae = models.vae(self.ref("base"))
+        vae = stable_diffusion.vae(self.ref("base"))
         decoded = diffusion.decode(vae, diffusion.encode(vae, self.drawn.pictures))
         for kind, pictures in (("drawn", self.drawn.pictures), ("VAE-reconstructed", decoded)):
             right = (self.read(_rgb(pictures)).numpy() == self.drawn.labels).mean(0)
@@ -111,7 +112,7 @@ class Validation:
 
     def vae(self) -> Iterator[Figure]:
         """Peak signal-to-noise ratio of reconstructions."""
-        vae = models.vae(self.ref("base"))
+        vae = stable_diffusion.vae(self.ref("base"))
         decoded = diffusion.decode(vae, diffusion.encode(vae, self.drawn.pictures))
         error = (decoded.astype(np.float64) - self.drawn.pictures) ** 2
         ratio = 10 * np.log10(255**2 / error.mean((1, 2, 3)))
@@ -119,7 +120,7 @@ class Validation:
 
     def clip(self) -> Iterator[Figure]:
         """Retrieval of a picture's caption among 32, where equal captions count as one."""
-        pictures, texts = models.clip_encoders(self.ref("clip"))
+        pictures, texts = encoders.clip_encoders(self.ref("clip"))
         images = F.normalize(pictures(_rgb(self.biased.pictures)), dim=-1)
         words = F.normalize(texts(self.biased.captions), dim=-1)
         hits = []
@@ -131,7 +132,7 @@ class Validation:
 
     def captioner(self) -> Iterator[Figure]:
         """Share of what captions name that the picture shows."""
-        model, processor = models.captioner(self.ref("captioner"))
+        model, processor = readers.captioner(self.ref("captioner"))
         pixels = processor(
             images=[Image.fromarray(p) for p in self.drawn.pictures], return_tensors="pt"
         ).pixel_values
@@ -151,14 +152,14 @@ class Validation:
 
     def depth(self) -> Iterator[Figure]:
         """Correlation with the true inverse depth."""
-        maps = models.depth_estimator(self.ref("depth"))([Image.fromarray(p) for p in self.drawn.pictures])
+        maps = readers.depth_estimator(self.ref("depth"))([Image.fromarray(p) for p in self.drawn.pictures])
         found = _correlation(np.stack([np.asarray(depth) for depth in maps]), self.drawn.depths)
         yield Figure("depth", "correlation with the true depth", found, 0.9)
 
     def controlnet(self) -> Iterator[Figure]:
         """Correlation of the wanted depth with that of the negatives, and of pictures without it."""
-        estimate = models.depth_estimator(self.ref("depth"))
-        pipeline = models.depth_to_image(self.ref("base"), self.ref("controlnet"))
+        estimate = readers.depth_estimator(self.ref("depth"))
+        pipeline = stable_diffusion.depth_to_image(self.ref("base"), self.ref("controlnet"))
         wanted = self.drawn.depths[: self.generated]
         found = {}
         for scale in (1.0, 0.0):
@@ -204,7 +205,7 @@ class Validation:
 
     def generate(self, prompts: list[str]) -> np.ndarray:
         """Attributes read from one picture of each prompt, (n, attributes)."""
-        pictures = models.text_to_image(self.ref("base"))(
+        pictures = stable_diffusion.text_to_image(self.ref("base"))(
             prompt=prompts,
             generator=[torch.Generator().manual_seed(row) for row in range(len(prompts))],
             num_inference_steps=20,
@@ -214,15 +215,15 @@ class Validation:
 
     def dino(self) -> Iterator[Figure]:
         """Triplets."""
-        yield from _triplets("dino", models.dino_encoder(self.ref("dino")), 0.8, 0.7)
+        yield from _triplets("dino", encoders.dino_encoder(self.ref("dino")), 0.8, 0.7)
 
     def dreamsim(self) -> Iterator[Figure]:
         """Triplets, also of the kind the filter decides."""
-        yield from _triplets("dreamsim", models.dreamsim_encoder(self.ref("dreamsim")), 0.9, 0.9)
+        yield from _triplets("dreamsim", encoders.dreamsim_encoder(self.ref("dreamsim")), 0.9, 0.9)
 
     def inception(self) -> Iterator[Figure]:
         """KID between halves of one distribution, against KID to the biased pictures."""
-        encode = models.kid_encoder(self.ref("inception"))
+        encode = encoders.kid_encoder(self.ref("inception"))
         half = len(self.drawn.pictures) // 2
         drawn, biased = encode(_rgb(self.drawn.pictures)), encode(_rgb(self.biased.pictures))
         same, other = kid(drawn[:half], drawn[half:]).value, kid(drawn[:half], biased[half:]).value

@@ -48,7 +48,7 @@ class Processes:
             if self.count != wanted:
                 raise UserError(
                     f"train.processes is {wanted}, but {self.count} run; start the step with "
-                    f"torchrun --standalone --nproc_per_node {wanted} -m pipeline_steps.train"
+                    f"torchrun --standalone --nproc_per_node {wanted} -m pipeline_steps.training.train"
                 )
 
     def sum(self, tensors: list[Tensor]) -> None:

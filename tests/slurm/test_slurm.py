@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import ROOT
 from tests.slurm.mini_slurm import MiniSlurm, missing_programs
 
-ROOT = Path(__file__).parents[2]
 LORA = "{results}/{culture}/lora.safetensors"
 COMPARED = (
     "images.parquet", "captions.parquet", "depth.parquet", "negatives.parquet", "negatives_kept.parquet",

@@ -8,10 +8,10 @@ from snakemake.logging import logger
 from snakemake.utils import validate
 
 from pipeline_steps.config import FULL_VARIANT, HUB, VARIANTS
-from pipeline_steps.config_checks import load_config
+from pipeline_steps.config.checks import load_config
 from pipeline_steps.errors import UserError
-from pipeline_steps.gpu_hours import GpuHours
-from pipeline_steps.locks import release_stale_locks
+from pipeline_steps.machine.gpu_hours import GpuHours
+from pipeline_steps.machine.locks import release_stale_locks
 
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
@@ -113,7 +113,7 @@ def launch(processes):
     """What starts a training: one process a GPU; a single one needs no launcher."""
     if processes == 1:
         return "python -m"
-    return f"python -m pipeline_steps.gpus {processes} torchrun --standalone --nproc_per_node {processes} -m"
+    return f"python -m pipeline_steps.machine.gpus {processes} torchrun --standalone --nproc_per_node {processes} -m"
 
 
 PERCEPTUAL = ("scoft_mp", "scoft_mpc")

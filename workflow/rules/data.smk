@@ -10,7 +10,7 @@
 #         {results}/{culture}/captions.parquet     k BLIP captions a training picture
 #         {results}/{culture}/depth.parquet        MiDaS depth of the training pictures
 #         {results}/withdraw_report.tsv            (on request) what still holds withdrawn pictures
-from pipeline_steps.sources import state
+from pipeline_steps.data.folder import state
 
 
 rule download:
@@ -32,7 +32,7 @@ rule download:
         config=section("data"),
     shell:
         """
-        python -m pipeline_steps.download \
+        python -m pipeline_steps.data.download \
             --links {input.links:q} \
             --metadata {output.metadata:q} \
             --failures {output.failures:q} \
@@ -57,7 +57,7 @@ rule fetch_data_set:
         data_set=lambda wildcards: str(culture(wildcards).images),
     shell:
         """
-        python -m pipeline_steps.fetch_data_set \
+        python -m pipeline_steps.data.fetch_data_set \
             --data-set {params.data_set:q} \
             --folder {output.folder:q} \
             2>&1 | tee {log:q}
@@ -88,7 +88,7 @@ rule ingest:
         config=section("data"),
     shell:
         """
-        python -m pipeline_steps.ingest \
+        python -m pipeline_steps.data.ingest \
             --folder {input.folder:q} \
             --images {output.images:q} \
             --findings {output.findings:q} \
@@ -118,7 +118,7 @@ rule data_report:
         base=model("base"),
     shell:
         """
-        python -m pipeline_steps.data_report \
+        python -m pipeline_steps.data.data_report \
             --images {input.images:q} \
             --findings {input.findings:q} \
             --report {output.report:q} \
@@ -143,7 +143,7 @@ rule data_card:
         suffix=suffix,
     shell:
         """
-        python -m pipeline_steps.data_card \
+        python -m pipeline_steps.data.data_card \
             --images {input.images:q} \
             --card {output.card:q} \
             --culture {wildcards.culture:q} \
@@ -166,7 +166,7 @@ rule withdraw_report:
         withdrawn=["--withdrawn", *WITHDRAWN.values()] if WITHDRAWN else [],
     shell:
         """
-        python -m pipeline_steps.withdraw_report \
+        python -m pipeline_steps.data.withdraw_report \
             --results {params.results:q} \
             --report {params.report:q} \
             {params.cultures:q} \
@@ -196,7 +196,7 @@ rule caption:
         shard=[1, 1],
     shell:
         """
-        python -m pipeline_steps.caption \
+        python -m pipeline_steps.negatives.caption \
             --images {input.images:q} \
             --captions {output.captions:q} \
             --culture {wildcards.culture:q} \
@@ -230,7 +230,7 @@ rule depth:
         shard=[1, 1],
     shell:
         """
-        python -m pipeline_steps.depth \
+        python -m pipeline_steps.negatives.depth \
             --images {input.images:q} \
             --depth {output.depth:q} \
             --culture {wildcards.culture:q} \

@@ -38,7 +38,7 @@ rule sample:
         shard=[1, 1],
     shell:
         """
-        python -m pipeline_steps.sample \
+        python -m pipeline_steps.evaluation.sample \
             --images {input.images:q} \
             --prompts {input.prompts:q} \
             {params.lora:q} \
@@ -79,7 +79,7 @@ rule features:
         batch_size=SETTINGS.score.batch_size,
     shell:
         """
-        python -m pipeline_steps.features \
+        python -m pipeline_steps.evaluation.features \
             --pictures {input.pictures:q} \
             --features {output.features:q} \
             --kind {params.kind} \
@@ -125,7 +125,7 @@ rule score:
         config=section("score"),
     shell:
         """
-        python -m pipeline_steps.score \
+        python -m pipeline_steps.evaluation.score \
             --samples {input.samples:q} \
             --features {input.features:q} \
             --images {input.images:q} \
@@ -150,7 +150,7 @@ rule merge_scores:
         "../../envs/pipeline.yaml"
     shell:
         """
-        python -m pipeline_steps.merge_scores \
+        python -m pipeline_steps.evaluation.merge_scores \
             --parts {input.parts:q} \
             --scores {output.scores:q} \
             2>&1 | tee {log:q}
@@ -180,7 +180,7 @@ rule train_prompts:
         seed=SETTINGS.seed,
     shell:
         """
-        python -m pipeline_steps.train_prompts \
+        python -m pipeline_steps.evaluation.train_prompts \
             --images {input.images:q} \
             --prompts {output.prompts:q} \
             --culture {wildcards.culture:q} \
@@ -208,7 +208,7 @@ rule coco:
         config=section("data"),
     shell:
         """
-        python -m pipeline_steps.coco \
+        python -m pipeline_steps.data.coco \
             --folder {input.folder:q} \
             --images {output.images:q} \
             --prompts {output.prompts:q} \
@@ -297,7 +297,7 @@ rule table1:
         statistics=lambda wildcards, input: optional("--statistics", input.statistics),
     shell:
         """
-        python -m pipeline_steps.paper_table \
+        python -m pipeline_steps.report.paper_table \
             --number {params.number} \
             --scores {input.scores:q} \
             --set-scores {input.set_scores:q} \
@@ -349,7 +349,7 @@ rule fig5:
         "../../envs/pipeline.yaml"
     shell:
         """
-        python -m pipeline_steps.fig5 \
+        python -m pipeline_steps.report.fig5 \
             --answers {input.answers:q} \
             --chart {output.chart:q} \
             2>&1 | tee {log:q}
@@ -387,7 +387,7 @@ rule fig6:
         side=SETTINGS.report.thumbnail,
     shell:
         """
-        python -m pipeline_steps.contact_sheet \
+        python -m pipeline_steps.report.contact_sheet \
             --samples {input.samples:q} \
             --scores {input.scores:q} \
             --metric {params.metric} \
@@ -473,7 +473,7 @@ rule kid_power:
         "../../envs/pipeline.yaml"
     shell:
         """
-        python -m pipeline_steps.kid_power \
+        python -m pipeline_steps.report.kid_power \
             --samples {input.samples:q} \
             --features {input.features:q} \
             --images {input.images:q} \
@@ -582,7 +582,7 @@ rule fig7:
         "../../envs/pipeline.yaml"
     shell:
         """
-        python -m pipeline_steps.fig7 \
+        python -m pipeline_steps.report.fig7 \
             --scores {input.scores:q} \
             --chart {output.chart:q} \
             --table {output.table:q} \

@@ -15,7 +15,7 @@ rule models:
         extractors=own_extractors(),
     shell:
         """
-        python -m pipeline_steps.fetch_models \
+        python -m pipeline_steps.models.fetch_models \
             --models {params.models:q} \
             {params.extractors:q} \
             --lock config/models.lock.json \
@@ -34,7 +34,7 @@ rule plan:
         plan=f"{RESULTS}/plan.md",
     shell:
         """
-        python -m pipeline_steps.plan \
+        python -m pipeline_steps.planning.plan \
             --settings {params.settings:q} \
             --plan {params.plan:q} \
             2>&1 | tee {log:q}

@@ -29,7 +29,7 @@ rule synthesize:
         shard=[1, 1],
     shell:
         """
-        python -m pipeline_steps.synthesize \
+        python -m pipeline_steps.negatives.synthesize \
             --captions {input.captions:q} \
             --depth {input.depth:q} \
             --negatives {output.negatives:q} \
@@ -67,7 +67,7 @@ rule filter:
         config=section("filter"),
     shell:
         """
-        python -m pipeline_steps.filter \
+        python -m pipeline_steps.negatives.filter \
             --images {input.images:q} \
             --negatives {input.negatives:q} \
             --negatives-kept {output.negatives_kept:q} \
@@ -92,7 +92,7 @@ rule purge_negatives:
         pages=f"{RESULTS}/report.html",
     shell:
         """
-        python -m pipeline_steps.purge_negatives \
+        python -m pipeline_steps.negatives.purge_negatives \
             --results {params.results:q} \
             --pages {params.pages:q} \
             2>&1 | tee {log:q}

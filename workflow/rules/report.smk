@@ -38,7 +38,7 @@ rule report:
         settings=SETTINGS.model_dump_json(),
     shell:
         """
-        python -m pipeline_steps.report \
+        python -m pipeline_steps.report.report \
             --page {output.page:q} \
             --template {input.template:q} \
             --style {input.style:q} \
@@ -72,7 +72,7 @@ rule sbom:
         "../../envs/pipeline.yaml"
     shell:
         """
-        python -m pipeline_steps.sbom \
+        python -m pipeline_steps.report.sbom \
             --lock {input.lock:q} \
             --inventory {output.inventory:q} \
             --table {output.table:q} \

@@ -125,7 +125,7 @@ rule reconstruct:
         config=section("cache"),
     shell:
         """
-        python -m pipeline_steps.reconstruct \
+        python -m pipeline_steps.evaluation.reconstruct \
             --images {input.images:q} \
             --reconstructed {output.reconstructed:q} \
             --culture {wildcards.culture:q} \
@@ -174,7 +174,7 @@ rule embedded_world:
         "../../envs/pipeline.yaml"
     shell:
         """
-        python -m pipeline_steps.study \
+        python -m pipeline_steps.report.study \
             --scores {input.scores:q} \
             --features {input.features:q} \
             --images {input.images:q} \
@@ -210,7 +210,7 @@ rule curves:
         updates=[updates for *_, updates in curve_points()],
     shell:
         """
-        python -m pipeline_steps.curves \
+        python -m pipeline_steps.report.curves \
             --scores {input.scores:q} \
             --updates {params.updates} \
             --benchmarks {input.benchmarks:q} \

@@ -32,7 +32,7 @@ rule survey_pages:
         config=survey_settings("variants", "pages", "pages_per_participant", "attention_checks"),
     shell:
         """
-        python -m pipeline_steps.survey_pages \
+        python -m pipeline_steps.survey.survey_pages \
             --samples {input.samples:q} \
             --pages {output.pages:q} \
             --forms {output.forms:q} \
@@ -61,7 +61,7 @@ rule survey_html:
         config=survey_settings("min_years", "jpeg_quality"),
     shell:
         """
-        python -m pipeline_steps.survey_html \
+        python -m pipeline_steps.survey.survey_html \
             --pages {input.pages:q} \
             --forms {input.forms:q} \
             --wording {input.wording:q} \
@@ -90,7 +90,7 @@ rule survey_simulate:
         config=survey_settings("variants", "simulation"),
     shell:
         """
-        python -m pipeline_steps.survey_simulate \
+        python -m pipeline_steps.survey.survey_simulate \
             --pages {input.pages:q} \
             --forms {input.forms:q} \
             --answers {output.answers:q} \
@@ -118,7 +118,7 @@ rule survey_import:
         config=survey_settings("min_years", "failed_checks"),
     shell:
         """
-        python -m pipeline_steps.survey_import \
+        python -m pipeline_steps.survey.survey_import \
             --folder {params.folder:q} \
             --pages {input.pages:q} \
             --answers {output.answers:q} \
@@ -147,7 +147,7 @@ rule survey_aggregate:
         config=survey_settings("resamples"),
     shell:
         """
-        python -m pipeline_steps.survey_aggregate \
+        python -m pipeline_steps.survey.survey_aggregate \
             --answers {input.answers:q} \
             --votes {output.votes:q} \
             --consensus {output.consensus:q} \
@@ -173,7 +173,7 @@ rule survey_power:
         config=survey_settings("variants", "pages_per_participant", "simulation"),
     shell:
         """
-        python -m pipeline_steps.survey_power \
+        python -m pipeline_steps.survey.survey_power \
             --power {output.power:q} \
             --seed {params.seed} \
             --config {params.config:q} \
@@ -200,7 +200,7 @@ rule survey_report:
         "../../envs/pipeline.yaml"
     shell:
         """
-        python -m pipeline_steps.survey_report \
+        python -m pipeline_steps.survey.survey_report \
             --answers {input.answers:q} \
             --rejected {input.rejected:q} \
             --votes {input.votes:q} \

@@ -28,7 +28,7 @@ rule cache:
         shard=[1, 1],
     shell:
         """
-        python -m pipeline_steps.cache \
+        python -m pipeline_steps.training.cache \
             --images {input.images:q} \
             --captions {input.captions:q} \
             --train-cache {output.train_cache:q} \
@@ -64,7 +64,7 @@ rule targets:
         config=section("cache"),
     shell:
         """
-        python -m pipeline_steps.targets \
+        python -m pipeline_steps.training.targets \
             --images {input.images:q} \
             --negatives-kept {input.negatives_kept:q} \
             --targets {output.targets:q} \
@@ -107,7 +107,7 @@ rule train:
         config=section("train"),
     shell:
         """
-        {params.launch} pipeline_steps.train \
+        {params.launch} pipeline_steps.training.train \
             --train-cache {input.train_cache:q} \
             {params.targets:q} \
             --lora {output.lora:q} \
@@ -159,7 +159,7 @@ rule export:
         suffix=suffix,
     shell:
         """
-        python -m pipeline_steps.export \
+        python -m pipeline_steps.training.export \
             --lora {input.lora:q} \
             --data-card {input.data_card:q} \
             --kohya {output.kohya:q} \

@@ -1,0 +1,75 @@
+"""Settings of the data: cultures, and how their pictures are taken in."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline_steps.config.base import Section, Share
+
+HUB = "hub:"
+"""What "images" of a culture begins with where they are a data set on the Hugging Face hub."""
+
+
+class Culture(Section):
+    """A culture, or any group that wants to be drawn rightly."""
+
+    suffix: str = Field(min_length=1)
+    """Appended to test prompts and to BLIP's captions, e.g. ", in Korea". Your own captions stay as written,
+    so let them name the culture."""
+    images: Path
+    """Folder of pictures with metadata.jsonl, metadata.csv or one .txt per picture; or a Hugging Face
+    data set as Parquet, or on the hub ("hub:owner/name", "hub:owner/name@commit"); or a .csv of links
+    (url, caption). What is not here is downloaded."""
+    country: str | None = None
+    """Of a table of links, take only the rows with this country_code."""
+    withdrawn: Path | None = None
+    """List of withdrawn pictures, one file name or image id a line; they are left out."""
+    prompts: Path | None = None
+    """Text file with one test prompt a line; the suffix is appended to each. null: evaluation.prompts."""
+
+    @field_validator("suffix")
+    @classmethod
+    def _one_line(cls, suffix: str) -> str:
+        if not suffix.strip(" ,.") or not suffix.isprintable() or suffix.startswith("-"):
+            raise ValueError("must be one line of visible text without a leading '-', e.g. ', in Korea'")
+        return suffix
+
+    @field_validator("images")
+    @classmethod
+    def _hub_id(cls, images: Path) -> Path:
+        if str(images).startswith(HUB) and not re.fullmatch(
+            r"hub:\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?", str(images)
+        ):
+            raise ValueError("a data set on the hub is written hub:owner/name or hub:owner/name@commit")
+        return images
+
+    @model_validator(mode="after")
+    def _country_of_a_table(self) -> "Culture":
+        if self.country is not None and self.images.suffix.lower() != ".csv":
+            raise ValueError("country: only a table of links (.csv) has countries; leave it out")
+        return self
+
+
+class DataConfig(Section):
+    """Ingest: from a folder of pictures to one table."""
+
+    caption_column: str = "text"
+    """Column of the metadata that holds the hand-written caption."""
+    resolution: int = Field(64, ge=16, le=4096, multiple_of=8)
+    """Side of the square training pictures in pixels."""
+    aspect: Literal["square", "buckets"] = "square"
+    """The central square of each picture, or the largest part that has the shape of one of a few sizes of
+    about as many pixels: less is cut off, and pictures are trained on one at a time."""
+    test_share: Share = 0.2
+    """Share of pictures held out for evaluation when the metadata has no "split" column."""
+    allow_upscale: bool = True
+    """Enlarge pictures smaller than the resolution instead of leaving them out."""
+    duplicate_difference: float = Field(4.0, ge=0, le=32)
+    """Pictures that differ by no more than this (mean of 0–255, seen small) count as the same; 0: only
+    identical ones."""
+    max_megapixels: float = Field(120, gt=0, le=2000)
+    """Larger pictures are left out: some are made to fill the memory."""
+    max_megabytes: float = Field(100, gt=0, le=4000)
+    """Larger files are left out."""

@@ -1,0 +1,20 @@
+"""Settings of the plan."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline_steps.config.base import PositiveInt, Section
+
+
+class PlanConfig(Section):
+    """The estimate of `snakemake plan`."""
+
+    gpu: Literal["rtx_4060", "rtx_3060", "rtx_3090_ti", "a40", "a100", "h100"] = "a100"
+    """Card whose time is estimated."""
+    utilisation: float = Field(0.35, gt=0, le=1)
+    """Assumed share of the card's peak that is reached."""
+    pictures: PositiveInt = 150
+    """Training pictures of a culture."""
+    prompts: PositiveInt = 10
+    """Test prompts of a culture."""

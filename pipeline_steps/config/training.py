@@ -1,0 +1,147 @@
+"""Settings of the training: caches, losses, the picture x̂, the optimiser, and how it is watched."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline_steps.config.base import PositiveInt, Section, Share, Weight
+from pipeline_steps.config.models import ModelRef
+
+
+class CacheConfig(Section):
+    """Latents and text, computed once."""
+
+    batch_size: PositiveInt = 32
+    """Pictures per forward pass of the autoencoder."""
+
+
+class TargetsConfig(Section):
+    """Perceptual features of positives and negatives, computed once."""
+
+    batch_size: PositiveInt = 32
+    """Pictures per forward pass of the extractor of S."""
+
+
+class PerceptualConfig(Section):
+    """The perceptual distance S (paper §4.3, §6)."""
+
+    extractor: Literal["clip", "clip_conv", "dreamsim", "dino", "blip", "blip2", "lpips"] = "clip"
+    """Feature extractor: "clip" is the vision transformer of models.clip (the authors' code), "clip_conv"
+    its convolutional RN101 (the paper)."""
+    model: ModelRef | None = None
+    """Weights of the extractor; by default the model of the same name in "models"."""
+    layers: tuple[Annotated[int, Field(ge=-64, le=64)], ...] = (1, 2, 3)
+    """Blocks whose outputs are compared; ignored by dreamsim and lpips."""
+    negatives: Literal["own", "another"] = "own"
+    """Whose negatives a picture is contrasted with: its own (paper §4.4), or, as a control, those of
+    another picture."""
+    views: PositiveInt = 1
+    """Fixed views of each picture, drawn once and shared by x̂, x⁺ and x⁻; the first is the whole picture."""
+
+
+class DenoisingConfig(Section):
+    """From z_t to the picture x̂ (paper §4.3)."""
+
+    steps: PositiveInt = 10
+    """Most inner denoising steps; fewer where t is smaller."""
+    guidance_scale: float = Field(4.5, ge=1)
+    """1 + w of the inner classifier-free guidance."""
+    record: Literal["first", "last", "random"] = "first"
+    """The one UNet call whose gradient is recorded (Fig. 7)."""
+    scheduler: Literal["ddim", "ddpm"] = "ddim"
+    """Inner steps: deterministic, or the authors' stochastic ones."""
+
+
+class TrainConfig(Section):
+    """SCoFT LoRA training (paper §4)."""
+
+    updates: PositiveInt = 120
+    """Optimiser updates."""
+    batch_size: PositiveInt = 32
+    """Pictures per forward pass."""
+    accumulation: PositiveInt = 1
+    """Forward passes per update."""
+    optimiser: Literal["adamw", "adamw_8bit"] = "adamw"
+    """AdamW (fused), or with its moments in 8 bits, which wants the package bitsandbytes."""
+    learning_rate: float = Field(1.4e-2, gt=0, le=1)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """From the peak to zero (or constant) over the updates, after the warm-up."""
+    warmup: int = Field(0, ge=0)
+    """Updates of linear warm-up."""
+    weight_decay: Weight = 1e-2
+    """AdamW's weight decay."""
+    max_gradient_norm: float = Field(1.0, gt=0)
+    """Clipping of the whole gradient."""
+    lora_rank: PositiveInt = 8
+    """Rank r of the LoRA."""
+    lora_alpha: float | None = Field(None, gt=0)
+    """LoRA scale numerator; by default equal to the rank."""
+    lora_targets: tuple[str, ...] = Field(("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
+    """Attention projections that get a LoRA."""
+    flip: bool = False
+    """Random horizontal flips, shared by a positive and its negatives. Off for the drawn world: its
+    captions say left and right, and one of its patterns slants."""
+    weight_ldm: Weight = 0.7
+    """a of L = a·L_LDM + b·L_M + p·L_P + c·L_C: L_LDM, the denoising loss."""
+    weight_m: Weight = 0.3
+    """b of it: L_M, against learning the captions by heart."""
+    weight_p: Weight = 0.25
+    """p of it: L_P, the perceptual distance of x̂ to the picture."""
+    weight_c: Weight = 0.25
+    """c of it: L_C, the distance to the picture against that to its negatives."""
+    memorisation_captions: Literal["one", "all"] = "one"
+    """L_M against one BLIP caption drawn per step (unbiased, 1/k of the cost) or the mean of all."""
+    contrast: Literal["hinge", "difference"] = "hinge"
+    """L_C as Eq. 4's triplet, or the authors' S⁺ − mean S⁻ without a hinge."""
+    contrast_lambda: Weight = 0.5
+    """λ of Eq. 4 (not stated in the paper)."""
+    contrast_margin: float = 0.0
+    """m of Eq. 4 (not stated in the paper)."""
+    perceptual_every: PositiveInt = 10
+    """Update on which L_P and L_C are evaluated: every n-th."""
+    perceptual_share: Share | None = 0.5
+    """Scale the perceptual gradient to this share of the diffusion gradient's norm; null: nominal weights."""
+    perceptual_clip: float | None = Field(None, gt=0)
+    """Clip the perceptual gradient apart, before it is added; null: not."""
+    perceptual_t_weight: Literal["none", "alpha_bar"] = "none"
+    """Weight of L_P and L_C by t: none, or ᾱ_t (S means little where all is noise)."""
+    snr_gamma: float | None = Field(None, gt=0)
+    """γ of min-SNR weighting of L_LDM; null: w_t = 1, as the authors."""
+    perceptual: PerceptualConfig = PerceptualConfig()
+    """The distance S."""
+    denoising: DenoisingConfig = DenoisingConfig()
+    """The picture x̂."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Save the exponential moving average of the LoRA instead of its last state; null: not."""
+    processes: PositiveInt = 1
+    """GPUs that train one LoRA together; the batch of an update is batch_size × accumulation × processes."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory."""
+    compile: bool = False
+    """Compile the UNet (torch.compile): minutes at the start, faster updates; for long runs on a GPU."""
+
+    @model_validator(mode="after")
+    def _weights(self) -> "TrainConfig":
+        if self.weight_ldm + self.weight_m + self.weight_p + self.weight_c == 0:
+            raise ValueError("all loss weights are 0: there is nothing to train on")
+        if self.warmup >= self.updates:
+            raise ValueError(f"warmup ({self.warmup}) must be smaller than updates ({self.updates})")
+        return self
+
+
+class WatchConfig(Section):
+    """How a training is watched and kept safe; nothing here changes a LoRA, or makes one anew."""
+
+    tensorboard: bool = True
+    """Write losses, gradient norms and sample pictures for TensorBoard beside the LoRA."""
+    wandb: str | None = Field(None, min_length=1)
+    """Project on Weights & Biases to log to as well, which wants the package wandb; null: not."""
+    sample_every: int = Field(100, ge=0)
+    """Updates between sample pictures on the boards, from the same captions and noise; 0: none."""
+    sample_pictures: PositiveInt = 4
+    """Sample pictures each time."""
+    checkpoint_every: PositiveInt = 50
+    """Updates between checkpoints."""
+    checkpoints_kept: PositiveInt = 2
+    """Checkpoints kept."""

@@ -1,0 +1,38 @@
+"""What each variant is: the one table that a new variant is written into."""
+
+from typing import Literal, NamedTuple, get_args
+
+Variant = Literal["sd", "ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
+"""The models of Tables 1 and 2, from no training to all losses."""
+Loss = Literal["ldm", "m", "p", "c"]
+"""L_LDM, L_M, L_P and L_C (paper §4)."""
+
+
+class Definition(NamedTuple):
+    """A variant.
+
+    Attributes:
+        label: what people read.
+        losses: what it is trained with; none for the un-tuned model.
+    """
+
+    label: str
+    losses: tuple[Loss, ...]
+
+
+DEFINITIONS: dict[Variant, Definition] = {
+    "sd": Definition("Stable Diffusion", ()),
+    "ldm": Definition("Fine-tuning", ("ldm",)),
+    "scoft_m": Definition("SCoFT+M", ("ldm", "m")),
+    "scoft_mp": Definition("SCoFT+MP", ("ldm", "m", "p")),
+    "scoft_mpc": Definition("SCoFT+MPC", ("ldm", "m", "p", "c")),
+}
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+TRAINED: tuple[Variant, ...] = tuple(name for name in VARIANTS if DEFINITIONS[name].losses)
+"""All but the un-tuned model."""
+PERCEPTUAL: tuple[Variant, ...] = tuple(name for name in TRAINED if "p" in DEFINITIONS[name].losses)
+"""Those whose losses look at the picture x̂."""
+FULL_VARIANT: Variant = "scoft_mpc"
+"""The variant whose LoRA is the main product."""
+LABELS: dict[str, str] = {name: definition.label for name, definition in DEFINITIONS.items()}
+"""What people read for each variant."""

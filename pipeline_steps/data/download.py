@@ -1,0 +1,241 @@
+"""Pictures from a table of links, as the CCUB release has them."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from tqdm import tqdm
+
+from pipeline_steps import artifacts
+from pipeline_steps.cli import LOG, run_step
+from pipeline_steps.config import DataConfig
+from pipeline_steps.data import picture_files as pictures
+from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.tables import table_rows
+from pipeline_steps.inputs.text import clean_text
+
+HOSTS = 8
+"""Servers asked at the same time; one connection to each."""
+ATTEMPTS = 3
+"""Per link, when the failure may pass."""
+SILENCE = 30.0
+"""Seconds without a byte after which a server is given up."""
+LONGEST = 300.0
+"""Seconds one picture may take."""
+LONGEST_WAIT = 60.0
+"""Seconds waited at most when a server asks to come back later."""
+PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
+"""HTTP answers worth another attempt."""
+AGENT = "scoft-pipeline (pictures for a culture's data set)"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One row of the table: its line, its address, and the other columns."""
+
+    line: int
+    url: str
+    columns: dict[str, Any]
+
+
+class FetchError(Exception):
+    """This link gave no picture; ``passing`` when a later attempt may."""
+
+    def __init__(self, reason: str, passing: bool = False, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.passing, self.wait = passing, wait
+
+
+def download(
+    links: Path,
+    metadata: Path,
+    failures: Path,
+    config: DataConfig,
+    country: str | None = None,
+    pause: float = 1.0,
+) -> None:
+    """Fetch every picture that is not there yet, and describe them in a metadata.jsonl.
+
+    Pictures lie in ``pictures`` beside ``metadata`` and stay there: a second run asks only for those
+    that failed. A dead link costs its own picture and nothing else.
+
+    Args:
+        links: CSV file with columns ``url`` and ``caption`` (or the configured caption column); in the
+            CCUB release also country_code, category_code and created_at.
+        metadata: metadata.jsonl to write, in the order of the table, for ``ingest``.
+        failures: CSV file to write: line, url, whether the failure may pass, reason.
+        config: caption column, largest file.
+        country: take only rows with this ``country_code``.
+        pause: seconds before the second attempt; it doubles with each.
+
+    Raises:
+        UserError: the table cannot be understood, or not one picture could be fetched.
+    """
+    wanted = list(_links(links, country))
+    folder = metadata.parent / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    results = _fetch_all(wanted, folder, config.max_megabytes, pause)
+    failed = [(one, results[one.url]) for one in wanted if isinstance(results[one.url], FetchError)]
+    for one, error in failed:
+        LOG.warning("%s line %d: %s: %s", links.name, one.line, one.url, error)
+    if len(failed) == len(wanted):
+        raise UserError(f"{links}: none of {len(wanted)} pictures could be fetched; first: {failed[0][1]}")
+    rows = (
+        _row(one, results[one.url], metadata, config) for one in wanted if isinstance(results[one.url], Path)
+    )
+    artifacts.write_text(failures, _failure_table(failed))
+    artifacts.write_text(metadata, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    LOG.info(
+        "%s: %d pictures, %d dead links (%s)", links.name, len(wanted) - len(failed), len(failed), failures
+    )
+
+
+def _links(path: Path, country: str | None) -> Iterator[Link]:
+    found = kept = 0
+    for line, row in table_rows(path, "url"):
+        if found == 0 and "url" not in row:
+            names = ", ".join(str(name) for name in row)
+            raise UserError(f"{path}: no column 'url' (there are: {names}); rename the one with the links")
+        found += 1
+        if country is None or str(row.get("country_code")).strip().lower() == country.lower():
+            kept += 1
+            row.pop(None, None)
+            yield Link(line, str(row.pop("url") or "").strip(), row)
+    if kept == 0:
+        which = f" of {found} with country_code '{country}'" if found else ""
+        raise UserError(f"{path}: no row{which}; mend the table or 'country' of the culture")
+
+
+def _fetch_all(
+    links: list[Link], folder: Path, max_megabytes: float, pause: float
+) -> dict[str, Path | FetchError]:
+    """Return, for every address, the picture's file or why there is none; one host is asked in turn."""
+    hosts: dict[str, dict[str, Link]] = defaultdict(dict)
+    for link in links:
+        hosts[_host(link.url)].setdefault(link.url, link)
+    results: dict[str, Path | FetchError] = {}
+    bar, lock = tqdm(total=sum(map(len, hosts.values())), desc="download", unit="picture"), threading.Lock()
+
+    def ask(host: Iterable[Link]) -> None:
+        with requests.Session() as session:
+            session.headers["User-Agent"] = AGENT
+            session.max_redirects = 5
+            for link in host:
+                try:
+                    found: Path | FetchError = _fetch(session, link, folder, max_megabytes, pause)
+                except FetchError as error:
+                    found = error
+                with lock:
+                    results[link.url] = found
+                    bar.update()
+
+    with bar, ThreadPoolExecutor(HOSTS) as pool:
+        list(pool.map(ask, [list(host.values()) for host in hosts.values()]))
+    return results
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _fetch(session: requests.Session, link: Link, folder: Path, max_megabytes: float, pause: float) -> Path:
+    """Return the picture's file, fetching it with polite attempts unless it is there."""
+    stem = _stem(link)
+    if there := sorted(folder.glob(f"{stem}.*")):
+        return there[0]
+    if not link.url.lower().startswith(("http://", "https://")):
+        raise FetchError("is no http address; mend it")
+    for attempt in range(ATTEMPTS):
+        try:
+            data = _get(session, link.url, max_megabytes)
+            break
+        except FetchError as error:
+            if not error.passing or attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(min(LONGEST_WAIT, max(error.wait, pause * 2**attempt)))
+    try:
+        ending = pictures.picture_format(data).lower()
+    except pictures.UnusableError as error:
+        raise FetchError(str(error)) from error
+    path = folder / f"{stem}.{ending}"
+    with artifacts.appears_whole(path) as part:
+        part.write_bytes(data)
+    return path
+
+
+def _get(session: requests.Session, url: str, max_megabytes: float) -> bytes:
+    limit, began = max_megabytes * 1e6, time.monotonic()
+    try:
+        with session.get(url, stream=True, timeout=SILENCE) as answer:
+            if answer.status_code != 200:
+                wait = answer.headers.get("Retry-After", "")
+                raise FetchError(
+                    f"the server answers {answer.status_code} {answer.reason}",
+                    answer.status_code in PASSING,
+                    float(wait) if wait.isdigit() else 0.0,
+                )
+            too_large = FetchError(f"is larger than data.max_megabytes ({max_megabytes:g})")
+            if int(answer.headers.get("Content-Length") or 0) > limit:
+                raise too_large
+            data = bytearray()
+            for piece in answer.iter_content(1 << 16):
+                data += piece
+                if len(data) > limit:
+                    raise too_large
+                if time.monotonic() - began > LONGEST:
+                    raise FetchError(f"takes longer than {LONGEST:.0f} s", passing=True)
+            return bytes(data)
+    except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        raise FetchError(f"cannot be reached ({_reason(error)})", passing=True) from error
+    except (requests.RequestException, ValueError) as error:
+        raise FetchError(f"cannot be fetched ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return clean_text(f"{type(error).__name__}: {error}")[:160]
+
+
+def _stem(link: Link) -> str:
+    """Return a name that stays when rows are added: the category and a piece of the address' hash."""
+    category = re.sub(r"[^A-Za-z0-9]+", "_", str(link.columns.get("category_code") or "picture")).strip("_")
+    return (
+        f"{category[:40] or 'picture'}_{hashlib.sha256(link.url.encode('utf-8', 'replace')).hexdigest()[:12]}"
+    )
+
+
+def _row(link: Link, path: Path, metadata: Path, config: DataConfig) -> dict[str, Any]:
+    columns = dict(link.columns)
+    if config.caption_column not in columns:
+        columns[config.caption_column] = columns.pop("caption", None)
+    name = path.relative_to(metadata.parent).as_posix()
+    return {"file_name": name, "source": link.url} | {k: v for k, v in columns.items() if v not in (None, "")}
+
+
+def _failure_table(failed: list[tuple[Link, FetchError]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["line", "url", "may_pass", "reason"])
+    table.writerows(
+        [one.line, artifacts.spreadsheet_text(one.url), "yes" if error.passing else "no", error]
+        for one, error in failed
+    )
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    run_step(download)

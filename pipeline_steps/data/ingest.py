@@ -1,0 +1,331 @@
+"""From a folder of pictures to one table: checked, cropped and resized once (paper §3)."""
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
+from pipeline_steps.cli import LOG, run_step
+from pipeline_steps.config import DataConfig
+from pipeline_steps.data import picture_files as pictures
+from pipeline_steps.data.entries import LEFT_OUT, MEND, NOTE, Entry, Finding, entries
+from pipeline_steps.data.names import called, hashed_id, picture_id, withdrawn_names
+from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import shown
+from pipeline_steps.seeds import derive_seed
+
+
+@dataclass
+class Held:
+    """What is remembered of a picture while the others are read; the rest waits on disk.
+
+    Attributes:
+        name: as the user writes it.
+        offset: of its row in the spool.
+        source: SHA-256 of the file's bytes.
+        pixels: SHA-256 of the encoded square.
+        caption: part of the fingerprint.
+        split: train, test, or None while undecided.
+        look: 64-bit difference hash and 8 × 8 RGB thumbnail, to find near duplicates.
+        image_id: given once all names are known.
+    """
+
+    name: str
+    offset: int
+    source: str
+    pixels: str
+    caption: str
+    split: str | None
+    look: tuple[int, np.ndarray]
+    image_id: str = ""
+
+
+def ingest(
+    folder: Path,
+    images: Path,
+    culture: str,
+    suffix: str,
+    seed: int,
+    config: DataConfig,
+    findings: Path | None = None,
+    withdrawn: Path | None = None,
+    data_sets: Path | None = None,
+) -> None:
+    """Read a culture's pictures, decide on every oddity once, and write one table.
+
+    A picture that cannot be used is left out and named in ``findings``; a folder that cannot be
+    understood is refused. The split is the metadata's, or drawn per picture from
+    (seed, culture, image id), so that adding a picture does not move the others.
+
+    Args:
+        folder: pictures with captions, or a Parquet file; see :func:`entries`.
+        images: table to write, in order of image id.
+        culture: its name.
+        suffix: of the culture; captions that do not name it are counted.
+        seed: the run's seed.
+        config: caption column, resolution, limits.
+        findings: table to write: everything that was odd, worst first.
+        withdrawn: list of pictures to leave out; see :func:`withdrawn_names`.
+        data_sets: folder that keeps, for every fingerprint, which pictures it stands for.
+
+    Raises:
+        UserError: nothing usable, or the same picture in both splits.
+    """
+    found: list[Finding] = []
+    images.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=images.parent) as spool:
+        held = _read(folder, withdrawn_names(withdrawn), spool, config, found)
+        if not held:
+            reason = f"; first: {min(found).file}: {min(found).line}" if found else ""
+            raise UserError(f"{folder}: no usable picture{reason}")
+        _name(held)
+        held.sort(key=lambda one: one.image_id)
+        alike = _same_looking(held, config.duplicate_difference)
+        _split(held, alike, culture, seed, config.test_share)
+        found += [*_check_splits(culture, held, alike), *_suffix_missing(held, suffix)]
+        origin = Origin(culture, _fingerprint(held))
+        with IMAGES.writer(images, origin, {"resolution": config.resolution}) as table:
+            for one in held:
+                table.add(_row(one, spool))
+    found = sorted(set(found))
+    if findings is not None:
+        FINDINGS.write(findings, map(vars, found), origin)
+    if data_sets is not None:
+        listing = "".join(f"{one.image_id}\t{one.source}\t{shown(one.name)}\n" for one in held)
+        artifacts.write_text(data_sets / f"{origin.fingerprint}.tsv", listing)
+    _tell(culture, held, found)
+
+
+def _read(
+    folder: Path, withdrawn: set[str], spool: IO[bytes], config: DataConfig, found: list[Finding]
+) -> list[Held]:
+    """Decode every picture once, keeping the squares in ``spool``; leave out the withdrawn ones."""
+    held: list[Held] = []
+    gone: list[Held] = []
+    splits: dict[str, str | None] = {}
+    used: set[str] = set()
+    for entry in tqdm(
+        entries(folder, config.caption_column, found), desc="ingest", unit="picture", mininterval=1
+    ):
+        if entry.name in splits:
+            if entry.split != splits[entry.name]:
+                raise UserError(f"{folder}: {shown(entry.name)} is in both splits; delete one of its rows")
+            found.append(Finding(NOTE, "row", shown(entry.name), "has several rows; the first counts"))
+            continue
+        splits[entry.name] = entry.split
+        try:
+            data = _bytes(entry, config.max_megabytes)
+            digest = hashlib.sha256(data).hexdigest()
+            if names := withdrawn & called(entry.name, digest):
+                entry = replace(entry, withdrawn=True)
+                used |= names
+            if entry.withdrawn:
+                found.append(Finding(NOTE, "withdrawn", shown(entry.name), "is withdrawn; left out"))
+            (gone if entry.withdrawn else held).append(_hold(entry, data, digest, spool, config, found))
+        except pictures.UnusableError as error:
+            found.append(Finding(LEFT_OUT, "picture", shown(entry.name), str(error)))
+    for name in sorted(withdrawn - used):
+        line = "is in the withdrawn list and names no picture here; check its spelling"
+        found.append(Finding(NOTE, "withdrawn", shown(name), line))
+    return _without(held, gone, config.duplicate_difference, found)
+
+
+def _without(held: list[Held], gone: list[Held], difference: float, found: list[Finding]) -> list[Held]:
+    """Drop identical copies of the withdrawn pictures, and name what merely looks like one."""
+    alike = _same_looking([*gone, *held], difference)
+    kept = []
+    for i, one in enumerate(held, len(gone)):
+        twin = gone[alike[i]] if alike.get(i, len(gone)) < len(gone) else None
+        if twin and one.pixels == twin.pixels:
+            line = f"is a copy of the withdrawn {shown(twin.name)}; left out"
+            found.append(Finding(NOTE, "withdrawn", shown(one.name), line))
+            continue
+        if twin:
+            line = f"looks like the withdrawn {shown(twin.name)}; withdraw it too if it is the same"
+            found.append(Finding(MEND, "withdrawn", shown(one.name), line))
+        kept.append(one)
+    return kept
+
+
+def _bytes(entry: Entry, max_megabytes: float) -> bytes:
+    if isinstance(entry.data, bytes):
+        return entry.data
+    size = entry.data.stat().st_size
+    if size > max_megabytes * 1e6:
+        raise pictures.UnusableError(
+            f"{size / 1e6:.3g} MB are more than data.max_megabytes ({max_megabytes:g}); make it smaller"
+        )
+    return entry.data.read_bytes()
+
+
+def _hold(
+    entry: Entry, data: bytes, digest: str, spool: IO[bytes], config: DataConfig, found: list[Finding]
+) -> Held:
+    side = config.resolution
+    sizes = pictures.buckets(side) if config.aspect == "buckets" else [(side, side)]
+    cut = pictures.cut(data, sizes, config.max_megapixels)
+    name = shown(entry.name)
+    oddities = [*cut.oddities, pictures.misnamed(name, cut.format)]
+    found.extend(Finding(NOTE, "picture", name, oddity) for oddity in oddities if oddity)
+    width, height = cut.picture.size
+    if cut.crop[2] - cut.crop[0] < width:
+        least = f"{side}" if width == height else f"{width}×{height}"
+        size = f"{cut.width}×{cut.height} is smaller than {least} pixels"
+        if not config.allow_upscale:
+            raise pictures.UnusableError(f"{size}; find a larger one, or set data.allow_upscale")
+        found.append(Finding(MEND, "small", name, f"{size} and is enlarged; find a larger one"))
+    png = artifacts.encode_picture(cut.picture, "")["bytes"]
+    row = {
+        "caption": entry.caption,
+        "source_width": cut.width,
+        "source_height": cut.height,
+        "crop": list(cut.crop),
+        "source_sha256": digest,
+        **entry.about,
+        "extra": _as_json(entry.extra) if entry.extra else None,
+    }
+    text = json.dumps(row).encode()
+    offset = spool.tell()
+    spool.write(len(text).to_bytes(8) + len(png).to_bytes(8) + text + png)
+    pixels = hashlib.sha256(png).hexdigest()
+    return Held(entry.name, offset, digest, pixels, entry.caption, entry.split, _look(cut.picture))
+
+
+def _as_json(columns: dict[str, Any]) -> str:
+    """Return further columns as JSON; half a surrogate pair, which is no text, becomes a question mark."""
+    text = json.dumps(columns, ensure_ascii=False, sort_keys=True, default=str)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _row(one: Held, spool: IO[bytes]) -> Row:
+    spool.seek(one.offset)
+    text_size, png_size = int.from_bytes(spool.read(8)), int.from_bytes(spool.read(8))
+    row = json.loads(spool.read(text_size))
+    cell = {"bytes": spool.read(png_size), "path": f"{one.image_id}.png"}
+    return {**row, "image_id": one.image_id, "image": cell, "split": one.split}
+
+
+def _fingerprint(held: list[Held]) -> str:
+    """Return the SHA-256 over image id, picture, caption and split of all rows in order."""
+    digest = hashlib.sha256()
+    for one in held:
+        digest.update(json.dumps([one.image_id, one.pixels, one.caption, one.split]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _name(held: list[Held]) -> None:
+    """Give every picture its id; those that would share one get a piece of their name's hash."""
+    taken = Counter(picture_id(one.name).casefold() for one in held)
+    for one in held:
+        one.image_id = picture_id(one.name)
+        if taken[one.image_id.casefold()] > 1:
+            one.image_id = hashed_id(one.name)
+
+
+# --- splits and duplicates --------------------------------------------------------------------
+
+
+def _look(picture: Image.Image) -> tuple[int, np.ndarray]:
+    """Return what near duplicates share: a 64-bit difference hash and a thumbnail."""
+    grey = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.LANCZOS)).astype(np.int16)
+    bits = (grey[:, 1:] > grey[:, :-1]).ravel()
+    small = np.asarray(picture.resize((8, 8), Image.Resampling.BOX))
+    return int("".join("1" if b else "0" for b in bits), 2), small
+
+
+def _same_looking(held: list[Held], difference: float) -> dict[int, int]:
+    """Map each picture that looks like an earlier one to that one (indices).
+
+    Candidates share a quarter of the difference hash, so that any two within 3 bits meet; their
+    thumbnails then differ by at most ``difference``.
+    """
+    buckets: dict[tuple[int, int], list[int]] = {}
+    exact: dict[str, int] = {}
+    first: dict[int, int] = {}
+    for index, one in enumerate(held):
+        known = exact.setdefault(one.pixels, index)
+        if known != index:
+            first[index] = first.get(known, known)
+            continue
+        keys = [(part, one.look[0] >> (16 * part) & 0xFFFF) for part in range(4)]
+        near = dict.fromkeys(i for key in keys for i in buckets.get(key, ())) if difference > 0 else ()
+        leader = next((i for i in near if _near(one, held[i], difference)), None)
+        if leader is not None:
+            first[index] = leader
+            continue
+        for key in keys:
+            buckets.setdefault(key, []).append(index)
+    return first
+
+
+def _near(one: Held, other: Held, difference: float) -> bool:
+    (bits, small), (other_bits, other_small) = one.look, other.look
+    if (bits ^ other_bits).bit_count() > 3:
+        return False
+    return float(np.abs(small.astype(np.int16) - other_small).mean()) <= difference
+
+
+def _split(held: list[Held], alike: dict[int, int], culture: str, seed: int, test_share: float) -> None:
+    """Decide every open split; pictures that look alike go together."""
+    given = {alike.get(i, i): one.split for i, one in enumerate(held) if one.split}
+    leaders = {alike.get(i, i) for i, one in enumerate(held) if not one.split} - given.keys()
+    drawn = sorted((derive_seed(seed, "split", culture, held[i].image_id) / 2**63, i) for i in leaders)
+    test = {i for value, i in drawn if value < test_share}
+    if 0 < test_share < 1 and drawn:  # neither side may stay empty where pictures can be moved
+        if not test and "test" not in given.values() and (len(drawn) > 1 or given):
+            test = {drawn[0][1]}
+        elif len(test) == len(drawn) and "train" not in given.values():
+            test.remove(drawn[-1][1])
+    for i, one in enumerate(held):
+        leader = alike.get(i, i)
+        one.split = one.split or given.get(leader) or ("test" if leader in test else "train")
+
+
+def _check_splits(culture: str, held: list[Held], alike: dict[int, int]) -> Iterator[Finding]:
+    """Name the duplicates, refuse those in both splits, and splits that are empty."""
+    for i, other in sorted(alike.items()):
+        one, twin = held[i], held[other]
+        same = "is the same picture as" if one.pixels == twin.pixels else "looks the same as"
+        if one.split != twin.split:
+            raise UserError(
+                f"{shown(one.name)} ({one.split}) {same} {shown(twin.name)} ({twin.split}): a training "
+                "picture in the test split; delete one, or lower data.duplicate_difference if they differ"
+            )
+        yield Finding(MEND, "duplicate", shown(one.name), f"{same} {shown(twin.name)}; keep one of them")
+    splits = Counter(one.split for one in held)
+    if not splits["train"]:
+        raise UserError(f"{culture}: all {len(held)} pictures are in the test split; mark some as train")
+    if not splits["test"]:
+        yield Finding(MEND, "split", "", "no picture is held out for scoring; mark some as test")
+
+
+def _suffix_missing(held: list[Held], suffix: str) -> Iterator[Finding]:
+    words = suffix.strip(" ,.").casefold()
+    missing = sum(words not in one.caption.casefold() for one in held)
+    if missing:
+        line = f"{missing} of {len(held)} captions do not say '{words}'; they are kept as written"
+        yield Finding(NOTE, "suffix", "", line)
+
+
+def _tell(culture: str, held: list[Held], found: list[Finding]) -> None:
+    for finding in found:
+        level = LOG.warning if finding.severity < NOTE else LOG.info
+        level("%s: %s", culture, f"{finding.file} {finding.line}".strip())
+    train = sum(one.split == "train" for one in held)
+    out = sum(finding.severity == LEFT_OUT for finding in found)
+    parts = (len(held), train, len(held) - train, out)
+    LOG.info("%s: %d pictures: %d train, %d test; %d left out", culture, *parts)
+
+
+if __name__ == "__main__":
+    run_step(ingest)

@@ -1,0 +1,117 @@
+"""Which results still stand on a picture that was withdrawn."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline_steps import artifacts
+from pipeline_steps.cli import LOG, run_step
+from pipeline_steps.data.names import called, withdrawn_names
+from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import clean_text, read_text
+
+PAGES = (".html", ".md")
+"""Text files that show pictures or speak of a data set; they carry its fingerprint in their text."""
+
+
+def withdraw_report(
+    results: Path, report: Path, cultures: tuple[str, ...] = (), withdrawn: tuple[Path, ...] = ()
+) -> None:
+    """List every file below ``results`` that holds a withdrawn picture or was made from one.
+
+    ``ingest`` keeps, for every fingerprint it ever gave, the list of its pictures under
+    ``<results>/<culture>/data_sets``. Tables, tensor files and contact sheets carry the fingerprint in
+    their header, pages and cards in their text; downloaded pictures are compared byte by byte. A file
+    whose data set is not listed, a downloaded table, or a file older than the present data set that says
+    nothing of its pictures (prompts, TensorBoard's), is named as unknown.
+
+    Args:
+        results: root of all outputs.
+        report: text file to write, tab-separated: file, culture, what it holds.
+        cultures: names of the cultures with a withdrawn list.
+        withdrawn: their lists, in the same order.
+
+    Raises:
+        UserError: a list is missing, or there are more lists than cultures.
+    """
+    if len(cultures) != len(withdrawn):
+        raise UserError(
+            f"{len(cultures)} cultures but {len(withdrawn)} withdrawn lists; give one list per culture"
+        )
+    lines = []
+    for culture, path in zip(cultures, withdrawn, strict=True):
+        data_sets = _data_sets(results / culture / "data_sets")
+        digests = _digests(data_sets, withdrawn_names(path))
+        holding = {
+            key: [name for _, digest, name in rows if digest in digests] for key, rows in data_sets.items()
+        }
+        for file, held in (*_made_from(results, culture, holding), *_downloaded(results / culture, digests)):
+            LOG.warning("%s: %s", file, held)
+            cells = (clean_text(str(file.relative_to(results))), culture, held)
+            lines.append("\t".join(map(artifacts.spreadsheet_text, cells)) + "\n")
+    artifacts.write_text(report, "file\tculture\tholds\n" + "".join(lines))
+    mend = "; delete them and what was copied from them" if lines else ""
+    LOG.info("%d files still hold withdrawn pictures%s", len(lines), mend)
+
+
+def _data_sets(folder: Path) -> dict[str, list[list[str]]]:
+    """Map each listed fingerprint to its pictures: image id, SHA-256, file name."""
+    return {
+        path.stem: [line.split("\t") for line in read_text(path).splitlines()]
+        for path in sorted(folder.glob("*.tsv"))
+    }
+
+
+def _digests(data_sets: dict[str, list[list[str]]], withdrawn: set[str]) -> set[str]:
+    """Return the SHA-256 of every withdrawn picture, so that copies under other names are found."""
+    rows = (row for data_set in data_sets.values() for row in data_set)
+    return {digest for image_id, digest, name in rows if withdrawn & {image_id, *called(name, digest)}}
+
+
+def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> Iterator[tuple[Path, str]]:
+    home = results / culture
+    until = _tainted_until(home, holding)
+    for path in sorted(results.rglob("*")):
+        if path.suffix in PAGES and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            names = next((names for key, names in holding.items() if names and key in text), [])
+        else:
+            note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
+            if not note.get("fingerprint"):
+                if _says_nothing(path, home) and path.stat().st_mtime < until:
+                    yield path, "unknown: it does not say from which pictures it is; take it as holding them"
+                continue
+            if note.get("culture") != culture:
+                continue
+            if note["fingerprint"] not in holding:
+                yield path, "unknown: its data set is not listed; take it as holding them"
+            names = holding.get(note["fingerprint"], [])
+        if names:
+            yield path, "withdrawn: " + ", ".join(names)
+
+
+def _tainted_until(home: Path, holding: dict[str, list[str]]) -> float:
+    """Return the time before which files may be from withdrawn pictures: when these left the data set."""
+    if not any(holding.values()):
+        return -math.inf
+    newest = max((home / "data_sets").glob("*.tsv"), key=lambda file: file.stat().st_mtime)
+    return math.inf if holding[newest.stem] else newest.stat().st_mtime
+
+
+def _says_nothing(path: Path, home: Path) -> bool:
+    """Whether a culture's file carries no word of its pictures and is looked at nowhere else."""
+    elsewhere = ("data_sets", "download", "data_set")
+    return path.is_file() and path.is_relative_to(home) and path.relative_to(home).parts[0] not in elsewhere
+
+
+def _downloaded(home: Path, digests: set[str]) -> Iterator[tuple[Path, str]]:
+    for path in sorted((*home.glob("download/pictures/*"), *home.glob("data_set/**/*"))):
+        if path.is_file() and artifacts.file_sha256(path) in digests:
+            yield path, "withdrawn: the picture itself"
+        elif digests and path.suffix in (".parquet", ".arrow"):
+            yield path, "unknown: a downloaded table of pictures; take it as holding them"
+
+
+if __name__ == "__main__":
+    run_step(withdraw_report)

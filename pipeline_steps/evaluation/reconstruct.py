@@ -1,0 +1,49 @@
+"""The real pictures as the VAE shows them: what the best possible LoRA could draw."""
+
+from pathlib import Path
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import IMAGES, WHOLE
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import BaseRef, CacheConfig
+
+
+def reconstruct(images: Path, reconstructed: Path, culture: str, base: BaseRef, config: CacheConfig) -> None:
+    """Encode and decode every picture with the base model's autoencoder.
+
+    KID to these leaves out what the autoencoder itself blurs, which no training of the UNet can mend.
+
+    Args:
+        images: table of pictures.
+        reconstructed: table to write: the same rows, other pixels.
+        culture: its name.
+        base: Stable Diffusion.
+        config: batch size.
+    """
+    import torch
+    from PIL import Image
+
+    from pipeline_steps.method.pictures import to_pictures, to_unit
+    from pipeline_steps.models.families import stable_diffusion
+
+    origin = artifacts.same_origin((IMAGES, images), culture=culture)
+    vae = stable_diffusion.vae(base)
+
+    @torch.inference_mode()
+    def look(unit: torch.Tensor) -> list[Image.Image]:
+        latents = vae.encode((unit * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode()
+        return to_pictures(vae.decode(latents).sample.float() / 2 + 0.5)
+
+    rows, total = IMAGES.rows(images), IMAGES.count(images)
+    # By it the features find the central square of pictures of several shapes.
+    resolution = {name: side for name, side in IMAGES.note(images).items() if name == "resolution"}
+    with IMAGES.writer(reconstructed, origin, resolution) as table:
+        batches = artifacts.shard_batches(rows, total, config.batch_size, WHOLE, "reconstruct")
+        for batch in artifacts.one_size(batches):
+            pictures = look(to_unit([artifacts.decode_picture(row["image"]) for row in batch]))
+            for row, picture in zip(batch, pictures, strict=True):
+                table.add({**row, "image": artifacts.encode_picture(picture, row["image"]["path"])})
+
+
+if __name__ == "__main__":
+    run_step(reconstruct)

@@ -1,0 +1,106 @@
+"""Pictures of the test prompts (paper §5): the same seeds for every variant."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import IMAGES, SAMPLES, WHOLE, Row, Shard
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import BaseRef, SampleConfig
+from pipeline_steps.errors import UserError
+from pipeline_steps.seeds import derive_seed
+
+
+def sample(
+    images: Path,
+    prompts: Path,
+    samples: Path,
+    culture: str,
+    seed: int,
+    base: BaseRef,
+    config: SampleConfig,
+    suffix: str = "",
+    lora: Path | None = None,
+    shard: Shard = WHOLE,
+) -> None:
+    """Generate ``images_per_prompt`` pictures of every prompt with DPM-Solver++.
+
+    They are squares of the resolution at which the culture's pictures were cut: scores compare the two.
+    Seeds are bound to (seed, culture, prompt, index): all variants start from the same noise, whatever
+    the batch and whichever other prompts stand in the file. A prompt over the text encoder's limit is
+    cut with the end token kept, and named in a warning.
+
+    Args:
+        images: the culture's pictures; only their origin and resolution are read.
+        prompts: text file, one prompt a line; lines that begin with # are comments.
+        samples: table to write.
+        culture: its name.
+        seed: the run's seed.
+        base: Stable Diffusion.
+        config: how many, steps, guidance.
+        suffix: appended to every prompt.
+        lora: LoRA to load; none for the un-tuned model.
+        shard: which share of the pictures.
+
+    Raises:
+        UserError: no prompts, repeated prompts, or a LoRA made from other pictures.
+    """
+    import torch
+
+    from pipeline_steps.models import text
+    from pipeline_steps.models.families import stable_diffusion
+
+    sources = [(IMAGES, images)] + ([(artifacts.LORA, lora)] if lora else [])
+    origin = artifacts.same_origin(*sources, culture=culture)
+    side = IMAGES.note(images).get("resolution")
+    lines = read_prompts(prompts)
+    total = len(lines) * config.images_per_prompt
+    pipeline = stable_diffusion.text_to_image(base, lora)
+    for line in lines:
+        text.warn_if_long(pipeline.tokenizer, line + suffix)
+    wanted = _wanted(lines, culture, suffix, seed, config.images_per_prompt)
+    with SAMPLES.writer(samples, origin) as table:
+        for batch in artifacts.shard_batches(wanted, total, config.batch_size, shard, "sample"):
+            pictures = pipeline(
+                prompt=[row["prompt"] for row in batch],
+                generator=[torch.Generator().manual_seed(row["seed"]) for row in batch],
+                num_inference_steps=config.steps,
+                guidance_scale=config.guidance_scale,
+                height=side,
+                width=side,
+            ).images
+            for row, picture in zip(batch, pictures, strict=True):
+                name = f"{row['prompt_id']}_{row['index']:03d}.png"
+                table.add({**row, "image": artifacts.encode_picture(picture, name)})
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Read a prompt file: one prompt a line, blank lines and # comments left out.
+
+    Raises:
+        UserError: nothing to draw, or a prompt twice (its pictures would be the same).
+    """
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise UserError(f"{path}: no prompts; write one a line")
+    for number, line in enumerate(lines):
+        if line in lines[:number]:
+            raise UserError(f"{path}: the prompt {line!r} stands there twice; leave one out")
+    return lines
+
+
+def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) -> Iterator[Row]:
+    """Stream prompt and seed of every picture, in key order."""
+    for number, line in enumerate(lines):
+        for index in range(count):
+            yield {
+                "prompt_id": f"{number:04d}",
+                "index": index,
+                "prompt": line + suffix,
+                "seed": derive_seed(seed, "sample", culture, line, index),
+            }
+
+
+if __name__ == "__main__":
+    run_step(sample)

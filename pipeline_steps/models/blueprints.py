@@ -1,0 +1,94 @@
+"""Networks without weights, on the meta device, from their configurations: what plans are made of.
+
+A model that lies on this machine has its configuration beside it; of those that the presets name and
+that are not yet fetched, the published one is in ``resources/published``, with its source.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline_steps.config import BaseRef, ModelRef
+from pipeline_steps.errors import UserError
+from pipeline_steps.models.store import HubId, place, source
+
+PUBLISHED = Path("resources/published")
+
+
+def configuration(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any]:
+    """Return a network's configuration.
+
+    Args:
+        ref: the model.
+        part: its name among the published ones: unet, vae, text_encoder, controlnet, clip, dino, captioner…
+        folder: where it lies inside the model, if not at its top.
+
+    Raises:
+        UserError: neither fetched nor published here.
+    """
+    for name in ("config.json", "scheduler_config.json"):
+        file = place(ref) / folder / name
+        if file.exists():
+            return json.loads(file.read_text(encoding="utf-8"))
+    if isinstance(origin := source(ref), HubId):
+        for entry in _published():
+            if origin.name in entry["ids"] and entry["part"].startswith(part):
+                return entry["config"]
+    raise UserError(f"'{ref.path}' is not on this machine: fetch it to plan with it")
+
+
+@cache
+def _published() -> list[dict[str, Any]]:
+    return [
+        entry | {"part": part}
+        for file in sorted(PUBLISHED.glob("*.json"))
+        for part, entry in json.loads(file.read_text(encoding="utf-8")).items()
+    ]
+
+
+def diffusion(ref: ModelRef, part: str, folder: str = "") -> nn.Module:
+    """Build a UNet, an autoencoder or a ControlNet of diffusers."""
+    import diffusers
+
+    config = configuration(ref, part, folder)
+    with torch.device("meta"):
+        return getattr(diffusers, config["_class_name"]).from_config(config).requires_grad_(False).eval()
+
+
+def text_encoders(base: BaseRef) -> list[nn.Module]:
+    """Build the text encoders: one, or SDXL's two."""
+    import transformers
+
+    found = []
+    for part in ("text_encoder", "text_encoder_2"):
+        try:
+            config = configuration(base, part, part)
+        except UserError:
+            if part == "text_encoder":
+                raise
+            continue
+        with torch.device("meta"):
+            kind = getattr(transformers, config["architectures"][0])
+            found.append(kind(transformers.CLIPTextConfig(**config)).requires_grad_(False).eval())
+    return found
+
+
+def looking(ref: ModelRef, part: str) -> nn.Module:
+    """Build CLIP, DINOv2, BLIP or DPT of transformers."""
+    import transformers
+
+    kinds = {"clip": "CLIPModel", "dino": "Dinov2Model", "depth": "DPTForDepthEstimation"}
+    kinds["captioner"] = "BlipForConditionalGeneration"
+    config = dict(configuration(ref, part))
+    settings = transformers.CONFIG_MAPPING[config.pop("model_type")].from_dict(config)
+    with torch.device("meta"):
+        return getattr(transformers, kinds[part])(settings).requires_grad_(False).eval()
+
+
+def parameters(network: nn.Module) -> int:
+    """Count the parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())

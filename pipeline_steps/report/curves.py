@@ -1,0 +1,69 @@
+"""Curves of the embedded study: scores of every variant against updates and against seconds."""
+
+import csv
+import io
+from pathlib import Path
+from statistics import mean
+
+from pipeline_steps.artifacts import SCORES, write_text
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import LABELS
+from pipeline_steps.drawing import charts
+
+METRICS = {
+    "attribute_accuracy": "Cultural attributes right",
+    "generic_accuracy": "Prompt followed",
+    "kid": "KID",
+    "div": "Diversity",
+    "nearest_train": "Likeness to the nearest training picture",
+}
+
+
+def curves(scores: list[Path], updates: list[int], benchmarks: list[Path], chart: Path, table: Path) -> None:
+    """Draw each score twice: variants that cost more per update are dearer than they look.
+
+    Seconds are the clock time of the training job, start-up included, as Snakemake took it: run the
+    jobs one by one on a machine that does nothing else.
+
+    Args:
+        scores: one file per culture, length of training and variant, ``…/{variant}.parquet``.
+        updates: the length, in the same order.
+        benchmarks: Snakemake's benchmark file of the training, in the same order.
+        chart: HTML file to write.
+        table: CSV file to write: variant, updates, seconds, cultures and the scores, mean over cultures.
+    """
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for path, length, benchmark in zip(scores, updates, benchmarks, strict=True):
+        with benchmark.open(encoding="utf-8", newline="") as file:
+            seconds = float(next(csv.DictReader(file, delimiter="\t"))["s"])
+        values = {row["metric"]: row["value"] for row in SCORES.rows(path)}
+        point = {name: values[name] for name in METRICS if name in values}
+        found.setdefault((path.stem, length), []).append({"seconds": seconds, **point})
+    rows = [
+        {"variant": variant, "updates": length, "cultures": len(points)}
+        | {name: mean(point[name] for point in points) for name in points[0]}
+        for (variant, length), points in sorted(found.items())
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, list(rows[0]), lineterminator="\n", restval="", extrasaction="ignore", quoting=csv.QUOTE_MINIMAL
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(table, text.getvalue())
+
+    drawn = []
+    for name, title in METRICS.items():
+        for axis in ("updates", "seconds"):
+            series = {
+                LABELS[variant]: [(row[axis], row[name]) for row in rows if row["variant"] == variant]
+                for variant in dict.fromkeys(row["variant"] for row in rows if name in row)
+            }
+            drawn.append(charts.line_chart(f"{title}, by {axis}", series, axis, ""))
+    style = "body{display:grid;grid-template-columns:1fr 1fr;gap:1rem;font-family:sans-serif}"
+    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Curves</title><style>{style}</style>"
+    write_text(chart, page + "\n".join(drawn) + "</html>\n")
+
+
+if __name__ == "__main__":
+    run_step(curves)

@@ -1,0 +1,392 @@
+"""One self-contained page that shows what was run and what came out of it."""
+
+import base64
+import csv
+import io
+import json
+import math
+import platform
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import (
+    DEPTH,
+    DISTANCES,
+    FEATURES,
+    IMAGES,
+    NEGATIVES,
+    SAMPLES,
+    SCORES,
+    TRAIN_LOG,
+    Row,
+    Table,
+    TensorFile,
+)
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import LABELS, VARIANTS, PipelineConfig, ReportConfig
+from pipeline_steps.drawing import charts
+from pipeline_steps.errors import UserError
+
+OVERVIEW = {
+    "attribute_accuracy": "Right cultural attributes (share; higher is better)",
+    "stereotype": "Stereotyped attributes (share; lower is better)",
+    "kid": "KID to the held-out pictures (MMD²; lower is better)",
+    "cmmd": "Distance to the held-out pictures in CLIP's space (MMD²; lower is better)",
+    "clip_score": "CLIPScore (higher is better)",
+    "nearest_train": "Cosine to the nearest training picture (high: learnt by heart)",
+    "div": "DIV, diversity within a prompt (higher is better)",
+}
+"""Scores drawn at the top of the page, those that were measured."""
+CURVES = {
+    "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c"),
+    "Gradient norms": ("gradient_norm_diffusion", "gradient_norm_perceptual"),
+}
+FIGURES = {
+    "fig5": "Fig. 5: ranks given in the survey; a wider strip means more answers",
+    "fig6": "Fig. 6: captions of training pictures as prompts; with the memorisation loss, fewer pictures "
+    "repeat the training picture",
+    "fig7": "Fig. 7: KID against the length of training; each point is a training of its own, bands are "
+    "95% intervals",
+    "fig8": "Fig. 8: prompts that name no culture; DIV is the diversity within a prompt",
+    "kid_power": "How many pictures KID needs; where an interval in the legend holds 0, these pictures do "
+    "not tell the two variants apart",
+}
+"""Captions of the figures."""
+TABLES = {
+    "table1": "Table 1: distance to real pictures, fit to the prompt, survey",
+    "table2": "Table 2: learnt by heart, and diversity",
+}
+"""Titles of the tables."""
+CURVE_POINTS = 150
+"""Points of a training curve; each is the mean of the updates around it."""
+NEAREST = 8
+"""Generated pictures shown beside the nearest training picture."""
+
+
+def report(
+    page: Path,
+    template: Path,
+    style: Path,
+    images: list[Path],
+    depth: list[Path],
+    distances: list[Path],
+    samples: list[Path],
+    features: list[Path],
+    references: list[Path],
+    scores: list[Path],
+    train_logs: list[Path],
+    settings: PipelineConfig,
+    negatives: list[Path] | None = None,
+    tables: list[Path] | None = None,
+    figures: list[Path] | None = None,
+) -> None:
+    """Write the page: what was run, scores, pictures, negatives, depth, curves, licence and consent.
+
+    Files of several cultures are told apart by the culture stored in them; samples and their
+    features by the variant in their name.
+
+    Args:
+        page: HTML file to write; it needs no other file and no network.
+        template: Jinja template of the page.
+        style: its CSS.
+        images: the cultures' pictures.
+        depth: their depth maps.
+        distances: DreamSim distances of the negatives.
+        samples: ``…/samples/{variant}.parquet``.
+        features: ``…/features/{variant}.safetensors``.
+        references: ``…/features/images.safetensors``.
+        scores: merged scores.
+        train_logs: of the full variant.
+        settings: the whole configuration.
+        negatives: all negatives; none: none are shown.
+        tables: CSV files of the paper's tables.
+        figures: SVG or PNG files.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, trim_blocks=True)
+    environment.filters |= {"number": _number, "label": lambda variant: LABELS.get(variant, variant)}
+    sources = {
+        "depth": (DEPTH, depth),
+        "negatives": (NEGATIVES, negatives or []),
+        "distances": (DISTANCES, distances),
+        "samples": (SAMPLES, samples),
+        "features": (FEATURES, features),
+        "references": (FEATURES, references),
+        "scores": (SCORES, scores),
+        "train_logs": (TRAIN_LOG, train_logs),
+    }
+    by_culture = {name: _grouped(kind, paths, images) for name, (kind, paths) in sources.items()}
+    cultures = [_culture(path, by_culture, settings.report) for path in images]
+    text = environment.get_template(template.name).render(
+        style=style.read_text(encoding="utf-8"),
+        cultures=cultures,
+        charts=_overview(cultures),
+        tables=[_table(path) for path in tables or []],
+        figures=[_figure(path, settings) for path in figures or []],
+        settings=settings,
+        run=_run(settings, references),
+    )
+    artifacts.write_text(page, text)
+
+
+def _culture(
+    images: Path, by_culture: dict[str, dict[str, list[Path]]], config: ReportConfig
+) -> dict[str, Any]:
+    """Everything the page shows of one culture."""
+    note = IMAGES.note(images)
+    name = str(note["culture"])
+    own = {kind: group.get(name, []) for kind, group in by_culture.items()}
+    side = config.thumbnail
+    thumbnails = {row["image_id"]: _thumbnail(row["image"], side) for row in IMAGES.rows(images)}
+    rows = IMAGES.read(images, [column for column in IMAGES.schema.names if column != "image"])
+    captions = {row["image_id"]: row["caption"] for row in rows}
+    scores = [row for part in own["scores"] for row in SCORES.rows(part)]
+    blank = [pair for part in own["scores"] for pair in SCORES.note(part)["blank"].items()]
+    return {
+        "name": name,
+        "fingerprint": note["fingerprint"],
+        "data": _data(rows),
+        "scores": scores,
+        "by_score": _by_score(scores),
+        "blank": {variant: count for variant, count in blank if count},
+        "variants": _present(own["samples"]),
+        "prompts": _contact_sheet(own["samples"], config.pictures_per_prompt, side),
+        "nearest": _nearest(own, rows, thumbnails, side),
+        "positives": _positives(own, captions, thumbnails, config.positives, side),
+        "kept": Counter(row["kept"] for part in own["distances"] for row in DISTANCES.rows(part)),
+        "curves": [chart for part in own["train_logs"] for chart in _curves(name, part)],
+    }
+
+
+def _grouped(
+    kind: Table | TensorFile, paths: Iterable[Path], images: Iterable[Path]
+) -> dict[str, list[Path]]:
+    """Map cultures to their files, which must be made from the culture's very pictures."""
+    pictures = {str(IMAGES.note(path)["culture"]): path for path in images}
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        culture = str(kind.note(path)["culture"])
+        if culture not in pictures:
+            raise UserError(
+                f"{path}: belongs to culture '{culture}', which is not shown; {artifacts.rebuild(path)}"
+            )
+        artifacts.same_origin((IMAGES, pictures[culture]), (kind, path))
+        groups.setdefault(culture, []).append(path)
+    return groups
+
+
+def _present(samples: Sequence[Path]) -> list[str]:
+    """Variants in the paper's order."""
+    stems = {path.stem for path in samples}
+    return [variant for variant in VARIANTS if variant in stems]
+
+
+def _run(settings: PipelineConfig, references: Sequence[Path]) -> dict[str, Any]:
+    """What the reader needs to run it again."""
+    networks = json.loads(FEATURES.metadata(references[0])["networks"]) if references else {}
+    packages = ("torch", "diffusers", "transformers", "peft", "torch-fidelity", "snakemake")
+    return {
+        "networks": networks,
+        "versions": {"Python": platform.python_version(), **{name: version(name) for name in packages}},
+        "settings": json.dumps(settings.model_dump(mode="json"), indent=1),
+    }
+
+
+def _data(rows: Sequence[Row]) -> dict[str, Any]:
+    """Count pictures, contributors, licences and consents."""
+
+    def counted(column: str) -> list[tuple[str, int]]:
+        return sorted(
+            Counter(row[column] or "not stated" for row in rows).items(), key=lambda pair: (-pair[1], pair[0])
+        )
+
+    return {
+        "splits": counted("split"),
+        "licences": counted("licence"),
+        "consents": counted("consent"),
+        "categories": counted("category"),
+        "contributors": len({row["contributor"] for row in rows if row["contributor"]}),
+    }
+
+
+def _thumbnail(cell: Row, side: int) -> str:
+    """Return a picture as a data URI, made smaller where it is larger than ``side``."""
+    picture = artifacts.decode_picture(cell).convert("RGB")
+    if max(picture.size) > side:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return _data_uri(picture)
+
+
+def _data_uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=82, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _contact_sheet(samples: Sequence[Path], count: int, side: int) -> list[dict[str, Any]]:
+    """Prompts with the first ``count`` pictures of each variant, same prompt and seed in one cell."""
+    sheet: dict[str, dict[str, Any]] = {}
+    for path in sorted(samples, key=lambda path: VARIANTS.index(path.stem)):
+        for row in SAMPLES.rows(path):
+            if row["index"] < count:
+                prompt = sheet.setdefault(row["prompt_id"], {"prompt": row["prompt"], "cells": {}})
+                cell = prompt["cells"].setdefault(row["index"], [])
+                cell.append({"variant": path.stem, "uri": _thumbnail(row["image"], side)})
+    return list(sheet.values())
+
+
+def _nearest(
+    own: dict[str, list[Path]], rows: Sequence[Row], thumbnails: dict[str, str], side: int
+) -> dict[str, list[dict[str, Any]]]:
+    """For each variant its pictures most like a training picture, by DreamSim."""
+    import torch.nn.functional as F
+
+    train = [number for number, row in enumerate(rows) if row["split"] == "train"]
+    if not own["references"] or not train:
+        return {}
+    real = F.normalize(FEATURES.read(own["references"][0])["dreamsim"].double(), dim=-1)[train]
+    panels = {}
+    for path in own["samples"]:
+        seen = next((f for f in own["features"] if f.stem == path.stem), None)
+        if seen is None:
+            continue
+        tensors = FEATURES.read(seen)
+        cosines = (F.normalize(tensors["dreamsim"].double(), dim=-1) @ real.T).numpy()
+        order = np.argsort(-cosines.max(1), kind="stable")
+        best = order[~tensors["blank"].numpy()[order]][:NEAREST]
+        wanted = {int(number): int(cosines[number].argmax()) for number in best}
+        pairs = {}
+        for number, row in enumerate(SAMPLES.rows(path)):
+            if number in wanted:
+                match = rows[train[wanted[number]]]
+                pairs[number] = {
+                    "generated": _thumbnail(row["image"], side),
+                    "prompt": row["prompt"],
+                    "training": thumbnails[match["image_id"]],
+                    "caption": match["caption"],
+                    "cosine": float(cosines[number, wanted[number]]),
+                }
+        panels[path.stem] = [pairs[number] for number in wanted]
+    return {variant: panels[variant] for variant in VARIANTS if variant in panels}
+
+
+def _positives(
+    own: dict[str, list[Path]], captions: dict[str, str], thumbnails: dict[str, str], count: int, side: int
+) -> list[dict[str, Any]]:
+    """Training pictures with depth and negatives; first those that lost most negatives."""
+    distances = {
+        (row["image_id"], row["index"]): row for path in own["distances"] for row in DISTANCES.rows(path)
+    }
+    dropped = Counter(image_id for (image_id, _), row in distances.items() if not row["kept"])
+    names = sorted({image_id for image_id, _ in distances}, key=lambda name: (-dropped[name], name))
+    half = names[: count // 2]
+    shown = half + sorted(set(names) - set(half))[: count - len(half)]
+    found: dict[str, dict[str, Any]] = {
+        name: {"caption": captions[name], "uri": thumbnails[name], "depth": None, "negatives": []}
+        for name in shown
+    }
+    for path in own["depth"]:
+        for row in DEPTH.rows(path):
+            if row["image_id"] in found:
+                found[row["image_id"]]["depth"] = _thumbnail(row["image"], side)
+    for path in own["negatives"]:
+        for row in NEGATIVES.rows(path):
+            judged = distances.get((row["image_id"], row["index"]))
+            if row["image_id"] in found and judged:
+                found[row["image_id"]]["negatives"].append(
+                    {
+                        "uri": _thumbnail(row["image"], side),
+                        "prompt": row["prompt"],
+                        "distance": judged["distance"],
+                        "kept": judged["kept"],
+                    }
+                )
+    return list(found.values())
+
+
+def _curves(culture: str, path: Path) -> list[str]:
+    """Losses and gradient norms against updates, without those that overflowed: the loss scale skips them."""
+    rows = TRAIN_LOG.read(path)
+    drawn = []
+    for title, columns in CURVES.items():
+        series = {}
+        for column in columns:
+            points = [
+                (row["update"], row[column])
+                for row in rows
+                if row[column] is not None and math.isfinite(row[column])
+            ]
+            if points:
+                parts = np.array_split(np.array(points, float), min(CURVE_POINTS, len(points)))
+                series[column.replace("_", " ")] = [tuple(part.mean(0)) for part in parts]
+        if series:
+            svg = charts.line_chart(f"{culture}: {title.lower()}", series, "update", "")
+            drawn.append(svg)
+    return drawn
+
+
+def _overview(cultures: Sequence[dict[str, Any]]) -> list[str]:
+    drawn = []
+    for metric, title in OVERVIEW.items():
+        rows: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
+        for culture in cultures:
+            for row in sorted(culture["scores"], key=lambda row: VARIANTS.index(row["variant"])):
+                if row["metric"] == metric:
+                    triple = (row["value"], row["low"], row["high"])
+                    rows.setdefault(culture["name"], {})[LABELS[row["variant"]]] = triple
+        if rows:
+            drawn.append(charts.interval_chart(title, rows, list(LABELS.values())))
+    return drawn
+
+
+def _by_score(found: Sequence[Row]) -> list[dict[str, Any]]:
+    """One line per score with a cell for each variant, and what the variants share."""
+    lines: dict[str, dict[str, Row]] = {}
+    for row in found:
+        lines.setdefault(row["metric"], {})[row["variant"]] = row
+    return [
+        {
+            "metric": metric,
+            "cells": cells,
+            "about": next(iter(cells.values())),
+            "generated": sorted({row["generated"] for row in cells.values()}),
+        }
+        for metric, cells in sorted(lines.items())
+    ]
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """A paper table with intervals folded into its cells."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ends = ("_low", "_high", "_interval", "_generated", "_reference", "_extractor", "_weights_sha256")
+    ends += ("_participants", "_rankings")
+    columns = [name for name in rows[0] if not name.endswith(ends)]
+    return {"name": TABLES[path.stem], "columns": columns, "rows": rows}
+
+
+def _figure(path: Path, settings: PipelineConfig) -> dict[str, str]:
+    """A figure's contents with its caption, and the culture whose folder it lies in."""
+    culture = path.parent.parent.name
+    name = FIGURES[path.stem] + (f" ({culture})" if culture in settings.cultures else "")
+    if path.suffix == ".svg":
+        return {"name": name, "svg": path.read_text(encoding="utf-8")}
+    with Image.open(path) as picture:
+        return {"name": name, "uri": _data_uri(picture.convert("RGB"))}
+
+
+def _number(value: Any) -> str:
+    """Four significant digits, with a real minus sign."""
+    return "–" if value in (None, "") else f"{float(value):.4g}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    run_step(report)

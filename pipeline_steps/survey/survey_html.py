@@ -1,0 +1,52 @@
+"""The survey as one HTML file that works without a network, from a USB stick or by e-mail."""
+
+from pathlib import Path
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import FORMS, PAGES
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import SurveyConfig
+from pipeline_steps.survey.shown import TEMPLATE, as_data_uri, page_contents, read_forms, render
+from pipeline_steps.survey.wording import read_wording
+
+
+def survey_html(
+    pages: Path,
+    forms: Path,
+    wording: Path,
+    survey: Path,
+    culture: str,
+    config: SurveyConfig,
+    template: Path = TEMPLATE,
+) -> None:
+    """Write the survey page with everything inside; answers are saved as a JSON file.
+
+    It holds no variant's name: which picture came from which model stays in the table of pages.
+
+    Args:
+        pages: what is shown.
+        forms: who sees what.
+        wording: every sentence, in the participants' language.
+        survey: HTML file to write.
+        culture: its name.
+        config: least years, quality of the pictures.
+        template: the page's HTML, style and script.
+
+    Raises:
+        UserError: a sentence is missing in the wording.
+    """
+    origin = artifacts.same_origin((PAGES, pages), (FORMS, forms), culture=culture)
+    contents = page_contents(pages)
+    for row in PAGES.rows(pages):
+        shown = contents[row["page"]].setdefault("sources", [])
+        shown.append(as_data_uri(row["image"], config.jpeg_quality))
+    data = {
+        "cultures": {culture: {"forms": read_forms(forms), "pages": contents}},
+        "minYears": config.min_years,
+        "fingerprint": origin.fingerprint,
+    }
+    artifacts.write_text(survey, render(template, read_wording(wording), {**data, "server": None}))
+
+
+if __name__ == "__main__":
+    run_step(survey_html)

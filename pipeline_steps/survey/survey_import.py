@@ -1,0 +1,219 @@
+"""Collected answers, in whatever form they came, as one checked table."""
+
+import logging
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from pipeline_steps.artifacts import ANSWERS, PAGES, REJECTED, Origin, Row
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import SurveyConfig
+from pipeline_steps.errors import UserError
+from pipeline_steps.survey.answer_files import Answer, Page, Pages, RejectedError, read_answers
+from pipeline_steps.survey.shown import ITEMS
+
+LOG = logging.getLogger(__name__)
+SHOWN = 20
+"""Findings written to the log; all of them stand in the table."""
+Finding = tuple[str, int, str]
+"""File, row and reason."""
+
+
+def survey_import(
+    folder: Path, pages: list[Path], answers: Path, rejected: Path, config: SurveyConfig
+) -> None:
+    """Read every file of a folder, keep the good answers, and say of each other what is wrong.
+
+    Accepted: the survey page's JSON; the generic long CSV or Parquet (participant, culture, page,
+    item, picture, rank; optionally years); Mechanical Turk's CSV as the paper's authors used it;
+    Label Studio's JSON with a Ranker per item; SurveyJS results with a ranking per page and item.
+    Several answers to one question: equal ones count once, contradicting ones not at all, so that
+    the order of rows and files changes nothing.
+
+    Args:
+        folder: the answers, also in sub-folders.
+        pages: pages of every culture surveyed.
+        answers: table to write.
+        rejected: table to write: file, row and reason of what was left out.
+        config: least years, failed checks allowed.
+
+    Raises:
+        UserError: no folder, no good answer at all, or simulated answers among real ones.
+    """
+    known = _known(pages)
+    found, findings = _collect(folder, known)
+    good = _check_each(found, known, config, findings)
+    good = _settle_repeats(good, findings)
+    good = _check_attention(good, known, config.failed_checks, findings)
+    _say(findings)
+    if not good:
+        raise UserError(
+            f"{folder}: no usable answer ({len(findings)} left out); put the collected files there"
+            + (f"; the first fault: {_line(findings[0])}" if findings else "")
+        )
+    if len({answer.simulated for answer in good}) > 1:
+        made_up = next(answer.file for answer in good if answer.simulated)
+        raise UserError(f"{folder}: simulated answers ({made_up}) lie among real ones; move them out")
+
+    note = {"simulated": good[0].simulated, "rejected": len(findings)}
+    REJECTED.write(rejected, _counted(findings), extra=note)
+    rows = [_row(answer, known[answer.page]) for answer in good]
+    rows.sort(key=lambda row: tuple(row[name] for name in ANSWERS.key))
+    cultures = ",".join(sorted({row["culture"] for row in rows}))
+    ANSWERS.write(answers, rows, Origin(cultures, "answers"), note)
+
+
+def _collect(folder: Path, known: Pages) -> tuple[list[Answer], list[Finding]]:
+    """Read every file, those of hidden names excepted."""
+    found: list[Answer] = []
+    findings: list[Finding] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."):
+        name = str(path.relative_to(folder))
+        try:
+            for row, answer in read_answers(path, name, known):
+                if isinstance(answer, Answer):
+                    found.append(answer)
+                else:
+                    findings.append((name, row, answer))
+        except RejectedError as error:
+            findings.append((name, 0, str(error)))
+    return found, findings
+
+
+def _counted(findings: list[Finding]) -> list[Row]:
+    """One row for each different finding, in order, with how often it came."""
+    return [
+        {"file": file, "row": row, "reason": reason + (f" (×{count})" if count > 1 else "")}
+        for (file, row, reason), count in sorted(Counter(findings).items())
+    ]
+
+
+def _row(answer: Answer, page: Page) -> Row:
+    ranks = [answer.ranks[picture] for picture in page.pictures] if answer.ranks else None
+    return {
+        "culture": page.culture,
+        "participant": answer.participant,
+        "page": answer.page,
+        "item": answer.item,
+        "prompt": page.prompt,
+        "variants": list(page.pictures.values()),
+        "ranks": ranks,
+        "file": answer.file,
+    }
+
+
+def _known(paths: list[Path]) -> Pages:
+    """Read all pages."""
+    known: Pages = {}
+    for path in paths:
+        culture = str(PAGES.note(path)["culture"])
+        for row in PAGES.rows(path, ["picture", "variant", "prompt", "seed", "check"]):
+            page = known.setdefault(row["page"], Page(culture, row["prompt"], row["seed"], row["check"], {}))
+            page.pictures[row["picture"]] = row["variant"]
+    return known
+
+
+def _line(finding: Finding) -> str:
+    file, row, reason = finding
+    return f"{file}, row {row}: {reason}" if row else f"{file}: {reason}"
+
+
+def _say(findings: list[Finding]) -> None:
+    for finding in findings[:SHOWN]:
+        LOG.warning("left out: %s", _line(finding))
+    if len(findings) > SHOWN:
+        LOG.warning("left out: %d more, see the table of rejected answers", len(findings) - SHOWN)
+
+
+def _check_each(
+    found: list[Answer], known: Pages, config: SurveyConfig, findings: list[Finding]
+) -> list[Answer]:
+    """Keep the answers that are good by themselves."""
+    good = []
+    for answer in found:
+        fault = _fault(answer, known, config.min_years)
+        if fault:
+            findings.append((answer.file, answer.row, fault))
+        else:
+            good.append(answer)
+    return good
+
+
+def _fault(answer: Answer, known: Pages, min_years: float) -> str:
+    """Say what is wrong with an answer, or ""."""
+    page = known.get(answer.page)
+    if page is None:
+        return f"unknown page '{answer.page}'; are the pages those that were shown?"
+    if answer.culture and answer.culture != page.culture:
+        return f"wrong culture: '{answer.culture}' answered a page of '{page.culture}'"
+    if answer.item not in ITEMS:
+        return f"unknown item '{answer.item}'; items are {', '.join(ITEMS)}"
+    if answer.years is not None and answer.years < min_years:
+        return (
+            f"participant '{answer.participant}' lived there {answer.years:g} years, fewer than {min_years:g}"
+        )
+    unknown = sorted(answer.ranks.keys() - page.pictures.keys())
+    if unknown:
+        return f"unknown picture '{unknown[0]}' on page '{answer.page}'"
+    ranks = [answer.ranks.get(picture) for picture in page.pictures]
+    if answer.ranks and sorted(rank or 0 for rank in ranks) != list(range(1, len(ranks) + 1)):
+        given = ", ".join("–" if rank is None else str(rank) for rank in ranks)
+        return f"no permutation: {answer.item} of page '{answer.page}' is ranked {given}"
+    return ""
+
+
+def _settle_repeats(good: list[Answer], findings: list[Finding]) -> list[Answer]:
+    """Keep one answer to each question: the last revision, unless its copies contradict one another."""
+    # Not by declared culture: a page has one culture, and not every form names it.
+    groups: dict[tuple[str, str, str], list[Answer]] = defaultdict(list)
+    for answer in good:
+        groups[answer.participant, answer.page, answer.item].append(answer)
+    kept = []
+    for answers in groups.values():
+        last = max(answer.revision for answer in answers)
+        newest = [answer for answer in answers if answer.revision == last]
+        filled = [answer for answer in newest if answer.ranks] or newest
+        filled.sort(key=lambda answer: (answer.file, answer.row))
+        if any(answer.ranks != filled[0].ranks for answer in filled):
+            findings += [
+                (
+                    a.file,
+                    a.row,
+                    f"double answer: {a.item} of page '{a.page}' by '{a.participant}', contradicting",
+                )
+                for a in filled
+            ]
+            filled = []
+        kept += filled[:1]
+        for answer in answers:
+            if not any(answer is other for other in filled[:1]) and (filled or answer not in newest):
+                why = "the same again" if answer.revision == last else "replaced by a later one"
+                text = (
+                    f"double answer: {answer.item} of page '{answer.page}' by '{answer.participant}', {why}"
+                )
+                findings.append((answer.file, answer.row, text))
+    return kept
+
+
+def _check_attention(good: list[Answer], known: Pages, allowed: int, findings: list[Finding]) -> list[Answer]:
+    """Leave out check pages, and everything by those who failed too many of them."""
+
+    def who(answer: Answer) -> tuple[str, str]:
+        return known[answer.page].culture, answer.participant
+
+    failed: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for answer in good:
+        expected = {picture: rank for rank, picture in enumerate(known[answer.page].pictures, 1)}
+        if known[answer.page].check and answer.ranks != expected:
+            failed[who(answer)].add(answer.page)
+    kept = []
+    for answer in good:
+        if len(failed[who(answer)]) > allowed:
+            text = f"participant '{answer.participant}' failed {len(failed[who(answer)])} attention checks"
+            findings.append((answer.file, answer.row, text))
+        elif not known[answer.page].check:
+            kept.append(answer)
+    return kept
+
+
+if __name__ == "__main__":
+    run_step(survey_import)

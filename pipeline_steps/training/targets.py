@@ -1,0 +1,145 @@
+"""Perceptual features of positives and negatives: computed once per view, read by every update."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import IMAGES, NEGATIVES_KEPT, TARGETS, Row
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import CacheConfig, ModelRef, PerceptualConfig
+from pipeline_steps.errors import UserError
+from pipeline_steps.seeds import generator
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+def targets(
+    images: Path,
+    negatives_kept: Path,
+    targets: Path,
+    culture: str,
+    seed: int,
+    extractor: ModelRef,
+    perceptual: PerceptualConfig,
+    config: CacheConfig,
+) -> None:
+    """Extract the features of x⁺ and x⁻ under the fixed views, plain and flipped (paper §4.3-4.4).
+
+    The file holds, for N pictures, M kept negatives, V views and each compared layer l:
+    ``views`` (N, V, 4); ``positive.l`` (N, 2, V, positions, channels); ``negative.l``
+    (M, 2, V, positions, channels); ``negatives_of`` (N, most negatives), rows of the latter, -1 for
+    none. Features are stored in the precision the extractor computes in. A negative is seen under its
+    positive's views and flips. With ``negatives: another`` each picture is given the negatives of the
+    one before it.
+
+    Args:
+        images: table of pictures; its ``train`` rows are the positives.
+        negatives_kept: the negatives.
+        targets: file to write.
+        culture: its name.
+        seed: the run's seed.
+        extractor: weights of the feature extractor.
+        perceptual: which extractor, layers and how many views.
+        config: batch size.
+
+    Raises:
+        UserError: there is not enough room on the disk.
+    """
+    import torch
+
+    from pipeline_steps.method.perceptual import view_features
+    from pipeline_steps.method.pictures import to_unit
+    from pipeline_steps.models import extractors, loading
+
+    origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
+    extract = extractors.feature_extractor(extractor, perceptual)
+    kept = extractors.feature_dtype(extractor, perceptual)
+    count = NEGATIVES_KEPT.count(negatives_kept)
+    views = _views(images, culture, seed, perceptual.views)
+    members = _negatives_of(list(views), negatives_kept, perceptual.negatives == "another")
+
+    @torch.inference_mode()
+    def features(batches: Iterable[list[Row]], rows: int) -> "list[Tensor]":
+        """One tensor (rows, 2, V, positions, channels) per layer, filled batch by batch, on the disk."""
+        whole: list[Tensor] = []
+        done = 0
+        for batch in artifacts.one_size(batches):
+            unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch]).to(loading.device())
+            boxes = torch.stack([views[row["image_id"]] for row in batch])
+            plain, flipped = (view_features(extract, x, boxes) for x in (unit, unit.flip(-1)))
+            layers = [torch.stack(pair, 1).to("cpu", kept) for pair in zip(plain, flipped, strict=True)]
+            if not whole:
+                whole = [_on_disk(targets, (rows, *layer.shape[1:]), kept) for layer in layers]
+            for place, layer in zip(whole, layers, strict=True):
+                place[done : done + len(batch)] = layer
+            done += len(batch)
+        return whole
+
+    positive = features(artifacts.train_batches(images, config.batch_size, "positives"), len(views))
+    batches = artifacts.shard_batches(
+        NEGATIVES_KEPT.rows(negatives_kept), count, config.batch_size, artifacts.WHOLE, "negatives"
+    )
+    negative = features(batches, count)
+    most = max(1, *map(len, members.values()))
+    tensors = {
+        "views": torch.stack(list(views.values())),
+        "negatives_of": torch.tensor([rows + [-1] * (most - len(rows)) for rows in members.values()]),
+    }
+    for layer, found in enumerate(positive):
+        tensors[f"positive.{layer}"] = found
+        tensors[f"negative.{layer}"] = negative[layer] if negative else found[:0]
+    TARGETS.write(targets, tensors, origin, {"image_ids": json.dumps(list(views))})
+
+
+def _views(images: Path, culture: str, seed: int, count: int) -> "dict[str, Tensor]":
+    """Draw each training picture's views."""
+    from pipeline_steps.method.pictures import draw_views
+
+    names = [row["image_id"] for row in IMAGES.rows(images, ["split"]) if row["split"] == "train"]
+    return {name: draw_views(count, generator(seed, "views", culture, name)) for name in names}
+
+
+def _negatives_of(names: list[str], negatives_kept: Path, another: bool) -> dict[str, list[int]]:
+    """Map pictures to the rows of their negatives, or of those of the picture before them."""
+    members: dict[str, list[int]] = {name: [] for name in names}
+    for number, row in enumerate(NEGATIVES_KEPT.rows(negatives_kept, [])):
+        members[row["image_id"]].append(number)
+    if another:
+        rows = list(members.values())
+        return dict(zip(members, [*rows[-1:], *rows[:-1]], strict=True))
+    return members
+
+
+def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Tensor":
+    """A tensor in a nameless file, which ends with the process: hundreds of pictures' features are gigabytes.
+
+    Raises:
+        UserError: the disk has no room for it.
+    """
+    import torch
+
+    size = math.prod(shape) * dtype.itemsize
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=beside.parent) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk while it is filled would be a signal
+        except OSError as error:
+            raise UserError(
+                f"{beside}: one layer's features need twice {size / 1e9:.2g} GB of disk ({error.strerror}); "
+                "make room, or name fewer train.perceptual.layers or views, or another extractor"
+            ) from error
+        mapped = np.memmap(file, np.uint8, "r+", shape=(size,))
+    return torch.from_numpy(mapped).view(dtype).view(shape)
+
+
+if __name__ == "__main__":
+    run_step(targets)

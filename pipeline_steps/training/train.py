@@ -1,0 +1,226 @@
+"""SCoFT LoRA training (paper §4): from the training cache to one LoRA."""
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from tqdm import tqdm
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
+from pipeline_steps.cli import run_step
+from pipeline_steps.config import BaseRef, ModelRef, TrainConfig, Variant
+from pipeline_steps.errors import UserError
+from pipeline_steps.models.store import commit
+from pipeline_steps.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from pipeline_steps.method.scoft import Objective
+    from pipeline_steps.training.checkpoints import Checkpoints
+    from pipeline_steps.training.dataset import TrainingSet
+    from pipeline_steps.training.trainer import Trainer
+
+LOG = logging.getLogger(__name__)
+
+NO_INFLUENCE = {
+    "checkpoint_every",
+    "checkpoints_kept",
+    "tensorboard",
+    "wandb",
+    "sample_every",
+    "sample_pictures",
+}
+"""Settings that do not change the LoRA."""
+
+
+def train(
+    train_cache: Path,
+    lora: Path,
+    train_log: Path,
+    culture: str,
+    variant: Variant,
+    seed: int,
+    base: BaseRef,
+    config: TrainConfig,
+    targets: Path | None = None,
+    extractor: ModelRef | None = None,
+) -> None:
+    """Train a LoRA on the UNet's attention with L = a·L_LDM + b·L_M + p·L_P + c·L_C.
+
+    Killed at any moment and started again, it goes on from its last checkpoint and ends with the
+    same LoRA.
+
+    Args:
+        train_cache: latents and text.
+        lora: safetensors file to write, with diffusers' keys.
+        train_log: table to write, one row per update.
+        culture: its name.
+        variant: which losses: ``ldm``, ``scoft_m``, ``scoft_mp`` or ``scoft_mpc``.
+        seed: the run's seed.
+        base: Stable Diffusion.
+        config: everything else.
+        targets: perceptual features; needed by ``scoft_mp`` and ``scoft_mpc``.
+        extractor: weights of the feature extractor; likewise.
+
+    Raises:
+        UserError: the inputs do not fit together, the training diverged, or changed nothing.
+    """
+    from pipeline_steps.models import extractors
+    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.training.boards import Boards
+    from pipeline_steps.training.checkpoints import Checkpoints
+    from pipeline_steps.training.dataset import TrainingSet
+    from pipeline_steps.training.trainer import Processes, Trainer
+
+    processes = Processes(config.processes)
+    sources = [(TRAIN_CACHE, train_cache)] + ([(TARGETS, targets)] if targets else [])
+    origin = artifacts.same_origin(*sources, culture=culture)
+    schedule = stable_diffusion.noise_schedule(base)
+    objective = build_objective(variant, config, schedule.config.prediction_type)
+    alpha_bars = schedule.alphas_cumprod
+    seen = targets if objective.perceptual else None
+    data = TrainingSet(train_cache, seen, culture, seed, config, len(alpha_bars))
+    lora_seed = derive_seed(seed, "lora", culture)
+    trainer = Trainer(stable_diffusion.unet(base), alpha_bars, objective, config, lora_seed, processes)
+    main = processes.rank == 0
+    watched = main and (config.tensorboard or config.wandb is not None)
+    if objective.perceptual:
+        trainer.look(stable_diffusion.vae(base), extractors.feature_extractor(extractor, config.perceptual))
+    elif watched and config.sample_every:
+        trainer.look(stable_diffusion.vae(base))
+
+    identity = _identity(config, variant, seed, base, origin)
+    inputs = {"inputs": [artifacts.file_sha256(path) for _, path in sources]}
+    folder = lora.parent / "checkpoints"
+    checkpoints = Checkpoints(folder, identity | inputs, origin, config.checkpoints_kept)
+    state, rows = checkpoints.restore()
+    if state:
+        trainer.restore(state)
+    boards = None
+    if watched:
+        board_folder = lora.parent / "tensorboard" / variant
+        boards = Boards(board_folder, config, f"{culture} {variant}", len(rows), identity)
+    with boards or nullcontext():
+        for row in _updates(trainer, data, checkpoints, config, rows, f"train {variant}"):
+            _stop_if_diverged(row, trainer.loss_scale.overflowed, culture, checkpoints.latest())
+            if boards:
+                boards.add(row)
+                done = row["update"] + 1
+                if config.sample_every and (done % config.sample_every == 0 or done == config.updates):
+                    boards.add_samples(row["update"], trainer.samples(data))
+    if not trainer.changed():
+        raise UserError(
+            f"training of '{culture}' left the LoRA as it began; check train.* weights and updates"
+        )
+    if main:
+        TRAIN_LOG.write(train_log, rows, origin)
+        about = {"scoft_training": json.dumps(identity | {"versions": _versions()}, sort_keys=True)}
+        LORA.write(lora, trainer.lora_weights(), origin, trainer.lora_metadata() | about)
+        checkpoints.remove()
+
+
+def _updates(
+    trainer: "Trainer",
+    data: "TrainingSet",
+    checkpoints: "Checkpoints",
+    config: TrainConfig,
+    rows: list[dict[str, Any]],
+    label: str,
+) -> Iterator[dict[str, Any]]:
+    """Make the updates that ``rows`` does not hold yet, behind a progress bar.
+
+    Each is added to ``rows`` and yielded; who takes it has looked at it before a checkpoint is saved.
+    """
+    main = trainer.processes.rank == 0
+    with tqdm(
+        total=config.updates,
+        initial=len(rows),
+        desc=label,
+        unit="update",
+        mininterval=1,
+        disable=not main,
+    ) as bar:
+        for update in range(len(rows), config.updates):
+            row = trainer.update(update, data)
+            yield row
+            rows.append(row)
+            done = update + 1
+            if main and done % config.checkpoint_every == 0 and done < config.updates:
+                checkpoints.save(done, trainer.state(), rows)
+            bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
+            bar.update()
+
+
+def build_objective(variant: Variant, config: TrainConfig, prediction_type: str) -> "Objective":
+    """Switch on the losses of a variant: the rows of Table 1, and ``ldm`` of Table 2.
+
+    ``scoft_mp`` is ``scoft_mpc`` without negatives, whichever form L_C has.
+
+    Raises:
+        UserError: a variant without training, or a model that predicts neither noise nor velocity.
+    """
+    from pipeline_steps.method.denoising import Prediction
+    from pipeline_steps.method.scoft import Objective
+
+    if prediction_type not in get_args(Prediction):
+        raise UserError(
+            f"models.base predicts '{prediction_type}' (scheduler/scheduler_config.json); these losses know "
+            + " and ".join(get_args(Prediction))
+        )
+    if variant == "sd":
+        raise UserError("variant 'sd' is the un-tuned model: there is nothing to train")
+    inner = config.denoising
+    # A difference holds S⁺ itself, with the weight c: without its negatives it is an L_P of that weight.
+    p = config.weight_p + config.weight_c * (variant == "scoft_mp" and config.contrast == "difference")
+    return Objective(
+        a=config.weight_ldm,
+        b=config.weight_m if variant != "ldm" else 0.0,
+        p=p if variant in ("scoft_mp", "scoft_mpc") else 0.0,
+        c=config.weight_c if variant == "scoft_mpc" else 0.0,
+        lam=config.contrast_lambda,
+        margin=config.contrast_margin,
+        hinge=config.contrast == "hinge",
+        snr_gamma=config.snr_gamma,
+        t_weight=config.perceptual_t_weight == "alpha_bar",
+        steps=inner.steps,
+        scale=inner.guidance_scale,
+        record=inner.record,
+        kind=prediction_type,
+    )
+
+
+def _stop_if_diverged(row: dict[str, Any], overflowed: bool, culture: str, checkpoint: Path | None) -> None:
+    """NaN or infinity ends the run; a gradient that overflowed under the loss scale is only left out."""
+    if not math.isfinite(row["loss"] if overflowed else row["loss"] + row["gradient_norm"]):
+        shown = {name: value for name, value in row.items() if name.startswith(("loss", "gradient_norm"))}
+        values = ", ".join(f"{name} {value}" for name, value in shown.items())
+        wrong = ", ".join(name for name, value in shown.items() if not math.isfinite(value or 0))
+        raise UserError(
+            f"training of '{culture}' diverged at update {row['update']} ({values}): not finite: {wrong}; "
+            f"last good checkpoint: {checkpoint or 'none'}; lower train.learning_rate"
+        )
+
+
+def _identity(config: TrainConfig, variant: str, seed: int, base: BaseRef, origin: Origin) -> dict[str, Any]:
+    """What a LoRA was made with; a checkpoint must agree with it to be continued."""
+    settings = config.model_dump(mode="json", exclude=NO_INFLUENCE)
+    return {
+        "settings": settings,
+        "variant": variant,
+        "seed": seed,
+        "base": base.model_dump() | {"commit": commit(base)},
+        "fingerprint": origin.fingerprint,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "diffusers", "peft", "transformers", "scoft-pipeline")}
+
+
+if __name__ == "__main__":
+    run_step(train)

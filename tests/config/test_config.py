@@ -1,0 +1,412 @@
+"""Wrong configurations end before any job, in one message that names the key; right ones are taken."""
+
+import difflib
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import types
+import typing
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline_steps import config as module
+from pipeline_steps.config import PipelineConfig, Section
+from pipeline_steps.config import reference as config_reference
+from pipeline_steps.config.checks import load_config, preset_files
+from pipeline_steps.errors import UserError
+from tests import ROOT
+
+CULTURE = {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}
+
+
+def whole(**changes):
+    """The smallest right configuration, changed."""
+    return {"cultures": {"korea": dict(CULTURE)}} | changes
+
+
+def refused(raw, files=()):
+    """Return the message with which a configuration is refused."""
+    with pytest.raises(UserError) as error:
+        load_config(raw, files)
+    message = str(error.value)
+    assert "\n" not in message and "Traceback" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("file", "write"),
+    [
+        (config_reference.SCHEMA_FILE, config_reference.json_schema),
+        (config_reference.PAGE, config_reference.page),
+    ],
+)
+def test_the_reference_is_that_of_the_classes(file, write):
+    stored = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    found = difflib.unified_diff(
+        stored, write().splitlines(), str(file), "pipeline_steps/config.py", lineterm=""
+    )
+    diff = "\n".join(found)
+    assert not diff, f"{diff}\n\nmend it with:  python -m pipeline_steps.config.reference"
+
+
+def test_every_setting_has_a_sentence_and_a_default():
+    def walk(section, path):
+        for name, field in section.model_fields.items():
+            assert field.description, f"{path}{name}: no docstring"
+            if section not in (module.Culture, module.ModelRef, module.BaseRef) and name != "cultures":
+                assert not field.is_required(), f"{path}{name}: no default"
+            for inner in sections(field.annotation):
+                walk(inner, f"{path}{name}.")
+
+    walk(PipelineConfig, "")
+
+
+def test_the_shipped_configurations_are_right():
+    base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    assert base["presets"] == ["drawn"]
+    base |= yaml.safe_load((ROOT / "config/presets/drawn.yaml").read_text())
+    load_config(base)
+    for preset in sorted((ROOT / "config/presets").glob("*.yaml")):
+        changes = yaml.safe_load(preset.read_text())
+        PipelineConfig.model_validate_json(json.dumps(base | changes), strict=True)
+
+
+def test_a_preset_comes_after_those_it_names_itself():
+    names = [path.stem for path in preset_files({"presets": ["sd15", "authors", "sd14"]})]
+    assert names == ["real", "sd15", "authors", "sd14"]
+    with pytest.raises(UserError, match=r"presets: no such preset: 'sd16' .*sd15"):
+        preset_files({"presets": ["sd16"]})
+
+
+# --- drawn at random --------------------------------------------------------------------------
+
+
+def sections(annotation):
+    """The setting classes inside a field's type."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for inner in typing.get_args(annotation) for found in sections(inner)]
+
+
+def leaves(section=PipelineConfig, path=()):
+    """Every setting that holds no further section, as (path, field)."""
+    for name, field in section.model_fields.items():
+        if name == "cultures" and section is PipelineConfig:
+            yield from leaves(module.Culture, ("cultures", "korea"))
+        elif inner := sections(field.annotation):
+            named = typing.get_origin(field.annotation) is dict  # sections by names of the user's
+            yield from leaves(inner[0], (*path, name, "some") if named else (*path, name))
+        else:
+            yield (*path, name), field
+
+
+LEAVES = dict(leaves())
+
+
+def kinds(annotation):
+    """The plain types a setting may have; a literal counts as its words."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return kinds(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return [kind for inner in typing.get_args(annotation) for kind in kinds(inner)]
+    if origin is typing.Literal:
+        return [str]
+    return [origin or annotation]
+
+
+def bounds(field):
+    """The limits of a setting."""
+    found = list(field.metadata)
+    for inner in typing.get_args(field.annotation):  # Annotated inside Optional
+        found += getattr(inner, "__metadata__", ())
+    for info in [item for item in found if hasattr(item, "metadata")]:
+        found += info.metadata
+    return found
+
+
+def outside(field):
+    """Values of the right type beyond the limits."""
+    for limit in bounds(field):
+        match limit:
+            case Ge(ge=low):
+                yield low - 1
+            case Gt(gt=low):
+                yield low
+            case Le(le=high):
+                yield high + 1
+            case Lt(lt=high):
+                yield high
+            case MultipleOf(multiple_of=step):
+                yield 10 * step + 1
+            case MinLen() if list not in kinds(field.annotation):
+                yield [] if tuple in kinds(field.annotation) or dict in kinds(field.annotation) else ""
+    if float in kinds(field.annotation):
+        yield from (math.nan, math.inf, -math.inf)
+    if typing.get_origin(field.annotation) is typing.Literal:
+        yield "no such choice"
+
+
+def of_another_type(field):
+    """Values of every type that the setting does not take."""
+    taken = kinds(field.annotation)
+    others = {
+        str: ["5", "yes", "1e-4", "\x00\u202e"] if not {str, Path} & set(taken) else [],
+        bool: [True] if bool not in taken else [],
+        int: [3] if not {int, float} & set(taken) else [],
+        float: [2.5] if float not in taken else [],
+        list: [[1, [2]]] if tuple not in taken else ["ab", 7],
+        dict: [{"a": 1}] if dict not in taken else [[["a", 1]]],
+        type(None): [None] if type(None) not in taken else [],
+    }
+    return [value for values in others.values() for value in values]
+
+
+def put(raw, path, value):
+    for part in path[:-1]:
+        raw = raw.setdefault(part, {})
+    raw[path[-1]] = value
+
+
+@st.composite
+def mistakes(draw):
+    """One mistake: what was done, where, and the part of the key the message must name."""
+    path = draw(st.sampled_from(sorted(LEAVES)))
+    field = LEAVES[path]
+    far = list(outside(field))
+    what = draw(st.sampled_from(["type", "unknown", "key"] + ["range"] * 2 * bool(far)))
+    if what == "range":
+        return what, path, draw(st.sampled_from(far)), path
+    if what == "type":
+        return what, path, draw(st.sampled_from(of_another_type(field))), path
+    if what == "unknown":
+        name = draw(st.text(min_size=1, max_size=12).filter(lambda text: text not in path))
+        wrong = (*path[:-1], path[-1] + name) if draw(st.booleans()) else (*path, name)
+        return what, wrong, draw(st.sampled_from([1, "x", None, {}])), wrong[: len(path) - 1]
+    return what, (*path[:-1], draw(st.sampled_from([1, 2.5, None, True, False]))), 1, path[:-1]
+
+
+SEEN: Counter[str] = Counter()
+
+
+@settings(
+    max_examples=1200, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+@given(st.lists(mistakes(), min_size=1, max_size=3, unique_by=lambda mistake: mistake[1]))
+def test_wrong_configurations_are_refused_and_the_key_is_named(drawn):
+    raw = whole()
+    for _, path, value, _ in drawn:
+        try:
+            put(raw, path, value)
+        except (AttributeError, TypeError):
+            return  # two mistakes in one place
+    message = refused(raw)
+    named = [mistake for mistake in drawn if ".".join(map(str, mistake[3])) in message]
+    assert named, message
+    SEEN.update(["configurations", *(mistake[0] for mistake in drawn)])
+
+
+def test_a_thousand_were_drawn_of_every_kind():
+    if SEEN:
+        assert SEEN["configurations"] >= 1000
+        assert min(SEEN[what] for what in ("type", "range", "unknown", "key")) >= 50
+
+
+def inside(field, rng):
+    """A value within the limits; None where none can be told."""
+    kind, low, high, step = kinds(field.annotation)[0], -1000.0, 1000.0, 1
+    if typing.get_origin(field.annotation) is typing.Literal:
+        return rng.choice(typing.get_args(field.annotation))
+    for limit in bounds(field):
+        match limit:
+            case Ge(ge=value):
+                low = value
+            case Gt(gt=value):
+                low = value + (1e-9 if kind is float else 1)
+            case Le(le=value):
+                high = value
+            case Lt(lt=value):
+                high = value - (1e-9 if kind is float else 1)
+            case MultipleOf(multiple_of=value):
+                step = value
+    if kind is bool:
+        return rng.random() < 0.5
+    if kind is int:
+        return rng.choice([low, max(low, min(high, low + 5 * step)), high]) // step * step
+    if kind is float:
+        return rng.choice([low, high, (low + high) / 2])
+    return None
+
+
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@given(st.integers(0, 2**32))
+def test_right_configurations_are_taken(seed):
+    rng = random.Random(seed)
+    raw = whole()
+    for path in rng.sample(sorted(LEAVES), 12):
+        value = inside(LEAVES[path], rng)
+        if value is not None and path[-1] not in ("country", "warmup", "extractor"):
+            put(
+                raw,
+                path,
+                int(value) if isinstance(value, float) and int in kinds(LEAVES[path].annotation) else value,
+            )
+    train = raw.get("train", {})
+    if all(train.get(f"weight_{part}", 1) == 0 for part in ("ldm", "m", "p", "c")):
+        train["weight_ldm"] = 1.0
+    if raw.get("data", {}).get("aspect") == "buckets":
+        raw.setdefault("train", {})["batch_size"] = 1
+    for key in raw.get("models", {}):
+        raw["models"][key].setdefault("path", "resources/mini/clip")
+    if "vae" in raw.get("models", {}).get("base", {}):
+        raw["models"]["base"]["vae"].setdefault("path", "resources/mini/base/vae")
+    some = raw.get("evaluation", {}).get("fig7_extractors", {}).get("some", {})
+    for perceptual in (raw.get("train", {}).get("perceptual", {}), some):
+        if "model" in perceptual:
+            perceptual["model"].setdefault("path", "resources/mini/clip")
+    assert holds(load_config(raw).model_dump(mode="json"), raw)
+
+
+def holds(taken, given) -> bool:
+    """Whether every value that was given was taken as it is."""
+    if isinstance(given, dict):
+        return all(holds(taken[key], value) for key, value in given.items())
+    return taken == (list(given) if isinstance(given, tuple) else given)
+
+
+# --- by name ----------------------------------------------------------------------------------
+
+MISSING = {
+    "cultures.korea.images": {"cultures": {"korea": CULTURE | {"images": "nowhere"}}},
+    "cultures.korea.prompts": {"cultures": {"korea": CULTURE | {"prompts": "resources"}}},
+    "cultures.korea.withdrawn": {"cultures": {"korea": CULTURE | {"withdrawn": "no\0where"}}},
+    "survey.wording": {"survey": {"wording": "n" * 300}},
+    "evaluation.coco": {"evaluation": {"coco": "README.md"}},
+    "evaluation.generic_prompts": {"evaluation": {"generic_prompts": "nowhere.txt"}},
+    "models.base.path": {"models": {"base": {"path": "resources/mini/bass"}}},
+    "train.perceptual.model.path": {"train": {"perceptual": {"model": {"path": "./clip"}}}},
+    "runs.x.train.perceptual.model.path": {
+        "runs": {"x": {"train": {"perceptual": {"model": {"path": "./clip"}}}}}
+    },
+}
+CONTRADICTIONS = {
+    "survey.cultures: no such culture: wales": {"survey": {"cultures": ["wales"]}},
+    "survey.cultures: named twice: korea": {"survey": {"cultures": ["korea", "korea"]}},
+    "survey.variants: named twice: sd": {"survey": {"variants": ["sd", "sd"]}},
+    "score.variants: named twice": {"score": {"variants": ["sd", "sd"]}},
+    "report.include: named twice": {"report": {"include": ["fig6", "fig6"]}},
+    "survey.simulation.strengths: name a strength for 'ldm'": {"survey": {"variants": ["sd", "ldm"]}},
+    "survey.simulation.strengths: no such variant": {"survey": {"simulation": {"strengths": {"best": 1.0}}}},
+    "evaluation.fig7_cultures: no such culture: china": {"evaluation": {"fig7_cultures": ["china"]}},
+    "study.length_cultures: no such culture: wales": {"study": {"length_cultures": ["wales"]}},
+    "study.lengths: no such run: half (there are: none)": {"study": {"lengths": ["half"]}},
+    "train.perceptual.model: 'lpips' has no entry": {"train": {"perceptual": {"extractor": "lpips"}}},
+    "runs.x.train.perceptual.model: 'lpips' has no entry": {
+        "runs": {"x": {"train": {"perceptual": {"extractor": "lpips"}}}}
+    },
+    "runs.x.train.batch_size: pictures of several sizes": {
+        "data": {"aspect": "buckets"},
+        "train": {"batch_size": 1},
+        "runs": {"x": {"train": {"batch_size": 2}}},
+    },
+    "train: warmup (300) must be smaller than updates (300)": {"train": {"warmup": 300, "updates": 300}},
+    "train: all loss weights are 0": {
+        "train": dict.fromkeys(["weight_ldm", "weight_m", "weight_p", "weight_c"], 0)
+    },
+    "cultures.korea: country: only a table of links": {"cultures": {"korea": CULTURE | {"country": "KR"}}},
+    "cultures.korea.suffix: must be one line": {"cultures": {"korea": CULTURE | {"suffix": " ,\n"}}},
+    "results: braces are Snakemake's wildcards": {"results": "results/{x}"},
+    "cultures: the key False is no text; put it in quotes": {"cultures": {False: CULTURE}},
+    "cultures.korea.suffix: datetime.date(2020, 1, 2) was read as a date": {
+        "cultures": {"korea": CULTURE | {"suffix": yaml.safe_load("2020-01-02")}}
+    },
+    "train.learning_rate: input should be a valid number (given: '1e-4'); write it without quotes": {
+        "train": yaml.safe_load("learning_rate: 1e-4")
+    },
+    "seed: is too large a number": {"seed": 2**80},
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "raw"), (MISSING | CONTRADICTIONS).items(), ids=lambda value: str(value)[:40]
+)
+def test_contradictions_and_missing_files_are_named(words, raw):
+    assert words in refused(whole() | raw)
+
+
+NAMES = [
+    "a b",
+    "$(touch x)",
+    "..",
+    "a/b",
+    "Korea",
+    "",
+    "-x",
+    "k" * 65,
+    "한국",
+    "a\nb",
+    "{x}",
+    *module.RESERVED,
+]
+
+
+def test_a_run_does_not_repeat_what_is_wrong_without_it():
+    message = refused(whole(survey={"wording": "nowhere"}, runs={"x": {"seed": 2}}))
+    assert message.count("no such file: nowhere") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_no_culture_can_have(name):
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in name)
+    why = ": no culture can be called" if name in module.RESERVED else f".{shown}: a name has lower-case"
+    assert refused(whole(cultures={name: CULTURE})).startswith(f"configuration: cultures{why}")
+
+
+def test_everything_wrong_is_told_at_once():
+    message = refused(whole(seed=-1, thread=2, train={"updates": 0}))
+    assert all(key in message for key in ("seed: ", "thread: no such setting", "train.updates: "))
+
+
+def test_a_key_that_stands_twice(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "seed: 1\ncultures: {korea: {suffix: a, images: .}}\ntrain:\n  updates: 5\n  updates: 6\n"
+    )
+    assert "train.updates: stands twice in" in refused(whole(), [file])
+    file.write_text("seed: &a [*a]\n")
+    load_config(whole(), [file])
+
+
+def test_a_configuration_that_holds_itself():
+    raw = whole()
+    raw["train"] = raw
+    assert "is nested without an end" in refused(raw)
+
+
+WRONG = {
+    "results=5": "results: ",
+    "cultures={'$(touch x)': {suffix: a, images: resources}}": "cultures.$(touch x): a name has",
+    "survey={wording: nowhere}": "survey.wording: no such file: nowhere",
+}
+
+
+@pytest.mark.parametrize(("setting", "words"), WRONG.items())
+def test_the_real_snakemake_says_it_before_any_job(setting, words, tmp_path):
+    for name in ("resources", "workflow", "config", "Snakefile"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--config", setting],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert words in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "x").exists() and not (tmp_path / "results").exists()

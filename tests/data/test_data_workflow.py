@@ -1,0 +1,93 @@
+"""The first hour by the real snakemake: a new culture, its report, its card, and a withdrawal."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline_steps.artifacts import IMAGES
+from pipeline_steps.new_culture import new_culture
+from tests import ROOT
+
+
+def snakemake(folder, *arguments):
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def rules_run(text):
+    return set(re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The project with a fresh culture of six drawn pictures."""
+    for name in ("Snakefile", "workflow", "resources", "envs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("results: results\n")
+    monkeypatch.chdir(tmp_path)
+    new_culture("wales", ", in Wales")
+    with (tmp_path / "data/wales/metadata.csv").open("a") as table:
+        for number in range(6):
+            pixels = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+            name = f"pictures/p{number}.jpg"
+            Image.fromarray(pixels).resize((96, 80)).save(tmp_path / "data/wales" / name)
+            table.write(f'{name},"a gate, in Wales"\n')
+    return tmp_path
+
+
+def test_from_a_new_culture_to_its_withdrawal(folder):
+    code, text = snakemake(folder, "-n", "results/wales/lora.safetensors")
+    assert code == 0, text
+    assert {"ingest", "data_card", "train"} <= rules_run(text), "no LoRA without its card"
+
+    code, text = snakemake(folder, "results/wales/data_report.html", "results/wales/data_card.md")
+    assert code == 0, text
+    assert re.search(r"INFO wales: 6 pictures .* to be mended; worst: .* see results/wales/data_report", text)
+    before = IMAGES.note(folder / "results/wales/images.parquet")["fingerprint"]
+
+    (folder / "data/wales/withdrawn.txt").write_text("pictures/p3.jpg\n")
+    code, text = snakemake(folder, "withdraw_report")
+    assert code == 0, text
+    held = (folder / "results/withdraw_report.tsv").read_text()
+    for name in ("images.parquet", "findings.parquet", "data_report.html", "data_card.md"):
+        assert f"wales/{name}\twales\twithdrawn: pictures/p3.jpg\n" in held
+
+    code, text = snakemake(folder, "results/wales/data_card.md", "results/wales/data_report.html")
+    assert rules_run(text) == {"ingest", "data_card", "data_report"}, text
+    assert IMAGES.note(folder / "results/wales/images.parquet")["fingerprint"] != before
+    assert len(IMAGES.read(folder / "results/wales/images.parquet", ["image_id"])) == 5
+    assert rules_run(snakemake(folder, "-n", "results/wales/data_card.md")[1]) == set()
+
+    (folder / "data/wales/withdrawn.txt").write_text("pictures/p3.jpg\npictures/p4.jpg\n")
+    code, text = snakemake(folder, "withdraw_report")
+    assert code == 0 and rules_run(text) == {"withdraw_report"}, text
+    held = (folder / "results/withdraw_report.tsv").read_text()
+    assert "wales/images.parquet\twales\twithdrawn: pictures/p4.jpg\n" in held
+
+
+def test_an_edited_caption_is_seen_and_a_new_card_trains_nothing(folder):
+    snakemake(folder, "results/wales/images.parquet")
+    table = folder / "data/wales/metadata.csv"
+    table.write_text(table.read_text().replace("a gate, in", "a door, in", 1))
+    assert rules_run(snakemake(folder, "-n", "results/wales/images.parquet")[1]) == {"ingest"}
+
+    # Once there is a LoRA, a card written anew is no reason to train again.
+    home = folder / "results/wales"
+    for name in (
+        *("captions.parquet", "depth.parquet", "negatives.parquet", "negatives_kept.parquet"),
+        *("distances.parquet", "train_cache.safetensors", "targets.safetensors"),
+        *("lora.safetensors", "train_log.parquet", "data_card.md"),
+    ):
+        (home / name).touch()
+    os.utime(home / "data_card.md", (2**31, 2**31))
+    planned = snakemake(folder, "-n", "--rerun-triggers", "mtime", "--", "results/wales/lora.safetensors")[1]
+    assert rules_run(planned) == set(), planned

@@ -1,0 +1,81 @@
+"""The plan: operations and living memory found by shapes, against sums done by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline_steps.config.checks import load_config
+from pipeline_steps.planning.footprint import footprint
+from pipeline_steps.planning.plan import CONTEXT, FRAGMENTS, Stage, _targets, plan
+
+MIB = 2**20
+
+
+def test_operations_and_peak_of_a_chain_of_products():
+    """Three products of 1 MiB matrices: without gradients two results live at once, with them all do."""
+    with torch.device("meta"):
+        x = torch.empty(512, 512)
+        layers = nn.Sequential(*[nn.Linear(512, 512, bias=False) for _ in range(3)]).requires_grad_(False)
+        with torch.no_grad():
+            found = footprint(lambda: layers(x))
+        assert found.flops == 3 * 2 * 512**3
+        assert found.peak == 2 * MIB
+        layers.requires_grad_(True)
+        kept = footprint(lambda: torch.autograd.grad(layers(x).sum(), list(layers.parameters())))
+    assert kept.flops == (3 + 3 + 2) * 2 * 512**3  # back: three weights, two inputs
+    assert kept.peak >= 5 * MIB
+
+
+def test_attention_is_counted_without_its_matrix():
+    with torch.device("meta"), torch.no_grad():
+        q, k, v = (torch.empty(1, 2, length, 64) for length in (1024, 2048, 2048))
+        found = footprint(lambda: nn.functional.scaled_dot_product_attention(q, k, v))
+    assert found.flops == 4 * 2 * 1024 * 2048 * 64
+    assert found.peak == q.nbytes
+
+
+def test_a_stage_names_the_weakest_lever_that_fits():
+    stage = Stage("train", 1.0, 2e9, 8e9, {"batch_size 1": 4e9, "gradient_checkpointing": 1e9})
+    assert stage.memory(8e9) == pytest.approx(CONTEXT + FRAGMENTS * 10e9)
+    assert [stage.fit(size * 1e9) for size in (80, 10, 8, 4.2, 2)] == [
+        "yes", "batch_size 1", "batch_size 1", "gradient_checkpointing", "no",
+    ]  # fmt: skip
+
+
+def test_the_embedded_family_has_a_plan(tmp_path, capsys):
+    raw = {"cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}}}
+    plan(load_config(raw), tmp_path / "plan.md")
+    text = (tmp_path / "plan.md").read_text()
+    assert text in capsys.readouterr().out
+    names = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+    assert names == [
+        "caption", "depth", "synthesize", "cache", "targets", "train (scoft_mpc)", "sample (a variant)",
+    ]  # fmt: skip
+    assert "Unknown" not in text and "GPU hours" in text
+
+
+def test_what_is_neither_fetched_nor_published_is_named(tmp_path):
+    raw = {
+        "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
+        "models": {"captioner": {"path": "someone/blip"}, "base": {"path": "someone/sd"}},
+    }
+    plan(load_config(raw), tmp_path / "plan.md")
+    text = (tmp_path / "plan.md").read_text()
+    assert "- Unknown: caption: 'someone/blip' is not on this machine" in text
+    assert "- Unknown: train: 'someone/sd' is not on this machine" in text
+    assert "| depth |" in text
+
+
+def test_what_rn101_leaves_of_a_picture_is_counted():
+    """Four stages of 56, 28, 14 and 7 positions a side, twice for mirrored pictures."""
+    raw = {
+        "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
+        "models": {"base": {"path": "resources/mini/base"}},
+        "train": {"perceptual": {"extractor": "clip_conv", "layers": [1, 2, 3, 4], "model": {"path": "a/b"}}},
+        "plan": {"pictures": 10},
+        "negatives": {"per_positive": 1},
+    }
+    with torch.device("meta"):
+        stage = _targets(load_config(raw))
+    numbers = sum(side**2 * channels for side, channels in ((56, 256), (28, 512), (14, 1024), (7, 2048)))
+    assert stage.disk == 2 * 20 * 4 * numbers

@@ -1,0 +1,83 @@
+"""What a step says where its GPU is too small or not to be seen."""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline_steps.cli import LEVERS
+from pipeline_steps.config import BaseRef
+from pipeline_steps.machine.gpus import CLAIMED
+from pipeline_steps.models import loading
+
+# torch's own words for a card that is full.
+FULL = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.62 GiB of which "
+    "1.20 GiB is free. Including non-PyTorch memory, this process has 6.42 GiB memory in use. See the manual"
+)
+
+
+def run(name, body):
+    """Run a step of that name in a process of its own."""
+    code = f"""
+import torch
+from pipeline_steps.cli import run_step
+def {name}() -> None:
+    {body}
+run_step({name})
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(("name", "lever"), [("train", LEVERS["train"]), ("sample", LEVERS["sample"])])
+def test_a_full_gpu_is_one_line_with_the_lever(name, lever):
+    done = run(name, f"raise torch.OutOfMemoryError({FULL!r})")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"ERROR {name}: the GPU's memory is full (CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has "
+        f"a total capacity of 7.62 GiB of which 1.20 GiB is free); {lever} (docs/models.md, Memory levers)\n"
+    )
+
+
+def test_any_other_fault_keeps_its_traceback():
+    done = run("train", "raise RuntimeError('a fault')")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "RuntimeError: a fault" in done.stderr
+
+
+def test_every_step_with_a_gpu_has_its_lever():
+    rules = "".join(path.read_text() for path in Path("workflow/rules").glob("*.smk"))
+    shells = [shell for shell in rules.split('"""') if "--gpus" in shell]
+    files = {re.search(r"pipeline_steps\.(\w+) ", shell)[1] for shell in shells}
+    code = "".join(Path(f"pipeline_steps/{name}.py").read_text() for name in files)
+    assert set(re.findall(r"run_step\((\w+)\)", code)) == set(LEVERS) and len(files) == len(LEVERS)
+
+
+@pytest.fixture
+def without_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv(CLAIMED, raising=False)
+    loading.warn_once.cache_clear()
+
+
+def test_a_gpu_that_torch_does_not_see_is_named_once(without_a_gpu, monkeypatch, caplog):
+    assert loading.device() == torch.device("cpu") and not caplog.text
+    monkeypatch.setitem(os.environ, CLAIMED, "3")
+    assert [loading.device().type for _ in range(2)] == ["cpu"] * 2
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.message.startswith(f"GPU 3 is held, but torch {torch.__version__} sees none")
+
+
+def test_float16_on_a_cpu_is_warned_of(without_a_gpu, monkeypatch, caplog):
+    assert loading.dtype(BaseRef(path="p")) == torch.float32 and not caplog.text
+    assert loading.dtype(BaseRef(path="p", dtype="float16")) == torch.float16
+    assert "'p' in float16 on a CPU" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    loading.warn_once.cache_clear()
+    assert loading.dtype(BaseRef(path="p", dtype="float16")) == torch.float16 and not caplog.text

@@ -1,0 +1,78 @@
+"""The shipped profiles keep up with the rules."""
+
+import re
+import subprocess
+import sys
+
+import yaml
+
+from tests import ROOT
+
+PROFILE = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+
+
+def rules() -> dict[str, bool]:
+    """Every rule, and whether it takes a GPU, itself or as the rule it is derived from."""
+    text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    parts = re.split(r"^(?:use )?rule (\w+)(?: as (\w+) with)?:", text, flags=re.MULTILINE)[1:]
+    found: dict[str, bool] = {}
+    derived = {}
+    for name, new, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        if new:
+            derived[new] = name
+        else:
+            found[name] = re.search(r"^        gpu=", body, re.MULTILINE) is not None
+    for new in derived:
+        origin = new
+        while origin in derived:
+            origin = derived[origin]
+        found[new] = found[origin]
+    return found
+
+
+def test_every_job_with_a_gpu_has_its_place_in_the_profile():
+    assert set(PROFILE["set-resources"]) == {name for name, gpu in rules().items() if gpu}
+
+
+def test_groups_are_of_rules_without_a_gpu():
+    known = rules()
+    assert all(known[name] is False for name in PROFILE["groups"])
+    assert set(PROFILE["group-components"]) == set(PROFILE["groups"].values())
+
+
+def test_the_default_profile_is_found_without_being_named():
+    """Without it a kill between a file's appearance and Snakemake's note of it needs another command."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", "--cores", "1", "models"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert "Using workflow specific profile profiles/default" in done.stderr
+    default = yaml.safe_load((ROOT / "workflow/profiles/default/config.yaml").read_text())
+    assert default["rerun-incomplete"]
+
+
+def test_a_dry_run_says_how_many_gpu_hours_are_asked_for(tmp_path):
+    for name in ("Snakefile", "workflow", "profiles", "config", "resources"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [
+        "snakemake",
+        "--dry-run",
+        "--profile",
+        "workflow/profiles/slurm",
+        "results/korea/lora.safetensors",
+    ]
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path)
+    asked = PROFILE["set-resources"]
+    rules_with_a_gpu = ("caption", "depth", "cache", "synthesize", "filter", "targets", "train")
+    minutes = sum(eval(asked[rule]["runtime"], {"attempt": 1}) for rule in rules_with_a_gpu)
+    assert f"GPU hours: at most {minutes / 60:.1f}, by what 7 jobs ask" in done.stdout + done.stderr
+
+
+def test_what_needs_the_network_runs_where_snakemake_runs():
+    steps = {
+        path.stem for path in (ROOT / "pipeline_steps").glob("*.py") if "network=True" in path.read_text()
+    }
+    steps.add("download")  # with a client of its own
+    text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    bodies = re.split(r"^(?:use )?rule ", text, flags=re.MULTILINE)[1:]
+    found = {step: body for step in steps for body in bodies if f"pipeline_steps.{step} " in body}
+    assert found.keys() == steps == {"download", "fetch_data_set", "fetch_models"}
+    assert all("    localrule: True" in body for body in found.values())
