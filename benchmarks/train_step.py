@@ -38,7 +38,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextModel
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, NEGATIVES_KEPT, Origin
-from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, TrainConfig
+from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, TargetsConfig, TrainConfig
 from pipeline_steps.method import denoising, losses
 from pipeline_steps.method.perceptual import view_distance, view_features
 from pipeline_steps.method.pictures import to_unit
@@ -62,7 +62,7 @@ def settings(micro_batch: int) -> TrainConfig:
     """The authors' settings, in micro-batches of some size."""
     section = yaml.safe_load(Path("config/presets/authors.yaml").read_text())["train"]
     section |= {"batch_size": micro_batch, "accumulation": EFFECTIVE_BATCH // micro_batch}
-    return TrainConfig.model_validate(section | {"tensorboard": False})
+    return TrainConfig.model_validate(section)
 
 
 # --- networks and data, as folders and files like any other run's ------------------------------
@@ -172,14 +172,14 @@ def prepare(folder: Path, width: int | None, pictures: int) -> None:
         ),
         origin,
     )
-    base, few = _base(folder, width), CacheConfig(batch_size=4)
+    base = _base(folder, width)
     cache(
         folder / "images.parquet", folder / "captions.parquet", folder / "cache.safetensors", "korea", base,
-        few,
+        CacheConfig(batch_size=4),
     )  # fmt: skip
     targets(
         folder / "images.parquet", folder / "negatives_kept.parquet", folder / "targets.safetensors", "korea",
-        1, _clip(folder, width), settings(1).perceptual, few,
+        1, _clip(folder, width), settings(1).perceptual, TargetsConfig(batch_size=4),
     )  # fmt: skip
 
 

@@ -47,10 +47,9 @@ SETTINGS = {
         "updates": 4,
         "batch_size": 2,
         "perceptual_every": 2,
-        "checkpoint_every": 1,
         "denoising": {"steps": 2},
-        "tensorboard": False,
     },
+    "watch": {"checkpoint_every": 1, "tensorboard": False},
 }
 
 

@@ -23,7 +23,7 @@ from pipeline_steps.artifacts import (
     shard_batches,
 )
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import ModelRef
+from pipeline_steps.config import FeaturesConfig, ModelRef
 from pipeline_steps.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def features(
     inception: ModelRef,
     dino: ModelRef,
     dreamsim: ModelRef,
-    batch_size: int,
+    config: FeaturesConfig,
     oracle: ModelRef | None = None,
 ) -> None:
     """Encode every picture of a table, and its caption or prompt.
@@ -58,7 +58,7 @@ def features(
         inception: feature network for KID.
         dino: DINOv2.
         dreamsim: DreamSim.
-        batch_size: pictures per forward pass.
+        config: batch size.
         oracle: attribute reader of the embedded world; None for real pictures.
 
     Raises:
@@ -84,7 +84,7 @@ def features(
 
     found: dict[str, list[Tensor]] = {name: [] for name in (*encoders, "text", "blank")}
     rows, total = _same_size(table.rows(pictures), table, pictures), table.count(pictures)
-    for batch in shard_batches(rows, total, batch_size, WHOLE, "features"):
+    for batch in shard_batches(rows, total, config.batch_size, WHOLE, "features"):
         rgb = torch.from_numpy(np.stack([row["rgb"] for row in batch])).permute(0, 3, 1, 2)
         for name, encode in encoders.items():
             found[name].append(encode(rgb))

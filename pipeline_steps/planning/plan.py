@@ -343,7 +343,7 @@ def _targets(settings: PipelineConfig) -> Stage:
     eye = _Eye(settings)
     look = eye.seen()
     both = 2 * settings.plan.pictures * (1 + settings.negatives.per_positive)  # as they are and mirrored
-    activations, levers = _batches(look.peak, settings.cache.batch_size, "cache")
+    activations, levers = _batches(look.peak, settings.targets.batch_size, "targets")
     return Stage("targets", both * look.flops, eye.weights, activations, levers, FULL * both * eye.numbers)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_steps.config import TrainConfig
+from pipeline_steps.config import WatchConfig
 from pipeline_steps.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Boards:
 
     Args:
         folder: of TensorBoard's files.
-        config: the section "train".
+        watch: the section "watch".
         name: of the run, on Weights & Biases.
         start: first update to come; what an interrupted run showed from there on is taken back.
         settings: shown beside the run on Weights & Biases.
@@ -29,21 +29,21 @@ class Boards:
     """
 
     def __init__(
-        self, folder: Path, config: TrainConfig, name: str, start: int, settings: Mapping[str, Any]
+        self, folder: Path, watch: WatchConfig, name: str, start: int, settings: Mapping[str, Any]
     ) -> None:
         self.board, self.run = None, None
-        if config.wandb:
+        if watch.wandb:
             try:
                 import wandb
             except ImportError as error:
                 raise UserError(
-                    f"train.wandb: '{config.wandb}', but the package wandb is not installed; "
-                    "pip install wandb, or set train.wandb to null"
+                    f"watch.wandb: '{watch.wandb}', but the package wandb is not installed; "
+                    "pip install wandb, or set watch.wandb to null"
                 ) from error
             self.run = wandb.init(
-                project=config.wandb, name=name, config=dict(settings), dir=str(folder.parent)
+                project=watch.wandb, name=name, config=dict(settings), dir=str(folder.parent)
             )
-        if config.tensorboard:
+        if watch.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(folder, purge_step=start)

@@ -8,6 +8,8 @@ from typing import Any
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import KOHYA, LORA
 from pipeline_steps.cli import run_step
+from pipeline_steps.config import DEFINITIONS
+from pipeline_steps.errors import UserError
 
 
 def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: str, suffix: str) -> None:
@@ -41,7 +43,8 @@ def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: 
 def _kohya_name(name: str) -> tuple[str, str]:
     """Split a key of ours, ``unet.….to_q.lora_A.weight``, into kohya's module and factor."""
     found = re.fullmatch(r"unet\.(.+)\.lora_([AB])\.weight", name)
-    assert found, name
+    if not found:
+        raise UserError(f"the LoRA holds '{name}', which is no layer of the denoiser; train it anew")
     module = found[1].replace(".", "_")
     return f"lora_unet_{module}", {"A": "lora_down", "B": "lora_up"}[found[2]]
 
@@ -49,7 +52,7 @@ def _kohya_name(name: str) -> tuple[str, str]:
 def _card(culture: str, suffix: str, training: dict[str, Any], data: str) -> str:
     settings = training["settings"]
     base = training["base"]
-    losses = {"ldm": "L_LDM", "scoft_m": "L_LDM, L_M", "scoft_mp": "L_LDM, L_M, L_P"}
+    losses = ", ".join(f"L_{loss.upper()}" for loss in DEFINITIONS[training["variant"]].losses)
     return f"""# LoRA: {culture}
 
 A low-rank adapter that moves a text-to-image model's pictures of one culture towards pictures chosen by
@@ -58,7 +61,7 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 ## Model
 
 - Base model: `{base["path"]}`, commit {base["commit"] or "not known (not from the hub)"}
-- Losses: {losses.get(training["variant"], "L_LDM, L_M, L_P, L_C")}
+- Losses: {losses}
 - Rank {settings["lora_rank"]}, {settings["updates"]} updates, seed {training["seed"]}
 - Data fingerprint: `{training["fingerprint"]}`
 - Licence: the base model's binds this adapter as well; those of the pictures stand in the data card below

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, NEGATIVES_KEPT, TARGETS, Row
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import CacheConfig, ModelRef, PerceptualConfig
+from pipeline_steps.config import ModelRef, PerceptualConfig, TargetsConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import generator
 
@@ -30,7 +30,7 @@ def targets(
     seed: int,
     extractor: ModelRef,
     perceptual: PerceptualConfig,
-    config: CacheConfig,
+    config: TargetsConfig,
 ) -> None:
     """Extract the features of x⁺ and x⁻ under the fixed views, plain and flipped (paper §4.3-4.4).
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import BaseRef, ModelRef, TrainConfig, Variant
+from pipeline_steps.config import DEFINITIONS, BaseRef, ModelRef, TrainConfig, Variant, WatchConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.models.store import commit
 from pipeline_steps.seeds import derive_seed
@@ -26,16 +26,6 @@ if TYPE_CHECKING:
     from pipeline_steps.training.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
-
-NO_INFLUENCE = {
-    "checkpoint_every",
-    "checkpoints_kept",
-    "tensorboard",
-    "wandb",
-    "sample_every",
-    "sample_pictures",
-}
-"""Settings that do not change the LoRA."""
 
 
 def train(
@@ -49,6 +39,7 @@ def train(
     config: TrainConfig,
     targets: Path | None = None,
     extractor: ModelRef | None = None,
+    watch: WatchConfig = WatchConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a LoRA on the UNet's attention with L = a·L_LDM + b·L_M + p·L_P + c·L_C.
 
@@ -63,9 +54,10 @@ def train(
         variant: which losses: ``ldm``, ``scoft_m``, ``scoft_mp`` or ``scoft_mpc``.
         seed: the run's seed.
         base: Stable Diffusion.
-        config: everything else.
+        config: everything else that changes the LoRA.
         targets: perceptual features; needed by ``scoft_mp`` and ``scoft_mpc``.
         extractor: weights of the feature extractor; likewise.
+        watch: checkpoints and boards, which change nothing.
 
     Raises:
         UserError: the inputs do not fit together, the training diverged, or changed nothing.
@@ -88,31 +80,33 @@ def train(
     lora_seed = derive_seed(seed, "lora", culture)
     trainer = Trainer(stable_diffusion.unet(base), alpha_bars, objective, config, lora_seed, processes)
     main = processes.rank == 0
-    watched = main and (config.tensorboard or config.wandb is not None)
+    watched = main and (watch.tensorboard or watch.wandb is not None)
     if objective.perceptual:
         trainer.look(stable_diffusion.vae(base), extractors.feature_extractor(extractor, config.perceptual))
-    elif watched and config.sample_every:
+    elif watched and watch.sample_every:
         trainer.look(stable_diffusion.vae(base))
 
     identity = _identity(config, variant, seed, base, origin)
     inputs = {"inputs": [artifacts.file_sha256(path) for _, path in sources]}
     folder = lora.parent / "checkpoints"
-    checkpoints = Checkpoints(folder, identity | inputs, origin, config.checkpoints_kept)
+    checkpoints = Checkpoints(folder, identity | inputs, origin, watch.checkpoints_kept)
     state, rows = checkpoints.restore()
     if state:
         trainer.restore(state)
     boards = None
     if watched:
         board_folder = lora.parent / "tensorboard" / variant
-        boards = Boards(board_folder, config, f"{culture} {variant}", len(rows), identity)
+        boards = Boards(board_folder, watch, f"{culture} {variant}", len(rows), identity)
     with boards or nullcontext():
-        for row in _updates(trainer, data, checkpoints, config, rows, f"train {variant}"):
+        for row in _updates(
+            trainer, data, checkpoints, config.updates, watch.checkpoint_every, rows, f"train {variant}"
+        ):
             _stop_if_diverged(row, trainer.loss_scale.overflowed, culture, checkpoints.latest())
             if boards:
                 boards.add(row)
                 done = row["update"] + 1
-                if config.sample_every and (done % config.sample_every == 0 or done == config.updates):
-                    boards.add_samples(row["update"], trainer.samples(data))
+                if watch.sample_every and (done % watch.sample_every == 0 or done == config.updates):
+                    boards.add_samples(row["update"], trainer.samples(data, watch.sample_pictures))
     if not trainer.changed():
         raise UserError(
             f"training of '{culture}' left the LoRA as it began; check train.* weights and updates"
@@ -128,7 +122,8 @@ def _updates(
     trainer: "Trainer",
     data: "TrainingSet",
     checkpoints: "Checkpoints",
-    config: TrainConfig,
+    updates: int,
+    checkpoint_every: int,
     rows: list[dict[str, Any]],
     label: str,
 ) -> Iterator[dict[str, Any]]:
@@ -138,19 +133,19 @@ def _updates(
     """
     main = trainer.processes.rank == 0
     with tqdm(
-        total=config.updates,
+        total=updates,
         initial=len(rows),
         desc=label,
         unit="update",
         mininterval=1,
         disable=not main,
     ) as bar:
-        for update in range(len(rows), config.updates):
+        for update in range(len(rows), updates):
             row = trainer.update(update, data)
             yield row
             rows.append(row)
             done = update + 1
-            if main and done % config.checkpoint_every == 0 and done < config.updates:
+            if main and done % checkpoint_every == 0 and done < updates:
                 checkpoints.save(done, trainer.state(), rows)
             bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
             bar.update()
@@ -172,16 +167,17 @@ def build_objective(variant: Variant, config: TrainConfig, prediction_type: str)
             f"models.base predicts '{prediction_type}' (scheduler/scheduler_config.json); these losses know "
             + " and ".join(get_args(Prediction))
         )
-    if variant == "sd":
+    losses = DEFINITIONS[variant].losses
+    if not losses:
         raise UserError("variant 'sd' is the un-tuned model: there is nothing to train")
     inner = config.denoising
     # A difference holds S⁺ itself, with the weight c: without its negatives it is an L_P of that weight.
-    p = config.weight_p + config.weight_c * (variant == "scoft_mp" and config.contrast == "difference")
+    p = config.weight_p + config.weight_c * ("c" not in losses and config.contrast == "difference")
     return Objective(
         a=config.weight_ldm,
-        b=config.weight_m if variant != "ldm" else 0.0,
-        p=p if variant in ("scoft_mp", "scoft_mpc") else 0.0,
-        c=config.weight_c if variant == "scoft_mpc" else 0.0,
+        b=config.weight_m if "m" in losses else 0.0,
+        p=p if "p" in losses else 0.0,
+        c=config.weight_c if "c" in losses else 0.0,
         lam=config.contrast_lambda,
         margin=config.contrast_margin,
         hinge=config.contrast == "hinge",
@@ -208,7 +204,7 @@ def _stop_if_diverged(row: dict[str, Any], overflowed: bool, culture: str, check
 
 def _identity(config: TrainConfig, variant: str, seed: int, base: BaseRef, origin: Origin) -> dict[str, Any]:
     """What a LoRA was made with; a checkpoint must agree with it to be continued."""
-    settings = config.model_dump(mode="json", exclude=NO_INFLUENCE)
+    settings = config.model_dump(mode="json")
     return {
         "settings": settings,
         "variant": variant,

@@ -182,12 +182,12 @@ class Trainer:
             return self.unet(z.to(self.dtype), t, text, added_cond_kwargs=sizes).sample
 
     @torch.no_grad()
-    def samples(self, data: TrainingSet) -> Tensor:
+    def samples(self, data: TrainingSet, count: int) -> Tensor:
         """Draw pictures in a row, (3, h, n·w) in [0, 1], as x̂ is drawn but from pure noise.
 
         Captions and noise are those of the first epoch's first pictures, so they are the same every time.
         """
-        batch = data.batch(data.alike(self.config.sample_pictures), False, self.device)
+        batch = data.batch(data.alike(count), False, self.device)
         last = torch.full_like(batch.t, len(self.alpha_bars) - 1)
         latents = denoise(
             self.predict,

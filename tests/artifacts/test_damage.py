@@ -67,7 +67,7 @@ STEPS = {
     ),
     "cache": lambda at, out: cache(at("images"), at("captions"), out, "korea", MODELS.base, SETTINGS.cache),
     "targets": lambda at, out: targets(
-        at("images"), at("negatives_kept"), out, "korea", 1, MODELS.clip, PerceptualConfig(), SETTINGS.cache
+        at("images"), at("negatives_kept"), out, "korea", 1, MODELS.clip, PerceptualConfig(), SETTINGS.targets
     ),
     "train": lambda at, out: train(
         at("train_cache"), out, out.with_name("log"), "korea", "scoft_mpc", 1, MODELS.base,
@@ -81,7 +81,8 @@ STEPS = {
         SETTINGS.sample, lora=at("lora"),
     ),
     "features": lambda at, out: features(
-        at("samples"), out, "samples", MODELS.clip, MODELS.inception, MODELS.dino, MODELS.dreamsim, 4
+        at("samples"), out, "samples", MODELS.clip, MODELS.inception, MODELS.dino, MODELS.dreamsim,
+        SETTINGS.features,
     ),
     "score": lambda at, out: score(
         at("samples"), at("features"), at("images"), at("reference"), out, "sd", SETTINGS.score

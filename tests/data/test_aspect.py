@@ -18,7 +18,9 @@ from pipeline_steps.config import (
     FilterConfig,
     Models,
     NegativesConfig,
+    TargetsConfig,
     TrainConfig,
+    WatchConfig,
 )
 from pipeline_steps.config.checks import load_config
 from pipeline_steps.data.ingest import ingest
@@ -109,7 +111,14 @@ def world(tmp_path_factory):
     )
     look = TrainConfig().perceptual
     targets(
-        path["images"], path["negatives_kept"], path["targets"], "wales", 1, MINI["clip"], look, CacheConfig()
+        path["images"],
+        path["negatives_kept"],
+        path["targets"],
+        "wales",
+        1,
+        MINI["clip"],
+        look,
+        TargetsConfig(),
     )
     return path
 
@@ -144,13 +153,12 @@ def test_cached_latents_are_those_of_the_picture_alone(world):
 
 
 def test_training_takes_one_picture_at_a_time(world, tmp_path):
-    config = TrainConfig(
-        batch_size=1, accumulation=3, updates=2, perceptual_every=1, sample_every=1, sample_pictures=2
-    )
+    config = TrainConfig(batch_size=1, accumulation=3, updates=2, perceptual_every=1)
     lora = tmp_path / "lora.safetensors"
     train(
         world["train_cache"], lora, tmp_path / "log.parquet", "wales", "scoft_mpc", 1, MINI["base"], config,
         targets=world["targets"], extractor=MINI["clip"],
+        watch=WatchConfig(sample_every=1, sample_pictures=2),
     )  # fmt: skip
     assert all(torch.isfinite(tensor).all() for tensor in LORA.read(lora).values())
     pictures = TrainingSet(world["train_cache"], None, "wales", 1, TrainConfig(batch_size=2), 1000)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, Origin, encode_picture, seen_size
-from pipeline_steps.config import DataConfig, ModelRef, ScoreConfig
+from pipeline_steps.config import DataConfig, FeaturesConfig, ModelRef, ScoreConfig
 from pipeline_steps.data.coco import coco
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.features import _same_size, features
@@ -334,8 +334,16 @@ def test_features_do_not_depend_on_the_batch_and_agree_with_torch_fidelity(tmp_p
     n = samples(tmp_path / "s.parquet", ["a jar", "a red house"], 4)
     images(tmp_path / "i.parquet", [], tests=n)
     for size in (3, 8):
-        features(tmp_path / "s.parquet", tmp_path / f"{size}.st", "samples", **networks, batch_size=size)
-    features(tmp_path / "i.parquet", tmp_path / "i.st", "images", **networks, batch_size=8)
+        features(
+            tmp_path / "s.parquet",
+            tmp_path / f"{size}.st",
+            "samples",
+            **networks,
+            config=FeaturesConfig(batch_size=size),
+        )
+    features(
+        tmp_path / "i.parquet", tmp_path / "i.st", "images", **networks, config=FeaturesConfig(batch_size=8)
+    )
     ours, again, real = (FEATURES.read(tmp_path / f"{name}.st") for name in ("8", "3", "i"))
     for name, tensor in ours.items():
         assert len(tensor) == n
@@ -373,16 +381,30 @@ def test_blank_mixed_and_unreadable_pictures(tmp_path, networks):
         return picture(seed)
 
     samples(tmp_path / "s.parquet", ["p"], 3, cell)
-    features(tmp_path / "s.parquet", tmp_path / "s.st", "samples", **networks, batch_size=8)
+    features(
+        tmp_path / "s.parquet", tmp_path / "s.st", "samples", **networks, config=FeaturesConfig(batch_size=8)
+    )
     assert FEATURES.read(tmp_path / "s.st")["blank"].tolist() == [False, True, False]
     samples(tmp_path / "m.parquet", ["p"], 3, lambda seed: picture(seed, 64 + 8 * (seed == 2)))
     with pytest.raises(
         UserError, match="prompt_id=0000, index=2: 72×72 pixels, but the first picture has 64×64"
     ):
-        features(tmp_path / "m.parquet", tmp_path / "m.st", "samples", **networks, batch_size=8)
+        features(
+            tmp_path / "m.parquet",
+            tmp_path / "m.st",
+            "samples",
+            **networks,
+            config=FeaturesConfig(batch_size=8),
+        )
     samples(tmp_path / "u.parquet", ["p"], 2, lambda seed: {"bytes": b"no picture", "path": "x.png"})
     with pytest.raises(UserError, match="not a readable picture"):
-        features(tmp_path / "u.parquet", tmp_path / "u.st", "samples", **networks, batch_size=8)
+        features(
+            tmp_path / "u.parquet",
+            tmp_path / "u.st",
+            "samples",
+            **networks,
+            config=FeaturesConfig(batch_size=8),
+        )
 
 
 def test_long_prompts_are_cut_with_the_end_token_kept_and_named(tmp_path, networks, caplog):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pipeline_steps.artifacts import IMAGES, NEGATIVES_KEPT, TARGETS, Origin, decode_picture, encode_picture
-from pipeline_steps.config import CacheConfig, ModelRef, PerceptualConfig
+from pipeline_steps.config import ModelRef, PerceptualConfig, TargetsConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.perceptual import conv_features, lpips_features, view_distance, view_features
 from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD, draw_views, to_unit
@@ -172,7 +172,7 @@ def make_targets(folder, ref, perceptual):
     NEGATIVES_KEPT.write(folder / "kept.parquet", kept, ORIGIN)
     targets(
         folder / "images.parquet", folder / "kept.parquet", folder / "targets.safetensors", "wales", 7,
-        ref, perceptual, CacheConfig(batch_size=1),
+        ref, perceptual, TargetsConfig(batch_size=1),
     )  # fmt: skip
     return rows, kept
 

@@ -25,7 +25,9 @@ from pipeline_steps.config import (
     NegativesConfig,
     PerceptualConfig,
     SampleConfig,
+    TargetsConfig,
     TrainConfig,
+    WatchConfig,
 )
 from pipeline_steps.config.checks import load_config, preset_files
 from pipeline_steps.errors import UserError
@@ -49,6 +51,7 @@ ORIGIN = Origin("wales", "f" * 64)
 MINI = {
     name: ModelRef(path=str(FAMILY / name)) for name in ("captioner", "depth", "clip", "dino", "dreamsim")
 }
+NO_BOARDS = WatchConfig(tensorboard=False)
 PERCEPTUAL = PerceptualConfig(layers=(-1,))
 
 
@@ -104,14 +107,14 @@ def test_every_stage_runs_on_a_tiny_model_of_the_same_classes(culture, tiny, tmp
     cached, target = tmp_path / "cache.safetensors", tmp_path / "targets.safetensors"
     cache(culture / "images.parquet", culture / "captions.parquet", cached, "wales", base, CacheConfig())
     targets(
-        culture / "images.parquet", out["kept"], target, "wales", 3, MINI["clip"], PERCEPTUAL, CacheConfig()
+        culture / "images.parquet", out["kept"], target, "wales", 3, MINI["clip"], PERCEPTUAL, TargetsConfig()
     )
     config = TrainConfig(
-        updates=2, batch_size=2, perceptual_every=1, lora_rank=2, learning_rate=0.05, tensorboard=False,
+        updates=2, batch_size=2, perceptual_every=1, lora_rank=2, learning_rate=0.05,
         perceptual=PERCEPTUAL, gradient_checkpointing=True, denoising={"steps": 2},
     )  # fmt: skip
     lora = tmp_path / "lora.safetensors"
-    train(cached, lora, out["log"], "wales", "scoft_mpc", 3, base, config, target, MINI["clip"])
+    train(cached, lora, out["log"], "wales", "scoft_mpc", 3, base, config, target, MINI["clip"], NO_BOARDS)
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a house\n")
     pictures = {}

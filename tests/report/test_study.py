@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline_steps.artifacts import FEATURES, IMAGES, NEGATIVES_KEPT, SCORES, TARGETS, Origin
-from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, PerceptualConfig
+from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, PerceptualConfig, TargetsConfig
 from pipeline_steps.config.checks import load_config
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.reconstruct import reconstruct
@@ -87,7 +87,7 @@ def test_another_pictures_negatives(tmp_path):
     for whose in ("own", "another"):
         targets(
             tmp_path / "images.parquet", tmp_path / "kept.parquet", tmp_path / f"{whose}.st", "korea", 1,
-            ModelRef(path=str(MINI / "clip")), PerceptualConfig(negatives=whose), CacheConfig(),
+            ModelRef(path=str(MINI / "clip")), PerceptualConfig(negatives=whose), TargetsConfig(),
         )  # fmt: skip
         found[whose] = TARGETS.read(tmp_path / f"{whose}.st")
     assert found["own"]["negatives_of"].flatten().tolist() == [0, 1, 2]

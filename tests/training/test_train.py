@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
-from pipeline_steps.config import BaseRef, ModelRef, TrainConfig
+from pipeline_steps.config import BaseRef, ModelRef, TrainConfig, WatchConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.models import extractors
 from pipeline_steps.models.families import stable_diffusion
@@ -67,22 +67,23 @@ def settings(**changes) -> TrainConfig:
         "perceptual_every": 2,
         "perceptual": {"layers": [2], "views": 2},
         "denoising": {"steps": 3},
-        "tensorboard": False,
     }
     return TrainConfig.model_validate(base | changes)
 
 
-def run(inputs, folder: Path, config: TrainConfig, variant="scoft_mpc") -> Path:
+def run(inputs, folder: Path, config: TrainConfig, variant="scoft_mpc", **watch) -> Path:
     lora = folder / "lora.safetensors"
     train(
         lora=lora, train_log=folder / "train_log.parquet", culture="wales", variant=variant, seed=3,
         base=BASE, config=config, extractor=CLIP, **inputs,
+        watch=WatchConfig.model_validate({"tensorboard": False, **watch}),
     )  # fmt: skip
     return lora
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path):
-    config = settings(updates=8, checkpoint_every=2, checkpoints_kept=1, ema_decay=0.9)
+    config = settings(updates=8, ema_decay=0.9)
+    watch = WatchConfig(checkpoint_every=2, checkpoints_kept=1, tensorboard=False)
     whole = run(inputs, tmp_path / "whole", config)
     folder = tmp_path / "killed"
     command = [
@@ -92,7 +93,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path):
         "--culture", "wales", "--variant", "scoft_mpc", "--seed", "3",
         "--threads", str(torch.get_num_threads()),
         "--base", BASE.model_dump_json(), "--extractor", CLIP.model_dump_json(),
-        "--config", config.model_dump_json(),
+        "--config", config.model_dump_json(), "--watch", watch.model_dump_json(),
     ]  # fmt: skip
     process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
     while not list(folder.glob("checkpoints/*/*.safetensors")) and process.poll() is None:
@@ -133,15 +134,15 @@ class NestingOptimiser(torch.optim.Optimizer):
 def test_an_optimiser_that_nests_its_state_goes_on_with_the_same_bytes(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline_steps.training.trainer.build_optimiser", NestingOptimiser)
     cache = {"train_cache": inputs["train_cache"]}
-    config = settings(batch_size=1, updates=3, checkpoint_every=1)
+    config = settings(batch_size=1, updates=3)
     whole = run(cache, tmp_path / "whole", config, "ldm")
     with monkeypatch.context() as interrupted:
         make = Trainer.update
         interrupted.setattr(Trainer, "update", lambda self, n, data: make(self, n, data) if n < 2 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            run(cache, tmp_path / "again", config, "ldm")
+            run(cache, tmp_path / "again", config, "ldm", checkpoint_every=1)
     assert list(tmp_path.glob("again/checkpoints/*/0000002.safetensors"))
-    again = run(cache, tmp_path / "again", config, "ldm")
+    again = run(cache, tmp_path / "again", config, "ldm", checkpoint_every=1)
     assert again.read_bytes() == whole.read_bytes()
 
 
@@ -242,14 +243,14 @@ def test_training_that_moves_nothing_is_an_error(inputs, tmp_path):
 
 
 def test_nan_names_the_last_good_checkpoint(inputs, tmp_path):
-    config = settings(batch_size=1, checkpoint_every=1, checkpoints_kept=2)
+    config = settings(batch_size=1)
     tensors = TRAIN_CACHE.read(inputs["train_cache"])
     order = TrainingSet(inputs["train_cache"], None, "wales", 3, config, T).order(0)
     tensors["latents_mean"][order[3]] = float("inf")  # the fourth picture to come
     ids = {"image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"]}
     TRAIN_CACHE.write(inputs["train_cache"], tensors, ORIGIN, ids)
     with pytest.raises(UserError, match=r"at update 3 \(.*last good checkpoint: .*0000003.safetensors"):
-        run({"train_cache": inputs["train_cache"]}, tmp_path, config, "ldm")
+        run({"train_cache": inputs["train_cache"]}, tmp_path, config, "ldm", checkpoint_every=1)
     kept = sorted(path.name for path in tmp_path.glob("checkpoints/*/*"))
     assert kept == [f"000000{n}.{kind}" for n in (2, 3) for kind in ("json", "safetensors")]
 
@@ -345,26 +346,38 @@ def test_a_float16_gradient_that_no_loss_scale_mends_ends_the_run(inputs, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("package", "changes", "message"),
+    ("package", "changes", "watch", "message"),
     [
-        ("wandb", {"wandb": "scoft"}, "train.wandb: 'scoft', but the package wandb is not installed; pip"),
-        ("bitsandbytes", {"optimiser": "adamw_8bit"}, "'adamw_8bit' wants the package bitsandbytes, which"),
+        (
+            "wandb",
+            {},
+            {"wandb": "scoft"},
+            "watch.wandb: 'scoft', but the package wandb is not installed; pip",
+        ),
+        (
+            "bitsandbytes",
+            {"optimiser": "adamw_8bit"},
+            {},
+            "'adamw_8bit' wants the package bitsandbytes, which",
+        ),
     ],
 )
-def test_a_missing_package_is_named_before_training(inputs, tmp_path, monkeypatch, package, changes, message):
+def test_a_missing_package_is_named_before_training(
+    inputs, tmp_path, monkeypatch, package, changes, watch, message
+):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.optim", None)
     with pytest.raises(UserError, match=message):
-        run({"train_cache": inputs["train_cache"]}, tmp_path, settings(**changes), "ldm")
+        run({"train_cache": inputs["train_cache"]}, tmp_path, settings(**changes), "ldm", **watch)
     assert not (tmp_path / "train_log.parquet").exists()
 
 
 def test_the_boards_show_each_part_and_samples_and_do_not_change_the_lora(inputs, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    changes = {"updates": 3, "sample_every": 2, "sample_pictures": 2}
-    watched = run(inputs, tmp_path / "watched", settings(**changes, tensorboard=True))
-    alone = run(inputs, tmp_path / "alone", settings(**changes))
+    config = settings(updates=3)
+    watched = run(inputs, tmp_path / "watched", config, tensorboard=True, sample_every=2, sample_pictures=2)
+    alone = run(inputs, tmp_path / "alone", config)
     assert watched.read_bytes() == alone.read_bytes()
     board = EventAccumulator(str(tmp_path / "watched/tensorboard/scoft_mpc")).Reload()
     parts = {f"loss_{part}" for part in ("ldm", "m", "p", "c")}

@@ -22,7 +22,8 @@ TINY = {
     "caption": {"captions_per_image": K},
     "negatives": {"per_positive": 2, "steps": 2},
     "filter": {"min_distance": 0.0},
-    "train": {"updates": 3, "perceptual_every": 2, "denoising": {"steps": 2}, "tensorboard": False},
+    "train": {"updates": 3, "perceptual_every": 2, "denoising": {"steps": 2}},
+    "watch": {"tensorboard": False},
     "sample": {"images_per_prompt": 2, "steps": 4},
     "score": {"bootstrap": 100, "neighbours": 1},
 }
