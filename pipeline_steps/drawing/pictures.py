@@ -27,8 +27,9 @@ class Encoded(NamedTuple):
 
 def encode(picture: Image.Image, form: Format = "WEBP", quality: int = 82) -> Encoded:
     """Encode a picture in RGB; a PNG keeps every pixel, whatever the quality."""
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, form, quality=quality, **OPTIONS[form])
+    buffer, bare = io.BytesIO(), picture.convert("RGB")
+    bare.info.clear()  # Pillow would write comments and colour profiles on
+    bare.save(buffer, form, quality=quality, **OPTIONS[form])
     return Encoded(buffer.getvalue(), f"image/{form.lower()}")
 
 

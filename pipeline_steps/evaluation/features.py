@@ -131,4 +131,4 @@ def _same_size(rows: Iterator[Row], table: Table, path: Path) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    run_step(features)
+    run_step(features, lever="lower features.batch_size")
