@@ -1,7 +1,7 @@
 """The survey's result on one page, in plain words."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pipeline_steps.artifacts import (
     write_text,
 )
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import LABELS, VARIANTS
+from pipeline_steps.config import LABELS, VARIANTS, Variant
 from pipeline_steps.drawing import page, paper
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.drawing.page import Figure
@@ -156,7 +156,7 @@ def _consensus(orders: Orders, cultures: list[str]) -> list[tuple[str, ...]]:
     ]
 
 
-def _trust(votes: list[Row], skills: Iterable[Row]) -> dict[str, Any]:
+def _trust(votes: Sequence[Row], skills: Iterable[Row]) -> dict[str, Any]:
     """How many participants MMSR could weigh, and how many decisions fell without it."""
     plain = [row for row in votes if row["rule"] == "majority"]
     overall = [row["skill"] for row in skills if row["level"] == "overall" and not row["reason"]]
@@ -169,7 +169,7 @@ def _trust(votes: list[Row], skills: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def _ranks(figures: Figures, variants: list[str]) -> list[dict[str, Any]]:
+def _ranks(figures: Figures, variants: Sequence[Variant]) -> list[dict[str, Any]]:
     """Mean ranks by item, ours and the paper's."""
     return [
         {
@@ -181,9 +181,9 @@ def _ranks(figures: Figures, variants: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _wins(figures: Figures, variants: list[str]) -> list[list[str | Figure]]:
+def _wins(figures: Figures, variants: Sequence[Variant]) -> list[list[str | Figure]]:
     """Shares of wins of each pair by item in percent, the paper's, and a p-value."""
-    rows = []
+    rows: list[list[str | Figure]] = []
     for number, better in enumerate(variants):
         for other in variants[:number]:
             pair = f"{better} over {other}"
