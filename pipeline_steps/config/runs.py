@@ -1,0 +1,58 @@
+"""The runs: the default one, the named ones, Fig. 7's trainings, and those that only draw other prompts."""
+
+from typing import NamedTuple
+
+from pipeline_steps.config.pipeline import FIG7, PROMPT_SETS, PipelineConfig
+
+
+class Run(NamedTuple):
+    """What is the same in all of a run's files.
+
+    Attributes:
+        settings: the whole configuration with the run's changes made.
+        prompt_set: which prompts it draws, where they are not the culture's test prompts.
+    """
+
+    settings: PipelineConfig
+    prompt_set: str | None = None
+
+
+def all_runs(config: PipelineConfig) -> dict[str, Run]:
+    """Return every run by its folder inside a culture's: "" for the default run, which comes first."""
+    named = {name: Run(config.of_run(name)) for name in config.runs}
+    figure = {name: Run(settings) for name, settings in _fig7(config).items()}
+    drawn = {name: Run(_drawing(config, name), name) for name in PROMPT_SETS}
+    return {"": Run(config)} | {f"runs/{name}/": run for name, run in (named | figure | drawn).items()}
+
+
+def fig7_name(extractor: str, record: str, updates: int) -> str:
+    """Return the name of the run behind a point of Fig. 7."""
+    return f"{FIG7}{extractor}_{record}_{updates}"
+
+
+def fig7_lines(config: PipelineConfig) -> list[tuple[str, str]]:
+    """Return Fig. 7's lines: every extractor with the first recording, the first one with every recording."""
+    extractors = list(config.evaluation.fig7_extractors)
+    return [(name, "first") for name in extractors] + [(extractors[0], name) for name in ("last", "random")]
+
+
+def _fig7(config: PipelineConfig) -> dict[str, PipelineConfig]:
+    """Each point is a training of its own, with its whole schedule."""
+    settings = {}
+    for extractor, record in fig7_lines(config):
+        for updates in config.evaluation.fig7_updates:
+            changes = {
+                "updates": updates,
+                "perceptual": config.evaluation.fig7_extractors[extractor],
+                "denoising": config.train.denoising.model_copy(update={"record": record}),
+            }
+            train = config.train.model_copy(update=changes)
+            settings[fig7_name(extractor, record, updates)] = config.model_copy(update={"train": train})
+    return settings
+
+
+def _drawing(config: PipelineConfig, prompt_set: str) -> PipelineConfig:
+    """Of MS-COCO's captions each is drawn once."""
+    if prompt_set != "coco_prompts":
+        return config
+    return config.model_copy(update={"sample": config.sample.model_copy(update={"images_per_prompt": 1})})
