@@ -45,9 +45,18 @@ def settings(wildcards):
     return RUNS[wildcards.get("run", "")].settings
 
 
+def included(fields):
+    """What pydantic is to write out: `a` and `b.c` name a field and one inside another; none stands for all."""
+    tree = {}
+    for field in fields:
+        name, _, inner = field.partition(".")
+        tree[name] = tree.get(name, set()) | {inner} if inner else True
+    return tree or None
+
+
 @cache
 def _json(run, name, fields):
-    return getattr(RUNS[run].settings, name).model_dump_json(include=set(fields) or None)
+    return getattr(RUNS[run].settings, name).model_dump_json(include=included(fields))
 
 
 def section(name, *fields):
@@ -60,9 +69,9 @@ def seed(wildcards):
     return settings(wildcards).seed
 
 
-def model(role):
-    """One model as JSON."""
-    return getattr(SETTINGS.models, role).model_dump_json()
+def model(role, *fields):
+    """One model as JSON, whole or what a step reads of it."""
+    return getattr(SETTINGS.models, role).model_dump_json(include=included(fields))
 
 
 def optional(flag, path):
@@ -90,9 +99,10 @@ def shard(wildcards):
 
 
 def own(run, read):
-    """The folder of the first run whose settings are the same as far as `read` looks: it has the file."""
+    """The folder of the run that has the file: the default one or the parent where the settings are the same
+    as far as `read` looks, or the run itself."""
     wanted = read(RUNS[run].settings)
-    return next(folder for folder, run in RUNS.items() if read(run.settings) == wanted)
+    return next(name for name in ("", RUNS[run].parent, run) if read(RUNS[name].settings) == wanted)
 
 
 def lora_folder(run, variant):

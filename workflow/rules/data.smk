@@ -168,7 +168,7 @@ rule data_report:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        base=model("base"),
+        base=model("base", "path"),
     shell:
         """
         python -m pipeline_steps.data.data_report \

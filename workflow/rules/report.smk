@@ -33,7 +33,7 @@ INCLUDED = {
 }
 
 
-def included(ending):
+def shown(ending):
     """The paper's tables (csv) or figures that the settings ask for."""
     paths = [path for name in SETTINGS.report.include for path in INCLUDED[name]]
     return [path for path in paths if path.endswith(ending)]
@@ -353,8 +353,8 @@ rule report:
         references=of_cultures("features/images.safetensors"),
         scores=of_cultures("scores.parquet"),
         train_logs=of_cultures("train_log.parquet"),
-        tables=included(".csv"),
-        figures=included((".svg", ".png")),
+        tables=shown(".csv"),
+        figures=shown((".svg", ".png")),
     output:
         page=report(
             f"{RESULTS}/report.html",

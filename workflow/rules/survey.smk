@@ -104,7 +104,14 @@ rule survey_simulate:
         "../../envs/pipeline.yaml"
     params:
         seed=seed,
-        config=section("survey", "variants", "simulation"),
+        config=section(
+            "survey",
+            "variants",
+            "simulation.participants",
+            "simulation.strengths",
+            "simulation.careless",
+            "simulation.adversarial",
+        ),
     shell:
         """
         python -m pipeline_steps.survey.survey_simulate \
@@ -187,7 +194,16 @@ rule survey_power:
         "../../envs/pipeline.yaml"
     params:
         seed=seed,
-        config=section("survey", "variants", "pages_per_participant", "simulation"),
+        config=section(
+            "survey",
+            "variants",
+            "pages_per_participant",
+            "simulation.strengths",
+            "simulation.power_participants",
+            "simulation.power_careless",
+            "simulation.power_adversarial",
+            "simulation.power_trials",
+        ),
     shell:
         """
         python -m pipeline_steps.survey.survey_power \
