@@ -52,7 +52,7 @@ def test_any_other_fault_keeps_its_traceback():
 def test_every_step_with_a_gpu_has_its_lever():
     rules = "".join(path.read_text() for path in Path("workflow/rules").glob("*.smk"))
     shells = [shell for shell in rules.split('"""') if "--gpus" in shell]
-    files = {re.search(r"pipeline_steps\.(\w+) ", shell)[1] for shell in shells}
+    files = {re.search(r"pipeline_steps\.([\w.]+) ", shell)[1].replace(".", "/") for shell in shells}
     code = "".join(Path(f"pipeline_steps/{name}.py").read_text() for name in files)
     assert set(re.findall(r"run_step\((\w+)\)", code)) == set(LEVERS) and len(files) == len(LEVERS)
 
