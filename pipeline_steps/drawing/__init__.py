@@ -1,1 +1,1 @@
-"""."""
+"""What pages and figures share: charts."""
