@@ -1,4 +1,5 @@
 # The settings, and what at least two rule files ask for. Everything is checked here, before the first job.
+import re
 from functools import cache
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def suffix(wildcards):
 
 def shard(wildcards):
     """Which share of a stage's work a job does: the k-th of n."""
-    return wildcards.shard.removeprefix("shards/").strip("/").split("_of_") if wildcards.shard else [1, 1]
+    return re.findall(r"\d+", wildcards.shard) or [1, 1]
 
 
 def own(run, read):
