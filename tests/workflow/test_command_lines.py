@@ -16,11 +16,7 @@ from pipeline_steps.cli import command_line
 from pipeline_steps.config import Section
 from tests import ROOT
 
-BY_HAND = {
-    "pipeline_steps.new_culture",
-    "pipeline_steps.survey.server.__main__",
-    "pipeline_steps.survey_server",
-}
+BY_HAND = {"pipeline_steps.new_culture", "pipeline_steps.survey.server.__main__"}
 """Steps that no rule runs."""
 TARGETS = (
     "models",
