@@ -30,6 +30,9 @@ THREADS = SETTINGS.threads
 RUNS = all_runs(SETTINGS)
 COCO = f"{RESULTS}/reference/coco"
 SURVEY = f"{RESULTS}/survey"
+PAGES = "resources/report"
+# What every page's template stands on: an edited one makes the pages anew.
+PAGE_FRAME = [f"{PAGES}/frame.html", f"{PAGES}/parts.html"]
 
 
 # A stage is one rule. Its outputs may lie in a run's folder, and those of a stage that is shared out among

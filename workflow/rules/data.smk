@@ -157,6 +157,9 @@ rule coco:
 
 rule data_report:
     input:
+        template=f"{PAGES}/data.html",
+        style=f"{PAGES}/page.css",
+        frame=PAGE_FRAME,
         images=f"{RESULTS}/{{culture}}/images.parquet",
         findings=f"{RESULTS}/{{culture}}/findings.parquet",
     output:
@@ -172,6 +175,8 @@ rule data_report:
     shell:
         """
         python -m pipeline_steps.data.data_report \
+            --template {input.template:q} \
+            --style {input.style:q} \
             --images {input.images:q} \
             --findings {input.findings:q} \
             --report {output.report:q} \

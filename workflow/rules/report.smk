@@ -309,6 +309,9 @@ rule study:
 
 rule curves:
     input:
+        template=f"{PAGES}/curves.html",
+        style=f"{PAGES}/page.css",
+        frame=PAGE_FRAME,
         scores=[f"{RESULTS}/{name}/{run}scores/{variant}.parquet" for name, run, variant in curve_points()],
         benchmarks=curve_benchmarks(),
     output:
@@ -331,6 +334,8 @@ rule curves:
     shell:
         """
         python -m pipeline_steps.report.curves \
+            --template {input.template:q} \
+            --style {input.style:q} \
             --scores {input.scores:q} \
             --updates {params.updates} \
             --benchmarks {input.benchmarks:q} \
@@ -342,8 +347,9 @@ rule curves:
 
 rule report:
     input:
-        template="resources/report/page.html",
-        style="resources/report/page.css",
+        template=f"{PAGES}/page.html",
+        style=f"{PAGES}/page.css",
+        frame=PAGE_FRAME,
         images=of_cultures("images.parquet"),
         depth=of_cultures("depth.parquet"),
         negatives=of_cultures("negatives.parquet") if SETTINGS.report.negatives else [],

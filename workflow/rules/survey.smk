@@ -216,6 +216,9 @@ rule survey_power:
 
 rule survey_report:
     input:
+        template=f"{PAGES}/survey.html",
+        style=f"{PAGES}/page.css",
+        frame=PAGE_FRAME,
         answers=f"{RESULTS}/{{survey}}/answers.parquet",
         rejected=f"{RESULTS}/{{survey}}/rejected.parquet",
         votes=f"{RESULTS}/{{survey}}/votes.parquet",
@@ -234,6 +237,8 @@ rule survey_report:
     shell:
         """
         python -m pipeline_steps.survey.survey_report \
+            --template {input.template:q} \
+            --style {input.style:q} \
             --answers {input.answers:q} \
             --rejected {input.rejected:q} \
             --votes {input.votes:q} \
