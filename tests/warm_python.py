@@ -83,7 +83,7 @@ def import_libraries() -> None:
 
     from pipeline_steps.config import Models, PerceptualConfig
     from pipeline_steps.models import extractors, readers
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
 
     tqdm.monitor_interval = 0  # its thread must not be there when the process forks
     # Its own lock is a semaphore that all forks share: a step killed while it draws would keep it for ever.
@@ -91,8 +91,9 @@ def import_libraries() -> None:
     settings = Models()
     readers.captioner(settings.captioner)
     readers.depth_estimator(settings.depth)
-    stable_diffusion.depth_to_image(settings.base, settings.controlnet)
-    stable_diffusion.noise_schedule(settings.base)
+    family = family_of(settings.base)
+    family.depth_to_image(settings.controlnet)
+    family.noise_process()
     extractors.dreamsim(settings.dreamsim)
     extractors.feature_extractor(settings.clip, PerceptualConfig())
 

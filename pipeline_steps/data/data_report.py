@@ -68,19 +68,17 @@ def data_report(
         findings: what ingest found odd.
         report: HTML file to write; it loads nothing from elsewhere.
         culture: its name.
-        base: Stable Diffusion, whose tokenizer says which captions are too long; where it has not been
+        base: the model to be mended, whose tokenizer says which captions are too long; where it has not been
             fetched yet, they are not counted.
         template: Jinja template of the page.
         style: its CSS.
     """
-    from transformers import CLIPTokenizer
-
-    from pipeline_steps.models import loading
+    from pipeline_steps.models.families import family_of
 
     origin = artifacts.same_origin((IMAGES, images), (FINDINGS, findings), culture=culture)
     uncounted: list[Finding] = []
     try:
-        tokenizer = loading.load(CLIPTokenizer, base, "base", subfolder="tokenizer")
+        tokenizer = family_of(base).tokenizer()
         limit = int(tokenizer.model_max_length)
     except UserError as error:
         LOG.warning("the captions' lengths are not counted: %s", error)

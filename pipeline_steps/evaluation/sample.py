@@ -23,7 +23,7 @@ def sample(
     lora: Path | None = None,
     shard: Shard = WHOLE,
 ) -> None:
-    """Generate ``images_per_prompt`` pictures of every prompt with DPM-Solver++.
+    """Generate ``images_per_prompt`` pictures of every prompt, a diffusion model's with DPM-Solver++.
 
     They are squares of the resolution at which the culture's pictures were cut: scores compare the two.
     Seeds are bound to (seed, culture, prompt, index): all variants start from the same noise, whatever
@@ -36,7 +36,7 @@ def sample(
         samples: table to write.
         culture: its name.
         seed: the run's seed.
-        base: Stable Diffusion.
+        base: the model to be mended.
         config: how many, steps, guidance.
         suffix: appended to every prompt.
         lora: LoRA to load; none for the un-tuned model.
@@ -48,16 +48,17 @@ def sample(
     import torch
 
     from pipeline_steps.models import text
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
 
     sources = [(IMAGES, images)] + ([(artifacts.LORA, lora)] if lora else [])
     origin = artifacts.same_origin(*sources, culture=culture)
     side = IMAGES.note(images).get("resolution")
     lines = read_prompts(prompts)
     total = len(lines) * config.images_per_prompt
-    pipeline = stable_diffusion.text_to_image(base, lora)
+    family = family_of(base)
+    pipeline, tokenizer = family.text_to_image(lora), family.tokenizer()
     for line in lines:
-        text.warn_if_long(pipeline.tokenizer, line + suffix)
+        text.warn_if_long(tokenizer, line + suffix)
     wanted = _wanted(lines, culture, suffix, seed, config.images_per_prompt)
     with SAMPLES.writer(samples, origin) as table:
         for batch in artifacts.shard_batches(wanted, total, config.batch_size, shard, "sample"):

@@ -32,7 +32,7 @@ from pipeline_steps.mini.world import (
     render,
 )
 from pipeline_steps.models import encoders, readers
-from pipeline_steps.models.families import stable_diffusion
+from pipeline_steps.models.families import family_of
 
 PICTURES, SEED = 480, 900
 """Drawn pictures behind each figure, and the seed of their drawing; training draws with 0 and 1."""
@@ -102,7 +102,7 @@ class Validation:
 
     def oracle(self) -> Iterator[Figure]:
         """Attributes of drawn pictures, and of the VAE's reconstructions of them."""
-        vae = stable_diffusion.vae(self.ref("base"))
+        vae = family_of(self.ref("base")).vae()
         decoded = diffusion.decode(vae, diffusion.encode(vae, self.drawn.pictures))
         for kind, pictures in (("drawn", self.drawn.pictures), ("VAE-reconstructed", decoded)):
             right = (self.read(_rgb(pictures)).numpy() == self.drawn.labels).mean(0)
@@ -112,7 +112,7 @@ class Validation:
 
     def vae(self) -> Iterator[Figure]:
         """Peak signal-to-noise ratio of reconstructions."""
-        vae = stable_diffusion.vae(self.ref("base"))
+        vae = family_of(self.ref("base")).vae()
         decoded = diffusion.decode(vae, diffusion.encode(vae, self.drawn.pictures))
         error = (decoded.astype(np.float64) - self.drawn.pictures) ** 2
         ratio = 10 * np.log10(255**2 / error.mean((1, 2, 3)))
@@ -159,7 +159,7 @@ class Validation:
     def controlnet(self) -> Iterator[Figure]:
         """Correlation of the wanted depth with that of the negatives, and of pictures without it."""
         estimate = readers.depth_estimator(self.ref("depth"))
-        pipeline = stable_diffusion.depth_to_image(self.ref("base"), self.ref("controlnet"))
+        pipeline = family_of(self.ref("base")).depth_to_image(self.ref("controlnet"))
         wanted = self.drawn.depths[: self.generated]
         found = {}
         for scale in (1.0, 0.0):
@@ -205,12 +205,16 @@ class Validation:
 
     def generate(self, prompts: list[str]) -> np.ndarray:
         """Attributes read from one picture of each prompt, (n, attributes)."""
-        pictures = stable_diffusion.text_to_image(self.ref("base"))(
-            prompt=prompts,
-            generator=[torch.Generator().manual_seed(row) for row in range(len(prompts))],
-            num_inference_steps=20,
-            guidance_scale=4.5,
-        ).images
+        pictures = (
+            family_of(self.ref("base"))
+            .text_to_image()(
+                prompt=prompts,
+                generator=[torch.Generator().manual_seed(row) for row in range(len(prompts))],
+                num_inference_steps=20,
+                guidance_scale=4.5,
+            )
+            .images
+        )
         return self.read(_rgb(np.stack([np.asarray(p) for p in pictures]))).numpy()
 
     def dino(self) -> Iterator[Figure]:

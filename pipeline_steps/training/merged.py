@@ -1,4 +1,4 @@
-"""The UNet with the LoRA added into its weights, for the many calls without gradient."""
+"""The denoiser with the LoRA added into its weights, for the many calls without gradient."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ class MergedWeights:
     a young LoRA would be rounded away.
 
     Args:
-        unet: with a LoRA named "default".
+        denoiser: with a LoRA named "default".
     """
 
-    def __init__(self, unet: nn.Module) -> None:
-        self.layers = [layer for layer in unet.modules() if isinstance(layer, LoraLayer)]
+    def __init__(self, denoiser: nn.Module) -> None:
+        self.layers = [layer for layer in denoiser.modules() if isinstance(layer, LoraLayer)]
         self.own = [layer.get_base_layer().weight.data for layer in self.layers]
         self.merged: list[Tensor] | None = None
 
