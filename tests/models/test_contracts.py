@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import FEATURES, IMAGES, NEGATIVES, SAMPLES, Origin
+from pipeline_steps.artifacts import FEATURES, IMAGES, NEGATIVES, SAMPLES, TRAIN_CACHE, Origin
 from pipeline_steps.config import (
     BaseRef,
     CacheConfig,
@@ -44,6 +44,7 @@ from pipeline_steps.negatives.depth import depth
 from pipeline_steps.negatives.filter import filter_negatives
 from pipeline_steps.negatives.synthesize import synthesize
 from pipeline_steps.training.cache import cache
+from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.targets import targets
 from pipeline_steps.training.train import build_objective, train
 from pipeline_steps.training.trainer import Processes, Trainer
@@ -108,6 +109,11 @@ def test_every_stage_runs_on_a_tiny_model_of_the_same_classes(culture, tiny, tmp
     )  # fmt: skip
     cached, target = tmp_path / "cache.safetensors", tmp_path / "targets.safetensors"
     cache(culture / "images.parquet", culture / "captions.parquet", cached, "wales", base, CacheConfig())
+    told_of_the_picture = {"time_ids"} if "text.time_ids" in TRAIN_CACHE.read(cached) else set()
+    data = TrainingSet(cached, None, "wales", 3, TrainConfig(), family_of(base).noise_process())
+    batch = data.batch([0, 1], False, torch.device("cpu"))
+    for name, value in batch.text.items():
+        assert torch.equal(batch.null[name], value) == (name in told_of_the_picture), name
     targets(
         culture / "images.parquet", out["kept"], target, "wales", 3, MINI["clip"], PERCEPTUAL, TargetsConfig()
     )

@@ -35,7 +35,8 @@ class Family(ABC):
         denoiser_part: that network's folder, its name in the pipelines, and what its LoRA's keys begin with.
         autoencoder_class: class in diffusers of the autoencoder.
         text_encoders: folders of the text encoders.
-        tokens: how many tokens of a prompt are read.
+        tokenizer_part: folder of the tokenizer that counts a prompt's tokens.
+        tokens: how many of them are read.
         patch: side of the squares of latents that the denoiser takes as one.
         lora_layers: layers of the denoiser's attention that usually get a LoRA.
         options: what else its pipelines are loaded with.
@@ -52,6 +53,7 @@ class Family(ABC):
     denoiser_part: ClassVar[str]
     autoencoder_class: ClassVar[str] = "AutoencoderKL"
     text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    tokenizer_part: ClassVar[str] = "tokenizer"
     tokens: ClassVar[int]
     patch: ClassVar[int] = 1
     lora_layers: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
@@ -121,10 +123,12 @@ class Family(ABC):
         """Return the shape of each of a condition's tensors for one picture, from the configurations."""
 
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """Load the tokenizer that counts a prompt's tokens; its ``model_max_length`` is how many are read."""
+        """Load the tokenizer; its ``model_max_length`` is how many tokens are read."""
         from transformers import AutoTokenizer
 
-        return load(AutoTokenizer, self.base, "base", subfolder="tokenizer", model_max_length=self.tokens)
+        return load(
+            AutoTokenizer, self.base, "base", subfolder=self.tokenizer_part, model_max_length=self.tokens
+        )
 
     # --- latents
 
