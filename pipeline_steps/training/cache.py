@@ -53,9 +53,10 @@ def cache(
         blip.setdefault(row["image_id"], []).append(row["caption"])
 
     sizes = [artifacts.picture_size(row["image"]) for row in IMAGES.rows(images) if row["split"] == "train"]
-    _check(sizes, family.multiple(), family.title)
     widest, highest = (max(sides) for sides in zip(*sizes, strict=True))
-    vae, encode_prompts = family.vae(), family.prompt_encoder()
+    vae = family.vae()
+    _check(sizes, family.multiple(), family.title)
+    encode_prompts = family.prompt_encoder()
 
     def conditions(prompts: list[str], width: int, height: int) -> dict[str, torch.Tensor]:
         found = encode_prompts(prompts) | family.picture_condition(len(prompts), width, height)

@@ -126,9 +126,10 @@ class Family(ABC):
         """Load the tokenizer; its ``model_max_length`` is how many tokens are read."""
         from transformers import AutoTokenizer
 
-        return load(
+        tokenizer: PreTrainedTokenizerBase = load(
             AutoTokenizer, self.base, "base", subfolder=self.tokenizer_part, model_max_length=self.tokens
         )
+        return tokenizer
 
     # --- latents
 
@@ -155,13 +156,14 @@ class Family(ABC):
     def decode_latents(self, vae: Any, latents: Tensor) -> Tensor:
         """Return latents' pictures, float32, with gradient."""
         inner = latents / vae.config.scaling_factor + _shift(vae)
-        return (vae.decode(inner.to(vae.dtype)).sample.float() / 2 + 0.5).clamp(0, 1)
+        pictures: Tensor = vae.decode(inner.to(vae.dtype)).sample
+        return (pictures.float() / 2 + 0.5).clamp(0, 1)
 
     def multiple(self) -> int:
         """Return what the sides of pictures are multiples of, in pixels."""
         own = (self.base.vae, "") if self.base.vae else (self.base, "vae")
-        halvings = len(blueprints.configuration(own[0], "vae", own[1])["block_out_channels"]) - 1
-        return self.patch * 2**halvings
+        blocks = len(blueprints.configuration(own[0], "vae", own[1])["block_out_channels"])
+        return self.patch << (blocks - 1)  # each block but the last halves the sides
 
     # --- pipelines
 

@@ -39,7 +39,8 @@ class StableDiffusion(Family):
 
     def predict(self, denoiser: Any, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Call the UNet at the integer t."""
-        return denoiser(z, t, **self._arguments(condition)).sample
+        predicted: Tensor = denoiser(z, t, **self._arguments(condition)).sample
+        return predicted
 
     def hint(self, control: Any, z: Tensor, t: Tensor, condition: Condition, picture: Tensor) -> Any:
         """Call the ControlNet alone."""
@@ -54,9 +55,10 @@ class StableDiffusion(Family):
 
     def _embeddings(self, pipeline: Any, prompts: list[str]) -> tuple[Tensor, ...]:
         """What the pipeline makes of prompts; behind each tensor it returns that of the null prompt."""
-        return pipeline.encode_prompt(
+        found: tuple[Tensor, ...] = pipeline.encode_prompt(
             prompts, device=device(), num_images_per_prompt=1, do_classifier_free_guidance=False
-        )[::2]
+        )
+        return found[::2]
 
     def condition_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return that of the hidden states."""
@@ -67,7 +69,6 @@ class StableDiffusion(Family):
         """DPM-Solver++ (paper §5 setting)."""
         from diffusers import DPMSolverMultistepScheduler
 
-        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-            pipeline.scheduler.config, algorithm_type="dpmsolver++"
-        )
+        sampler: Any = DPMSolverMultistepScheduler
+        pipeline.scheduler = sampler.from_config(pipeline.scheduler.config, algorithm_type="dpmsolver++")
         return pipeline
