@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 from PIL import Image
@@ -38,7 +38,8 @@ def picture_size(cell: Row) -> tuple[int, int]:
 
 def is_blank(picture: Image.Image) -> bool:
     """Whether a picture is of one colour, as a safety checker or a decode of NaN leaves it."""
-    return all(low == high for low, high in picture.convert("RGB").getextrema())
+    bands = cast("tuple[tuple[int, int], ...]", picture.convert("RGB").getextrema())
+    return all(low == high for low, high in bands)
 
 
 def seen_size(table: "Table", path: Path) -> tuple[int, int]:

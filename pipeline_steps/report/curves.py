@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from pipeline_steps.artifacts import SCORES, write_text
 from pipeline_steps.cli import run_step
@@ -39,7 +40,7 @@ def curves(scores: list[Path], updates: list[int], benchmarks: list[Path], chart
         values = {row["metric"]: row["value"] for row in SCORES.rows(path)}
         point = {name: values[name] for name in METRICS if name in values}
         found.setdefault((path.stem, length), []).append({"seconds": seconds, **point})
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"variant": variant, "updates": length, "cultures": len(points)}
         | {name: mean(point[name] for point in points) for name in points[0]}
         for (variant, length), points in sorted(found.items())

@@ -30,8 +30,9 @@ def fig7(scores: list[Path], chart: Path, table: Path) -> None:
         whole = mean_of(estimates)
         name = f"{extractor}, {record}"
         series.setdefault(name, []).append((updates, whole.value * 1000))
-        ends = "," if whole.low is None else f"{whole.low * 1000:.6g},{whole.high * 1000:.6g}"
-        if whole.low is not None:
+        ends = ","
+        if whole.low is not None and whole.high is not None:
+            ends = f"{whole.low * 1000:.6g},{whole.high * 1000:.6g}"
             bands.setdefault(name, []).append((updates, whole.low * 1000, whole.high * 1000))
         lines.append(f"{extractor},{record},{updates},{whole.value * 1000:.6g},{ends},{len(estimates)}")
     title = "KID × 10³ to the held-out pictures, by feature extractor and recorded step"

@@ -113,7 +113,7 @@ def report(
 
     environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"number": _number, "label": lambda variant: LABELS.get(variant, variant)}
-    sources = {
+    sources: dict[str, tuple[Table | TensorFile, list[Path]]] = {
         "depth": (DEPTH, depth),
         "negatives": (NEGATIVES, negatives or []),
         "distances": (DISTANCES, distances),
@@ -368,8 +368,8 @@ def _table(path: Path) -> dict[str, Any]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     ends = ("_low", "_high", "_interval", "_generated", "_reference", "_extractor", "_weights_sha256")
-    ends += ("_participants", "_rankings")
-    columns = [name for name in rows[0] if not name.endswith(ends)]
+    of_people = ("_participants", "_rankings")
+    columns = [name for name in rows[0] if not name.endswith(ends + of_people)]
     return {"name": TABLES[path.stem], "columns": columns, "rows": rows}
 
 

@@ -26,6 +26,8 @@ PAPER_RANKS = {variant: printed[-len(ITEMS) :] for variant, printed in PAPER[1].
 """Average ranks in the paper's Table 1: 51 participants of five countries."""
 PAPER_WINS = {"scoft_m over sd": 0.63, "scoft_mp over scoft_m": 0.56, "scoft_mpc over scoft_mp": 0.62}
 """Shares the paper gives for offensiveness (§6)."""
+Figures = dict[tuple[str, str, str, str], dict[str, Any]]
+"""Rows of statistics by culture, item, statistic and subject."""
 SHOWN = 100
 """Rejected answers listed on the page."""
 
@@ -58,7 +60,7 @@ def survey_report(
         for row in STATISTICS.rows(statistics)
     }
     cultures = sorted({culture for culture, *_ in figures} - {ALL})
-    variants = [name for name in VARIANTS if (ALL, ALL, "mean_rank", name) in figures]
+    variants: list[str] = [name for name in VARIANTS if (ALL, ALL, "mean_rank", name) in figures]
     orders = _orders(CONSENSUS.rows(consensus))
     body = [
         "<h1>What people say about the pictures</h1>",
@@ -164,7 +166,11 @@ def _in_words(order: Order) -> str:
 
 
 def _short(
-    figures: dict, orders: dict[tuple[str, str], Order], cultures: list[str], variants: list[str], note: Row
+    figures: Figures,
+    orders: dict[tuple[str, str], Order],
+    cultures: list[str],
+    variants: list[str],
+    note: Row,
 ) -> str:
     one = figures[ALL, ALL, "mean_rank", variants[0]]
     best = orders[ALL, ALL][0][1]
@@ -218,7 +224,7 @@ def _trust(votes: Iterable[Row], skills: Iterable[Row]) -> str:
     return text + (f": {escape('; '.join(reasons))}.</p>" if reasons else ".</p>")
 
 
-def _ranks(figures: dict, variants: list[str]) -> str:
+def _ranks(figures: Figures, variants: list[str]) -> str:
     rows = []
     for variant in variants:
         ours = [_with_interval(figures.get((ALL, item, "mean_rank", variant))) for item in ITEMS]
@@ -237,7 +243,7 @@ def _ranks(figures: dict, variants: list[str]) -> str:
     )
 
 
-def _wins(figures: dict, variants: list[str]) -> str:
+def _wins(figures: Figures, variants: list[str]) -> str:
     rows = []
     for b, better in enumerate(variants):
         for other in variants[:b]:
@@ -265,7 +271,7 @@ def _p(row: Row | None) -> str:
     return "< 0.001" if row["value"] < 0.001 else f"{row['value']:.3f}"
 
 
-def _sure(figures: dict, cultures: list[str]) -> str:
+def _sure(figures: Figures, cultures: list[str]) -> str:
     rows = []
     for culture in (ALL, *cultures):
         w = figures[culture, ALL, "kendall_w", "participants"]
