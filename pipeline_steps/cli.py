@@ -18,23 +18,6 @@ from pipeline_steps.machine.gpus import claim
 
 LOG = logging.getLogger("scoft")
 
-SLICING = "or set models.base.vae_slicing: true"
-LEVERS = {
-    "caption": "lower caption.batch_size",
-    "depth": "lower depth.batch_size",
-    "synthesize": f"lower negatives.batch_size, {SLICING}",
-    "filter_negatives": "lower filter.batch_size",
-    "cache": f"lower cache.batch_size, {SLICING}",
-    "targets": "lower cache.batch_size",
-    "train": (
-        "set train.gradient_checkpointing: true, or lower train.batch_size and raise train.accumulation"
-    ),
-    "sample": f"lower sample.batch_size, {SLICING}",
-    "reconstruct": f"lower cache.batch_size, {SLICING}",
-    "features": "lower score.batch_size",
-}
-"""What makes a step that looks through networks need less of a GPU's memory."""
-
 
 def _read_settings(kind: type[Section], tokens: Sequence[Token]) -> Section:
     """Read a section from its JSON as the rule wrote it.
@@ -60,13 +43,18 @@ def command_line(step: Callable[..., None]) -> App:
     return app
 
 
-def run_step(step: Callable[..., None], network: bool = False) -> None:
+def run_step(
+    step: Callable[..., None], network: bool = False, lever: str = "lower the step's batch_size"
+) -> None:
     """Run a step from ``sys.argv``: one flag per parameter, ``--threads`` and ``--gpus`` beside them.
-
-    Only a step that says so may reach the model hub; every other reads what was fetched.
 
     A :class:`UserError`, a wrong setting and a GPU's full memory are printed on one line, a wrong flag in
     a frame; all end with exit code 1. Anything else is a fault of ours and keeps its traceback.
+
+    Args:
+        step: the step's function.
+        network: whether it may reach the model hub; every other step reads what was fetched.
+        lever: the settings that make it need less of a GPU's memory.
     """
     collect_garbage_less_often()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
@@ -97,14 +85,13 @@ def run_step(step: Callable[..., None], network: bool = False) -> None:
         # By name: steps that look at no picture do without torch.
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        print(f"ERROR {_out_of_memory(step.__name__, error)}", file=sys.stderr)
+        print(f"ERROR {_out_of_memory(step.__name__, error, lever)}", file=sys.stderr)
         sys.exit(1)
 
 
-def _out_of_memory(step: str, error: RuntimeError) -> str:
+def _out_of_memory(step: str, error: RuntimeError, lever: str) -> str:
     """Return what to do where a GPU's memory does not suffice, after the figures of torch's message."""
     figures = ". ".join(str(error).splitlines()[0].split(". ")[:3]).rstrip(".")
-    lever = LEVERS.get(step, "lower the step's batch_size")
     return f"{step}: the GPU's memory is full ({figures}); {lever} (docs/models.md, Memory levers)"
 
 

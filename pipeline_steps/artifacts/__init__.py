@@ -12,7 +12,6 @@ from pipeline_steps.artifacts.cells import (
     encode_picture,
     is_blank,
     picture_size,
-    seen_size,
 )
 from pipeline_steps.artifacts.contracts import (
     ANSWERS,
@@ -59,6 +58,7 @@ from pipeline_steps.artifacts.streams import (
     batches,
     one_size,
     progress,
+    seen_size,
     shard_batches,
     train_batches,
 )

@@ -1,16 +1,12 @@
 """Pictures as cells of a table."""
 
 import io
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pyarrow as pa
 from PIL import Image
 
 from pipeline_steps.artifacts.origin import Row
-
-if TYPE_CHECKING:
-    from pipeline_steps.artifacts.tables import Table
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """A picture as Hugging Face ``datasets`` stores it: encoded bytes and a file name."""
@@ -40,10 +36,3 @@ def is_blank(picture: Image.Image) -> bool:
     """Whether a picture is of one colour, as a safety checker or a decode of NaN leaves it."""
     bands = cast("tuple[tuple[int, int], ...]", picture.convert("RGB").getextrema())
     return all(low == high for low, high in bands)
-
-
-def seen_size(table: "Table", path: Path) -> tuple[int, int]:
-    """Return the width and height at which the pictures of a table with rows are seen."""
-    side = table.note(path).get("resolution")
-    width, height = picture_size(next(table.rows(path, ["image"]))["image"])
-    return (side, side) if side and width != height else (width, height)

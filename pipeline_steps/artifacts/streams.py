@@ -9,6 +9,7 @@ from tqdm import tqdm
 from pipeline_steps.artifacts.cells import picture_size
 from pipeline_steps.artifacts.contracts import IMAGES
 from pipeline_steps.artifacts.origin import Row
+from pipeline_steps.artifacts.tables import Table
 from pipeline_steps.errors import UserError
 
 
@@ -70,3 +71,10 @@ def train_batches(images: Path, size: int, label: str, shard: Shard = WHOLE) -> 
         raise UserError(f"{images}: no training picture; add pictures to the culture's folder")
     train = (row for row in IMAGES.rows(images) if row["split"] == "train")
     yield from shard_batches(train, count, size, shard, label)
+
+
+def seen_size(table: Table, path: Path) -> tuple[int, int]:
+    """Return the width and height at which the pictures of a table with rows are seen."""
+    side = table.note(path).get("resolution")
+    width, height = picture_size(next(table.rows(path, ["image"]))["image"])
+    return (side, side) if side and width != height else (width, height)

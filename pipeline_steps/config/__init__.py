@@ -9,7 +9,7 @@ from pipeline_steps.config.data import HUB, Culture, DataConfig
 from pipeline_steps.config.evaluation import EvaluationConfig, FeaturesConfig, SampleConfig, ScoreConfig
 from pipeline_steps.config.models import HUB_ID, LINK, BaseRef, ModelRef, Models
 from pipeline_steps.config.negatives import CaptionConfig, DepthConfig, FilterConfig, NegativesConfig
-from pipeline_steps.config.pipeline import PROMPT_SETS, RESERVED, RUN_SETTINGS, PipelineConfig
+from pipeline_steps.config.pipeline import FIG7, PROMPT_SETS, RESERVED, RUN_SETTINGS, PipelineConfig
 from pipeline_steps.config.planning import PlanConfig
 from pipeline_steps.config.report import ReportConfig, StudyConfig
 from pipeline_steps.config.survey import SimulationConfig, SurveyConfig
@@ -34,6 +34,7 @@ from pipeline_steps.config.variants import (
 
 __all__ = [
     "DEFINITIONS",
+    "FIG7",
     "FULL_VARIANT",
     "HUB",
     "HUB_ID",

@@ -18,6 +18,8 @@ from pipeline_steps.config.training import CacheConfig, TargetsConfig, TrainConf
 
 PROMPT_SETS = ("train_prompts", "coco_prompts", "generic_prompts")
 """Runs that only draw other prompts (Tables 1 and 2, Fig. 8)."""
+FIG7 = "fig7_"
+"""What the names of Fig. 7's own runs begin with."""
 RUN_SETTINGS = ("seed", "filter", "train", "sample")
 """What a named run may change; all that comes before is the default run's."""
 RESERVED = ("all", "benchmarks", "figures", "logs", "reference", "simulated", "survey")
@@ -92,6 +94,8 @@ class PipelineConfig(Section):
     def _changes_of_runs(cls, runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if taken := sorted(set(runs) & set(PROMPT_SETS)):
             raise ValueError(f"no run can be called {taken[0]!r} (nor {', '.join(PROMPT_SETS)})")
+        if taken := sorted(name for name in runs if name.startswith(FIG7)):
+            raise ValueError(f"no run can be called {taken[0]!r}: {FIG7}… are the trainings of Fig. 7")
         for name, changes in runs.items():
             if unknown := set(changes) - set(RUN_SETTINGS):
                 raise ValueError(f"{name}: can change {', '.join(RUN_SETTINGS)}, not {sorted(unknown)}")

@@ -27,7 +27,7 @@ train:
 ```
 
 The defaults are those of the embedded models; presets change them. This page is written from the classes in
-`pipeline_steps/config.py` by `python -m pipeline_steps.config.reference`.
+`pipeline_steps/config` by `python -m pipeline_steps.config.reference`.
 """
 BOUNDS = {
     "ge": "≥",

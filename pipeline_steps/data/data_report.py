@@ -1,21 +1,20 @@
 """One page on a culture's pictures: what to mend, worst first, and what is there."""
 
-import base64
-import html
-import io
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-
-from PIL import Image
+from typing import Any
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
+from pipeline_steps.artifacts import FINDINGS, IMAGES, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import BaseRef
 from pipeline_steps.data.entries import LEFT_OUT, MEND, NOTE, Finding
+from pipeline_steps.drawing import page
+from pipeline_steps.drawing.pictures import thumbnail
 from pipeline_steps.errors import UserError
 
 SHEET = 240
@@ -31,15 +30,12 @@ OWNED = ("contributor", "source", "author", "licence", "consent")
 WORST = ("withdrawn", "split", "duplicate", "caption", "number", "small")
 """Kinds of findings of one severity, worst first; others follow."""
 HEADINGS = {LEFT_OUT: "Left out", MEND: "To be mended", NOTE: "Worth knowing"}
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0}
-td,th{padding:.2rem .8rem;border-bottom:1px solid #ccc;text-align:left}
-td.n{text-align:right;font-variant-numeric:tabular-nums}.bar{background:#36c;height:.8rem}
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:1rem}
-figure{margin:0}figure img{width:100%}figcaption{font-size:.75rem;overflow-wrap:anywhere}
-.s0 h3{color:#a00}.s1 h3{color:#850}.s2 h3{color:#555}li{overflow-wrap:anywhere}
-"""
+TOKENS = (10, 20, 30, 40, 50, 60)
+"""Edges of the histogram of the captions' lengths, beside the limit."""
+SIDES = (128, 256, 512, 768, 1024, 2048)
+"""Edges of the histogram of the sources' shorter sides in pixels."""
+THUMBNAIL = 160
+"""Longest side of a picture on the contact sheet in pixels."""
 
 
 @dataclass
@@ -53,10 +49,18 @@ class Summary:
     sides: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     long: list[Finding] = field(default_factory=list)
-    sheet: list[str] = field(default_factory=list)
+    sheet: list[dict[str, str]] = field(default_factory=list)
 
 
-def data_report(images: Path, findings: Path, report: Path, culture: str, base: BaseRef) -> None:
+def data_report(
+    images: Path,
+    findings: Path,
+    report: Path,
+    culture: str,
+    base: BaseRef,
+    template: Path = page.TEMPLATES / "data.html",
+    style: Path = page.STYLE,
+) -> None:
     """Write a self-contained page, and its first line to the log.
 
     Args:
@@ -66,6 +70,8 @@ def data_report(images: Path, findings: Path, report: Path, culture: str, base: 
         culture: its name.
         base: Stable Diffusion, whose tokenizer says which captions are too long; where it has not been
             fetched yet, they are not counted.
+        template: Jinja template of the page.
+        style: its CSS.
     """
     from transformers import CLIPTokenizer
 
@@ -89,11 +95,12 @@ def data_report(images: Path, findings: Path, report: Path, culture: str, base: 
         if tokenizer:
             _count_tokens(summary, row, len(tokenizer(row["caption"], verbose=False).input_ids), limit)
         if number % every == 0:
-            summary.sheet.append(_figure(row))
+            summary.sheet.append(_shown(row))
     told = [Finding(**row) for row in FINDINGS.rows(findings)]
     found = sorted([*told, *uncounted, *_further(summary)], key=_badness)
     verdict = _verdict(culture, summary, found)
-    artifacts.write_text(report, _page(origin, verdict, summary, found, limit))
+    contents = _contents(summary, found, limit)
+    artifacts.write_text(report, page.render(template, style, origin=origin, verdict=verdict, **contents))
     LOG.info("%s; see %s", verdict, report)
 
 
@@ -149,84 +156,42 @@ def _verdict(culture: str, summary: Summary, found: Sequence[Finding]) -> str:
 # --- the page ---------------------------------------------------------------------------------
 
 
-def _page(origin: Origin, verdict: str, summary: Summary, found: Sequence[Finding], limit: int) -> str:
-    title = html.escape(f"Pictures of {origin.culture}")
-    parts = [
-        f"<h1>{title}</h1><p>{html.escape(verdict)}</p>",
-        "<p>Whether faces or private data may be in these pictures is for whoever brings them to decide.</p>",
-        f"<p>Fingerprint of the data set: <code>{origin.fingerprint}</code></p>",
-        "<h2>What to mend, worst first</h2>",
-        *(_findings(found) or ["<p>Nothing was found odd.</p>"]),
-        "<h2>What is there</h2>",
-        _table(("category", "era", "pictures"), ((*kind, n) for kind, n in sorted(summary.kinds.items()))),
-        _table(("contributor", "pictures"), summary.contributors.most_common()),
-        f"<h2>Caption lengths in tokens (limit {limit or 'not known before the models are fetched'})</h2>",
-        _bars(summary.tokens, (10, 20, 30, 40, 50, 60, limit)) if limit else "",
-        "<h2>Shorter side of the sources in pixels</h2>",
-        _bars(summary.sides, (128, 256, 512, 768, 1024, 2048)),
-        f"<h2>Contact sheet ({len(summary.sheet)} of {summary.splits.total()})</h2>",
-        f'<div class="sheet">{"".join(summary.sheet)}</div>',
-    ]
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{STYLE}</style></head><body>\n'
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+def _contents(summary: Summary, found: Sequence[Finding], limit: int) -> dict[str, Any]:
+    """What the template shows beside the verdict."""
+    return {
+        "findings": _findings(found),
+        "kinds": [(*kind, count) for kind, count in sorted(summary.kinds.items())],
+        "contributors": summary.contributors.most_common(),
+        "limit": limit,
+        "tokens": _histogram(summary.tokens, (*TOKENS, limit)),
+        "sides": _histogram(summary.sides, SIDES),
+        "pictures": summary.sheet,
+        "total": summary.splits.total(),
+    }
 
 
-def _findings(found: Sequence[Finding]) -> list[str]:
-    parts = []
+def _findings(found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The findings of each kind under their heading, the first of many."""
+    groups = []
     for (severity, kind), group in groupby(found, key=lambda f: (f.severity, f.kind)):
-        lines = [html.escape(f"{f.file}: {f.line}" if f.file else f.line) for f in group]
-        more = f"<li>and {len(lines) - SHOWN} more</li>" if len(lines) > SHOWN else ""
-        items = "".join(f"<li>{line}</li>" for line in lines[:SHOWN])
-        heading = html.escape(f"{HEADINGS[severity]}: {kind} ({len(lines)})")
-        parts.append(f'<section class="s{severity}"><h3>{heading}</h3><ul>{items}{more}</ul></section>')
-    return parts
+        lines = [f"{f.file}: {f.line}" if f.file else f.line for f in group]
+        heading = f"{HEADINGS[severity]}: {kind} ({len(lines)})"
+        more = max(len(lines) - SHOWN, 0)
+        groups.append({"severity": severity, "heading": heading, "lines": lines[:SHOWN], "more": more})
+    return groups
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    def cell(value: object) -> str:
-        return f"<td{' class=n' if isinstance(value, int) else ''}>{html.escape(str(value))}</td>"
-
-    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-    return (
-        f"<table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in head)}</tr>{body}</table>"
-        if body
-        else ""
-    )
-
-
-def _bars(values: Sequence[int], edges: Sequence[int]) -> str:
-    """Return a histogram: counts up to and including each edge, and above the last."""
+def _histogram(values: Sequence[int], edges: Sequence[int]) -> dict[str, int]:
+    """Count the values up to and including each edge, and above the last."""
     edges = sorted(set(edges))
-    counts = Counter(
-        next((i for i, edge in enumerate(edges) if value <= edge), len(edges)) for value in values
-    )
+    counts = Counter(bisect_left(edges, value) for value in values)
     names = [f"up to {edge}" for edge in edges] + [f"over {edges[-1]}"]
-    most = max(counts.values(), default=1)
-    rows = "".join(
-        f'<tr><td>{name}</td><td class=n>{counts[i]}</td><td style="width:20rem"><div class="bar" '
-        f'style="width:{100 * counts[i] / most:.1f}%"></div></td></tr>'
-        for i, name in enumerate(names)
-    )
-    return f"<table>{rows}</table>"
+    return {name: counts[place] for place, name in enumerate(names)}
 
 
-def _figure(row: Row) -> str:
-    buffer = io.BytesIO()
-    picture = artifacts.decode_picture(row["image"])
-    picture.thumbnail((160, 160), Image.Resampling.LANCZOS)
-    picture.save(buffer, "JPEG", quality=80)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    label = html.escape(f"{row['image_id']} ({row['split']})")
-    caption = html.escape(row["caption"])
-    return (
-        f'<figure><img alt="{caption}" src="data:image/jpeg;base64,{data}">'
-        f"<figcaption><b>{label}</b> {caption}</figcaption></figure>"
-    )
+def _shown(row: Row) -> dict[str, str]:
+    uri = thumbnail(row["image"], THUMBNAIL, "JPEG", 80)
+    return {"name": f"{row['image_id']} ({row['split']})", "caption": row["caption"], "uri": uri}
 
 
 if __name__ == "__main__":

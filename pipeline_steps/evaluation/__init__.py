@@ -1,1 +1,4 @@
-"""."""
+"""What the models draw, and how it scores (paper §5, §6).
+
+Steps in order: train_prompts, sample, reconstruct, features, score, merge_scores.
+"""

@@ -72,7 +72,7 @@ def features(
     text = {"images": "caption", "samples": "prompt"}[kind]
     origin = same_origin((table, pictures))
     clip_pictures, clip_texts = encoders.clip_encoders(clip)
-    encoders = {
+    looks = {
         "inception": encoders.kid_encoder(inception),
         "clip": clip_pictures,
         "dino": encoders.dino_encoder(dino),
@@ -80,13 +80,13 @@ def features(
     }
     networks = {"inception": inception, "clip": clip, "dino": dino, "dreamsim": dreamsim}
     if oracle is not None:
-        encoders["attributes"], networks["attributes"] = encoders.attribute_encoder(oracle), oracle
+        looks["attributes"], networks["attributes"] = encoders.attribute_encoder(oracle), oracle
 
-    found: dict[str, list[Tensor]] = {name: [] for name in (*encoders, "text", "blank")}
+    found: dict[str, list[Tensor]] = {name: [] for name in (*looks, "text", "blank")}
     rows, total = _same_size(table.rows(pictures), table, pictures), table.count(pictures)
     for batch in shard_batches(rows, total, config.batch_size, WHOLE, "features"):
         rgb = torch.from_numpy(np.stack([row["rgb"] for row in batch])).permute(0, 3, 1, 2)
-        for name, encode in encoders.items():
+        for name, encode in looks.items():
             found[name].append(encode(rgb))
         found["text"].append(clip_texts([row[text] for row in batch]))
         found["blank"].append(torch.tensor([row["blank"] for row in batch]))
@@ -131,4 +131,4 @@ def _same_size(rows: Iterator[Row], table: Table, path: Path) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    run_step(features)
+    run_step(features, lever="lower features.batch_size")

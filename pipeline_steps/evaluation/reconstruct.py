@@ -46,4 +46,4 @@ def reconstruct(images: Path, reconstructed: Path, culture: str, base: BaseRef, 
 
 
 if __name__ == "__main__":
-    run_step(reconstruct)
+    run_step(reconstruct, lever="lower cache.batch_size, or set models.base.vae_slicing: true")

@@ -103,4 +103,4 @@ def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) 
 
 
 if __name__ == "__main__":
-    run_step(sample)
+    run_step(sample, lever="lower sample.batch_size, or set models.base.vae_slicing: true")

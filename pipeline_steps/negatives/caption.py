@@ -65,4 +65,4 @@ def caption(
 
 
 if __name__ == "__main__":
-    run_step(caption)
+    run_step(caption, lever="lower caption.batch_size")

@@ -39,4 +39,4 @@ def depth(
 
 
 if __name__ == "__main__":
-    run_step(depth)
+    run_step(depth, lever="lower depth.batch_size")

@@ -86,4 +86,4 @@ def filter_negatives(
 
 
 if __name__ == "__main__":
-    run_step(filter_negatives)
+    run_step(filter_negatives, lever="lower filter.batch_size")

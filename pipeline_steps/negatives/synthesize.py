@@ -86,4 +86,4 @@ def _wanted(
 
 
 if __name__ == "__main__":
-    run_step(synthesize)
+    run_step(synthesize, lever="lower negatives.batch_size, or set models.base.vae_slicing: true")

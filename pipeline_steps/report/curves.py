@@ -9,18 +9,21 @@ from typing import Any
 from pipeline_steps.artifacts import SCORES, write_text
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import LABELS
-from pipeline_steps.drawing import charts
+from pipeline_steps.drawing import charts, labels, page
 
-METRICS = {
-    "attribute_accuracy": "Cultural attributes right",
-    "generic_accuracy": "Prompt followed",
-    "kid": "KID",
-    "div": "Diversity",
-    "nearest_train": "Likeness to the nearest training picture",
-}
+METRICS = ("attribute_accuracy", "generic_accuracy", "kid", "div", "nearest_train")
+"""Scores drawn, in this order."""
 
 
-def curves(scores: list[Path], updates: list[int], benchmarks: list[Path], chart: Path, table: Path) -> None:
+def curves(
+    scores: list[Path],
+    updates: list[int],
+    benchmarks: list[Path],
+    chart: Path,
+    table: Path,
+    template: Path = page.TEMPLATES / "curves.html",
+    style: Path = page.STYLE,
+) -> None:
     """Draw each score twice: variants that cost more per update are dearer than they look.
 
     Seconds are the clock time of the training job, start-up included, as Snakemake took it: run the
@@ -32,6 +35,8 @@ def curves(scores: list[Path], updates: list[int], benchmarks: list[Path], chart
         benchmarks: Snakemake's benchmark file of the training, in the same order.
         chart: HTML file to write.
         table: CSV file to write: variant, updates, seconds, cultures and the scores, mean over cultures.
+        template: Jinja template of the page.
+        style: its CSS.
     """
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     for path, length, benchmark in zip(scores, updates, benchmarks, strict=True):
@@ -54,16 +59,14 @@ def curves(scores: list[Path], updates: list[int], benchmarks: list[Path], chart
     write_text(table, text.getvalue())
 
     drawn = []
-    for name, title in METRICS.items():
+    for name in METRICS:
         for axis in ("updates", "seconds"):
             series = {
                 LABELS[variant]: [(row[axis], row[name]) for row in rows if row["variant"] == variant]
                 for variant in dict.fromkeys(row["variant"] for row in rows if name in row)
             }
-            drawn.append(charts.line_chart(f"{title}, by {axis}", series, axis, ""))
-    style = "body{display:grid;grid-template-columns:1fr 1fr;gap:1rem;font-family:sans-serif}"
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Curves</title><style>{style}</style>"
-    write_text(chart, page + "\n".join(drawn) + "</html>\n")
+            drawn.append(charts.line_chart(f"{labels.SCORES[name].heading}, by {axis}", series, axis, ""))
+    write_text(chart, page.render(template, style, charts=drawn))
 
 
 if __name__ == "__main__":

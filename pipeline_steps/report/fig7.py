@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline_steps.artifacts import SCORES, write_text
 from pipeline_steps.cli import run_step
+from pipeline_steps.config import FIG7
 from pipeline_steps.drawing import charts
 from pipeline_steps.method.estimate import Estimate, mean_of
 
@@ -12,7 +13,7 @@ def fig7(scores: list[Path], chart: Path, table: Path) -> None:
     """Draw the mean over cultures of each run's KID.
 
     Args:
-        scores: one file per culture and run, whose variant is ``{extractor}_{record}_{updates}``.
+        scores: one file per culture and run, ``…/runs/fig7_{extractor}_{record}_{updates}/scores/….parquet``.
         chart: SVG file to write.
         table: CSV file to write: extractor, record, updates, kid_x1000, low, high, cultures.
     """
@@ -20,9 +21,10 @@ def fig7(scores: list[Path], chart: Path, table: Path) -> None:
     for path in scores:
         for row in SCORES.rows(path):
             if row["metric"] == "kid":
-                extractor, record, updates = row["variant"].rsplit("_", 2)
+                run = path.parent.parent.name.removeprefix(FIG7)
+                extractor, record, length = run.rsplit("_", 2)
                 estimate = Estimate(row["value"], row["low"], row["high"], row["interval"])
-                found.setdefault((extractor, record, int(updates)), []).append(estimate)
+                found.setdefault((extractor, record, int(length)), []).append(estimate)
     lines = ["extractor,record,updates,kid_x1000,low,high,cultures"]
     series: dict[str, list[tuple[float, float]]] = {}
     bands: dict[str, list[tuple[float, float, float]]] = {}

@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline_steps.artifacts import SCORES, STATISTICS, Row, write_text
 from pipeline_steps.cli import run_step
+from pipeline_steps.drawing import paper
+from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.estimate import Estimate, mean_of
 
@@ -35,26 +37,6 @@ COLUMNS = {
         Column("clip_score", "test", "clip_score"),
     ),
 }
-SURVEY = {
-    "best_described": "description",
-    "most_culturally_representative": "representation",
-    "least_stereotypical": "stereotypes",
-    "least_offensive": "offensiveness",
-}
-"""Mean ranks of the human survey (Table 1): column to survey item."""
-PAPER: dict[int, dict[str, tuple[float, ...]]] = {
-    1: {
-        "sd": (30.355, 4.396, 0.813, 3.09, 3.07, 2.98, 3.07),
-        "scoft_m": (22.643, 4.711, 0.802, 2.57, 2.56, 2.66, 2.59),
-        "scoft_mp": (21.360, 4.936, 0.800, 2.33, 2.35, 2.34, 2.30),
-        "scoft_mpc": (19.621, 4.819, 0.799, 1.83, 1.84, 1.91, 1.78),
-    },
-    2: {
-        "ldm": (0.912, 0.836, 0.591, 0.302, 0.317, 0.824),
-        "scoft_m": (0.897, 0.808, 0.550, 0.356, 0.379, 0.814),
-    },
-}
-"""The printed figures, over all five cultures; their networks and pictures are not ours."""
 
 
 def paper_table(
@@ -84,18 +66,19 @@ def paper_table(
     columns = COLUMNS[number]
     found = {"test": _read(scores), columns[1 if number == 1 else 0].prompts: _read(set_scores)}
     survey = _survey(statistics) if statistics else {}
-    names = [column.name for column in columns] + (list(SURVEY) if number == 1 else [])
+    items = SURVEY_ITEMS.values() if number == 1 else ()
+    names = [*(column.name for column in columns), *(item.column for item in items)]
     cultures = sorted({culture for culture, _, _ in found["test"]})
     lines: list[dict[str, Any]] = []
     for culture in [*cultures, "all"]:
-        for variant in PAPER[number]:
+        for variant in paper.TABLES[number]:
             line: dict[str, Any] = {"source": "ours", "culture": culture, "variant": variant}
             for column in columns:
                 line |= _cells(
                     column, found[column.prompts], cultures if culture == "all" else [culture], variant
                 )
             lines.append(line | survey.get((culture, variant), {}))
-    for variant, printed in PAPER[number].items():
+    for variant, printed in paper.TABLES[number].items():
         cells = dict(zip(names, printed, strict=True))
         lines.append({"source": "paper", "culture": "all", "variant": variant, **cells})
     header = dict.fromkeys(key for line in lines for key in line)
@@ -145,13 +128,12 @@ def _cells(column: Column, found: dict[tuple[str, str, str], Row], cultures: lis
 
 def _survey(statistics: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Mean ranks by culture and variant, with interval and numbers of participants and rankings."""
-    columns = {item: name for name, item in SURVEY.items()}
     simulated = STATISTICS.note(statistics)["simulated"]
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in STATISTICS.rows(statistics):
-        if row["statistic"] != "mean_rank" or row["item"] not in columns:
+        if row["statistic"] != "mean_rank" or row["item"] not in SURVEY_ITEMS:
             continue
-        name = columns[row["item"]]
+        name = SURVEY_ITEMS[row["item"]].column
         line = found.setdefault(
             (row["culture"], row["subject"]),
             {"survey": "simulated participants" if simulated else "participants"},

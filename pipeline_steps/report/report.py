@@ -1,8 +1,6 @@
 """One self-contained page that shows what was run and what came out of it."""
 
-import base64
 import csv
-import io
 import json
 import math
 import platform
@@ -31,19 +29,11 @@ from pipeline_steps.artifacts import (
 )
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import LABELS, VARIANTS, PipelineConfig, ReportConfig
-from pipeline_steps.drawing import charts
+from pipeline_steps.drawing import charts, labels
+from pipeline_steps.drawing.page import render
+from pipeline_steps.drawing.pictures import encode, thumbnail
 from pipeline_steps.errors import UserError
 
-OVERVIEW = {
-    "attribute_accuracy": "Right cultural attributes (share; higher is better)",
-    "stereotype": "Stereotyped attributes (share; lower is better)",
-    "kid": "KID to the held-out pictures (MMD²; lower is better)",
-    "cmmd": "Distance to the held-out pictures in CLIP's space (MMD²; lower is better)",
-    "clip_score": "CLIPScore (higher is better)",
-    "nearest_train": "Cosine to the nearest training picture (high: learnt by heart)",
-    "div": "DIV, diversity within a prompt (higher is better)",
-}
-"""Scores drawn at the top of the page, those that were measured."""
 CURVES = {
     "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c"),
     "Gradient norms": ("gradient_norm_diffusion", "gradient_norm_perceptual"),
@@ -109,10 +99,6 @@ def report(
         tables: CSV files of the paper's tables.
         figures: SVG or PNG files.
     """
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, trim_blocks=True)
-    environment.filters |= {"number": _number, "label": lambda variant: LABELS.get(variant, variant)}
     sources: dict[str, tuple[Table | TensorFile, list[Path]]] = {
         "depth": (DEPTH, depth),
         "negatives": (NEGATIVES, negatives or []),
@@ -125,8 +111,9 @@ def report(
     }
     by_culture = {name: _grouped(kind, paths, images) for name, (kind, paths) in sources.items()}
     cultures = [_culture(path, by_culture, settings.report) for path in images]
-    text = environment.get_template(template.name).render(
-        style=style.read_text(encoding="utf-8"),
+    text = render(
+        template,
+        style,
         cultures=cultures,
         charts=_overview(cultures),
         tables=[_table(path) for path in tables or []],
@@ -145,7 +132,7 @@ def _culture(
     name = str(note["culture"])
     own = {kind: group.get(name, []) for kind, group in by_culture.items()}
     side = config.thumbnail
-    thumbnails = {row["image_id"]: _thumbnail(row["image"], side) for row in IMAGES.rows(images)}
+    thumbnails = {row["image_id"]: thumbnail(row["image"], side) for row in IMAGES.rows(images)}
     rows = IMAGES.read(images, [column for column in IMAGES.schema.names if column != "image"])
     captions = {row["image_id"]: row["caption"] for row in rows}
     scores = [row for part in own["scores"] for row in SCORES.rows(part)]
@@ -217,20 +204,6 @@ def _data(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _thumbnail(cell: Row, side: int) -> str:
-    """Return a picture as a data URI, made smaller where it is larger than ``side``."""
-    picture = artifacts.decode_picture(cell).convert("RGB")
-    if max(picture.size) > side:
-        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _data_uri(picture)
-
-
-def _data_uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=82, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def _contact_sheet(samples: Sequence[Path], count: int, side: int) -> list[dict[str, Any]]:
     """Prompts with the first ``count`` pictures of each variant, same prompt and seed in one cell."""
     sheet: dict[str, dict[str, Any]] = {}
@@ -239,7 +212,7 @@ def _contact_sheet(samples: Sequence[Path], count: int, side: int) -> list[dict[
             if row["index"] < count:
                 prompt = sheet.setdefault(row["prompt_id"], {"prompt": row["prompt"], "cells": {}})
                 cell = prompt["cells"].setdefault(row["index"], [])
-                cell.append({"variant": path.stem, "uri": _thumbnail(row["image"], side)})
+                cell.append({"variant": path.stem, "uri": thumbnail(row["image"], side)})
     return list(sheet.values())
 
 
@@ -268,7 +241,7 @@ def _nearest(
             if number in wanted:
                 match = rows[train[wanted[number]]]
                 pairs[number] = {
-                    "generated": _thumbnail(row["image"], side),
+                    "generated": thumbnail(row["image"], side),
                     "prompt": row["prompt"],
                     "training": thumbnails[match["image_id"]],
                     "caption": match["caption"],
@@ -296,14 +269,14 @@ def _positives(
     for path in own["depth"]:
         for row in DEPTH.rows(path):
             if row["image_id"] in found:
-                found[row["image_id"]]["depth"] = _thumbnail(row["image"], side)
+                found[row["image_id"]]["depth"] = thumbnail(row["image"], side)
     for path in own["negatives"]:
         for row in NEGATIVES.rows(path):
             judged = distances.get((row["image_id"], row["index"]))
             if row["image_id"] in found and judged:
                 found[row["image_id"]]["negatives"].append(
                     {
-                        "uri": _thumbnail(row["image"], side),
+                        "uri": thumbnail(row["image"], side),
                         "prompt": row["prompt"],
                         "distance": judged["distance"],
                         "kept": judged["kept"],
@@ -334,8 +307,11 @@ def _curves(culture: str, path: Path) -> list[str]:
 
 
 def _overview(cultures: Sequence[dict[str, Any]]) -> list[str]:
+    """Draw the scores that have a title, those that were measured."""
     drawn = []
-    for metric, title in OVERVIEW.items():
+    for metric, label in labels.SCORES.items():
+        if not label.title:
+            continue
         rows: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
         for culture in cultures:
             for row in sorted(culture["scores"], key=lambda row: VARIANTS.index(row["variant"])):
@@ -343,7 +319,7 @@ def _overview(cultures: Sequence[dict[str, Any]]) -> list[str]:
                     triple = (row["value"], row["low"], row["high"])
                     rows.setdefault(culture["name"], {})[LABELS[row["variant"]]] = triple
         if rows:
-            drawn.append(charts.interval_chart(title, rows, list(LABELS.values())))
+            drawn.append(charts.interval_chart(label.title, rows, list(LABELS.values())))
     return drawn
 
 
@@ -370,7 +346,8 @@ def _table(path: Path) -> dict[str, Any]:
     ends = ("_low", "_high", "_interval", "_generated", "_reference", "_extractor", "_weights_sha256")
     of_people = ("_participants", "_rankings")
     columns = [name for name in rows[0] if not name.endswith(ends + of_people)]
-    return {"name": TABLES[path.stem], "columns": columns, "rows": rows}
+    head = [name.replace("_", " ").replace("x1000", "×10³") for name in columns]
+    return {"name": TABLES[path.stem], "head": head, "columns": columns, "rows": rows}
 
 
 def _figure(path: Path, settings: PipelineConfig) -> dict[str, str]:
@@ -380,12 +357,7 @@ def _figure(path: Path, settings: PipelineConfig) -> dict[str, str]:
     if path.suffix == ".svg":
         return {"name": name, "svg": path.read_text(encoding="utf-8")}
     with Image.open(path) as picture:
-        return {"name": name, "uri": _data_uri(picture.convert("RGB"))}
-
-
-def _number(value: Any) -> str:
-    """Four significant digits, with a real minus sign."""
-    return "–" if value in (None, "") else f"{float(value):.4g}".replace("-", "−")
+        return {"name": name, "uri": encode(picture).uri}
 
 
 if __name__ == "__main__":

@@ -12,24 +12,25 @@ import numpy as np
 from pipeline_steps.artifacts import FEATURES, IMAGES, SCORES, same_origin, write_text
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import FULL_VARIANT, LABELS, VARIANTS
+from pipeline_steps.drawing import labels
 from pipeline_steps.method.estimate import Estimate, mean_with_t
 from pipeline_steps.method.kid import kid
 
-METRICS = {
-    "attribute_accuracy": "cultural attributes right",
-    "attribute_accuracy_shape": "shape right",
-    "attribute_accuracy_pattern": "pattern right",
-    "attribute_accuracy_accent": "accent right",
-    "attribute_accuracy_all": "all three right",
-    "stereotype": "stereotype",
-    "generic_accuracy": "prompt followed",
-    "kid": "KID",
-    "kid_reconstructed": "KID, VAE-reconstructed reference",
-    "div": "diversity",
-    "nearest_train": "likeness to the nearest training picture",
-    "clip_score": "CLIPScore",
-}
-"""Scores of the table and what they are called."""
+METRICS = (
+    "attribute_accuracy",
+    "attribute_accuracy_shape",
+    "attribute_accuracy_pattern",
+    "attribute_accuracy_accent",
+    "attribute_accuracy_all",
+    "stereotype",
+    "generic_accuracy",
+    "kid",
+    "kid_reconstructed",
+    "div",
+    "nearest_train",
+    "clip_score",
+)
+"""Scores of the table."""
 STEPS = (("sd", "scoft_m"), ("ldm", "scoft_m"), ("scoft_m", "scoft_mp"), ("scoft_mp", "scoft_mpc"))
 """Pairs whose differences test the paper's order."""
 TESTED = ("kid", "kid_reconstructed", "attribute_accuracy", "div", "nearest_train")
@@ -219,17 +220,17 @@ def _markdown(lines: list[Line]) -> str:
     def grid(part: str, names: Iterable[str], metrics: Iterable[str], culture: str) -> list[list[str]]:
         names = list(names)
         return [
-            [METRICS.get(metric, metric), *(cell(by.get((part, culture, name, metric))) for name in names)]
+            [labels.SCORES[metric].name, *(cell(by.get((part, culture, name, metric))) for name in names)]
             for metric in metrics
             if any((part, culture, name, metric) in by for name in names)
         ]
 
-    labels = [LABELS[variant] for variant in VARIANTS]
+    variants = [LABELS[variant] for variant in VARIANTS]
     cultures = sorted({line.culture for line in lines} - {"all"})
-    add("All cultures", ["score", *labels], grid("variants", VARIANTS, METRICS, "all"))
+    add("All cultures", ["score", *variants], grid("variants", VARIANTS, METRICS, "all"))
     add(
         "Cultural attributes right, by culture",
-        ["culture", *labels],
+        ["culture", *variants],
         [
             [culture, *grid("variants", VARIANTS, ["attribute_accuracy"], culture)[0][1:]]
             for culture in cultures
@@ -239,7 +240,7 @@ def _markdown(lines: list[Line]) -> str:
     add("Differences, seed by seed", ["score", *pairs], grid("differences", pairs, TESTED, "all"))
     add(
         "Prompts that name no culture",
-        ["score", *labels],
+        ["score", *variants],
         grid("bleed", VARIANTS, ["attribute_accuracy", "stereotype", "generic_accuracy"], "all"),
     )
     names = list(dict.fromkeys(line.name for line in lines if line.part == "controls"))

@@ -1,17 +1,17 @@
 """What participants are shown: pages, pictures and the template they are put into."""
 
-import base64
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline_steps.artifacts import FORMS, PAGES, Row, decode_picture
+from pipeline_steps.drawing import pictures
+from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.survey.wording import Wording
 
 TEMPLATE = Path("resources/survey/page.html")
-ITEMS = ("description", "representation", "stereotypes", "offensiveness")
+ITEMS = tuple(SURVEY_ITEMS)
 """What participants rank each page's pictures by (paper §5)."""
 
 
@@ -34,20 +34,12 @@ def page_contents(pages: Path) -> dict[str, dict[str, Any]]:
     return shown
 
 
-def encode(cell: Row, jpeg_quality: int | None) -> tuple[bytes, str]:
-    """Return a picture's bytes and media type, encoded anew so that nothing but the pixels is left."""
-    picture, buffer = decode_picture(cell).convert("RGB"), io.BytesIO()
+def encode(cell: Row, jpeg_quality: int | None) -> pictures.Encoded:
+    """Encode a picture anew, so that nothing but the pixels is left; without a quality as PNG."""
+    picture = decode_picture(cell)
     if jpeg_quality is None:
-        picture.save(buffer, "PNG")
-        return buffer.getvalue(), "image/png"
-    picture.save(buffer, "JPEG", quality=jpeg_quality, subsampling=0)
-    return buffer.getvalue(), "image/jpeg"
-
-
-def as_data_uri(cell: Row, jpeg_quality: int | None) -> str:
-    """Return a picture as text that can stand in a page."""
-    data, kind = encode(cell, jpeg_quality)
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        return pictures.encode(picture, "PNG")
+    return pictures.encode(picture, "JPEG", jpeg_quality)
 
 
 def render(template: Path, wording: Wording, survey: Mapping[str, Any], nonce: str = "") -> str:

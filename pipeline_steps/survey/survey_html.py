@@ -6,7 +6,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FORMS, PAGES
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
-from pipeline_steps.survey.shown import TEMPLATE, as_data_uri, page_contents, read_forms, render
+from pipeline_steps.survey.shown import TEMPLATE, encode, page_contents, read_forms, render
 from pipeline_steps.survey.wording import read_wording
 
 
@@ -39,7 +39,7 @@ def survey_html(
     contents = page_contents(pages)
     for row in PAGES.rows(pages):
         shown = contents[row["page"]].setdefault("sources", [])
-        shown.append(as_data_uri(row["image"], config.jpeg_quality))
+        shown.append(encode(row["image"], config.jpeg_quality).uri)
     data = {
         "cultures": {culture: {"forms": read_forms(forms), "pages": contents}},
         "minYears": config.min_years,

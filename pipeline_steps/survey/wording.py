@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
+from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.errors import UserError
 
 
@@ -17,16 +19,6 @@ class Item(BaseModel):
     question: str
     best: str
     worst: str
-
-
-class Items(BaseModel):
-    """Wording of the four items."""
-
-    model_config = ConfigDict(extra="forbid")
-    description: Item
-    representation: Item
-    stereotypes: Item
-    offensiveness: Item
 
 
 class Wording(BaseModel):
@@ -59,7 +51,7 @@ class Wording(BaseModel):
     enlarge: str
     close: str
     page_of: str
-    items: Items
+    items: dict[str, Item]
     check: str
     rank_of: str
     not_ranked: str
@@ -84,6 +76,15 @@ class Wording(BaseModel):
     done_server: str
     download: str
     another: str
+
+    @field_validator("items")
+    @classmethod
+    def _all_items(cls, items: dict[str, Item]) -> dict[str, Item]:
+        if items.keys() != SURVEY_ITEMS.keys():
+            raise PydanticCustomError(
+                "items", "needs {names} and no other", {"names": ", ".join(SURVEY_ITEMS)}
+            )
+        return items
 
 
 def read_wording(path: Path) -> Wording:

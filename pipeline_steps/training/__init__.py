@@ -1,1 +1,6 @@
-"""What the training step is made of: the dataset, the trainer and its checkpoints."""
+"""From the caches to a LoRA (paper §4).
+
+Steps in order: cache, targets, train, export.
+Parts: dataset (which picture comes when), trainer (one update), merged (weights for the calls without
+gradient), checkpoints, boards.
+"""

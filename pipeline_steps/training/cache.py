@@ -89,4 +89,4 @@ def cache(
 
 
 if __name__ == "__main__":
-    run_step(cache)
+    run_step(cache, lever="lower cache.batch_size, or set models.base.vae_slicing: true")

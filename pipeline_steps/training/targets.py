@@ -142,4 +142,4 @@ def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Ten
 
 
 if __name__ == "__main__":
-    run_step(targets)
+    run_step(targets, lever="lower targets.batch_size")

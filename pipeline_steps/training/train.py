@@ -220,4 +220,8 @@ def _versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run_step(train)
+    run_step(
+        train,
+        lever="set train.gradient_checkpointing: true, "
+        "or lower train.batch_size and raise train.accumulation",
+    )

@@ -5,12 +5,13 @@ import csv
 import pytest
 
 from pipeline_steps.artifacts import ANSWERS, SCORES, STATISTICS, Origin
+from pipeline_steps.drawing import paper
 from pipeline_steps.drawing.charts import interval_chart, line_chart, violin_chart
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.estimate import Estimate, mean_of
 from pipeline_steps.report.fig5 import fig5
 from pipeline_steps.report.fig7 import fig7
-from pipeline_steps.report.paper_table import PAPER, paper_table
+from pipeline_steps.report.paper_table import paper_table
 
 
 def write_scores(path, culture, variant, network="ab" * 32, **metrics):
@@ -34,7 +35,7 @@ def read(path):
 def table1(tmp_path):
     scores, coco = [], []
     for shift, culture in enumerate(("india", "korea")):
-        for place, variant in enumerate(PAPER[1]):
+        for place, variant in enumerate(paper.TABLES[1]):
             name = f"{culture}_{variant}.parquet"
             scores.append(
                 write_scores(
@@ -147,7 +148,7 @@ def test_fig5_draws_every_item_and_culture_and_marks_simulated_people(tmp_path, 
 
 def test_table2(tmp_path):
     scores, sets = [], []
-    for variant in PAPER[2]:
+    for variant in paper.TABLES[2]:
         scores.append(
             write_scores(tmp_path / f"t_{variant}.parquet", "korea", variant, div=0.3, clip_score=0.7)
         )

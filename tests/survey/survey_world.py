@@ -90,12 +90,12 @@ def dealt(forms):
 class Server:
     """The real server in a process that can be killed and started again."""
 
-    def __init__(self, pages, forms, database, *flags, admin="secret"):
+    def __init__(self, pages, forms, database, *flags, admin="secret", module="pipeline_steps.survey.server"):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command = [sys.executable, "-m", "pipeline_steps.survey.server", "--port", str(self.port)]
+        self.command = [sys.executable, "-m", module, "--port", str(self.port)]
         self.command += [
             "--pages",
             *map(str, pages),

@@ -111,6 +111,10 @@ def test_a_wrong_wording_is_named(tmp_path):
     assert "w.yaml: next: Field required" in fault(next=None)
     assert "nxt: Extra inputs" in fault(nxt="Next")
     assert "direction" in fault(direction="up")
+    names = "needs description, representation, stereotypes, offensiveness and no other"
+    one, *others = good["items"].items()
+    assert f"w.yaml: items: {names}" in fault(items=dict(others))
+    assert f"w.yaml: items: {names}" in fault(items=good["items"] | {"beauty": one[1]})
     path.write_text("a: [")
     with pytest.raises(UserError, match="cannot be read as YAML"):
         read_wording(path)

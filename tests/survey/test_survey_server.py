@@ -20,7 +20,8 @@ from pipeline_steps.artifacts import ANSWERS
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.survey.server.__main__ import read_codes
-from pipeline_steps.survey.server.app import LONGEST_BODY, Limiter, create_app, load_survey
+from pipeline_steps.survey.server.app import LONGEST_BODY, create_app
+from pipeline_steps.survey.server.contents import load_survey
 from pipeline_steps.survey.server.store import Store, TakenError
 from pipeline_steps.survey.shown import ITEMS
 from pipeline_steps.survey.survey_import import survey_import
@@ -214,6 +215,22 @@ def test_a_crash_of_postgresql_itself(tables, postgres):
         assert person.me()["answers"][page] == given | {"offensiveness": None}
 
 
+@pytest.mark.parametrize("former", [False, True])
+def test_the_former_command_serves_and_names_the_new_one(tables, tmp_path, former):
+    pages, forms = pages_and_forms(tables)
+    database = f"sqlite:///{tmp_path / 's.sqlite'}"
+    module = "pipeline_steps.survey_server" if former else "pipeline_steps.survey.server"
+    with Server(pages, forms, database, module=module) as server:
+        person = Person(server.url)
+        page = person.reply.json()["pages"][0]
+        assert person.put(page, {"description": ranks(shown(pages[1])[page])}).json() == {"stored": 1}
+        server.process.terminate()
+        told = server.process.communicate(timeout=60)[1].decode().splitlines()
+    line = "WARNING this command is now called python -m pipeline_steps.survey.server; "
+    assert sum(text.startswith(line) for text in told) == former
+    assert sum(text.startswith("INFO serving india, korea on http://127.0.0.1:") for text in told) == 1
+
+
 # --- what it refuses: in this process, where a client can misbehave freely ---
 
 
@@ -352,22 +369,13 @@ def test_sizes_are_limited(app):
 
 def test_rate_limit(app):
     state = enrolled(app).json()
-    statuses = [app.get("/api/me").status_code for _ in range(310)]
-    assert statuses[:290] == [200] * 290 and statuses[-1] == 429
+    statuses = [200]
+    while statuses[-1] == 200 and len(statuses) < 3000:  # a slow machine earns some more as it goes
+        statuses.append(app.get("/api/me").status_code)
+    assert len(statuses) > 300 and statuses[-1] == 429
     app.cookies.clear()
     assert enrolled(app).status_code == 200, "one person's haste is nobody else's wait"
     del state
-
-
-def test_guessing_codes_is_slow():
-    from fastapi import HTTPException
-
-    limiter = Limiter(10)
-    for _ in range(10):
-        limiter.take("address")
-    with pytest.raises(HTTPException):
-        limiter.take("address")
-    limiter.take("another")
 
 
 def test_after_many_wrong_admin_tokens_the_right_one_waits_too(app):

@@ -1,5 +1,6 @@
 """What a step says where its GPU is too small or not to be seen."""
 
+import ast
 import logging
 import os
 import re
@@ -10,8 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline_steps.cli import LEVERS
-from pipeline_steps.config import BaseRef
+from pipeline_steps.config import BaseRef, PipelineConfig
 from pipeline_steps.machine.gpus import CLAIMED
 from pipeline_steps.models import loading
 
@@ -22,24 +22,30 @@ FULL = (
 )
 
 
-def run(name, body):
+def run(name, body, *arguments):
     """Run a step of that name in a process of its own."""
     code = f"""
 import torch
 from pipeline_steps.cli import run_step
 def {name}() -> None:
     {body}
-run_step({name})
+run_step({", ".join([name, *arguments])})
 """
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("name", "lever"), [("train", LEVERS["train"]), ("sample", LEVERS["sample"])])
-def test_a_full_gpu_is_one_line_with_the_lever(name, lever):
-    done = run(name, f"raise torch.OutOfMemoryError({FULL!r})")
+@pytest.mark.parametrize(
+    ("arguments", "lever"),
+    [
+        ((), "lower the step's batch_size"),
+        (('lever="lower caption.batch_size"',), "lower caption.batch_size"),
+    ],
+)
+def test_a_full_gpu_is_one_line_with_the_lever(arguments, lever):
+    done = run("step", f"raise torch.OutOfMemoryError({FULL!r})", *arguments)
     assert done.returncode == 1
     assert done.stderr == (
-        f"ERROR {name}: the GPU's memory is full (CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has "
+        "ERROR step: the GPU's memory is full (CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has "
         f"a total capacity of 7.62 GiB of which 1.20 GiB is free); {lever} (docs/models.md, Memory levers)\n"
     )
 
@@ -49,12 +55,22 @@ def test_any_other_fault_keeps_its_traceback():
     assert done.returncode == 1 and "Traceback" in done.stderr and "RuntimeError: a fault" in done.stderr
 
 
-def test_every_step_with_a_gpu_has_its_lever():
+def test_every_step_with_a_gpu_says_its_lever():
+    """A setting that does not exist would be no help."""
     rules = "".join(path.read_text() for path in Path("workflow/rules").glob("*.smk"))
     shells = [shell for shell in rules.split('"""') if "--gpus" in shell]
-    files = {re.search(r"pipeline_steps\.(\w+) ", shell)[1] for shell in shells}
-    code = "".join(Path(f"pipeline_steps/{name}.py").read_text() for name in files)
-    assert set(re.findall(r"run_step\((\w+)\)", code)) == set(LEVERS) and len(files) == len(LEVERS)
+    modules = {re.search(r"pipeline_steps\.([\w.]+) ", shell)[1] for shell in shells}
+    assert len(modules) == 10
+    for module in modules:
+        code = Path(f"pipeline_steps/{module.replace('.', '/')}.py").read_text()
+        call = re.search(r"run_step\(\s*\w+,\s*lever=(.*?),?\s*\)", code, re.DOTALL)
+        assert call, f"{module} says no lever"
+        settings = re.findall(r"[a-z_]+(?:\.[a-z_]+)+", ast.literal_eval(f"({call[1]})"))
+        assert settings, module
+        for name in settings:
+            place = PipelineConfig
+            for part in name.split("."):
+                place = place.model_fields[part].annotation
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def commands(tmp_path_factory):
 def steps():
     """Every module that is a step, by the function it runs."""
     for path in sorted((ROOT / "pipeline_steps").rglob("*.py")):
-        if name := re.search(r'^if __name__ == "__main__":\n    run_step\((\w+)', path.read_text(), re.M):
+        if name := re.search(r'^if __name__ == "__main__":\n    run_step\(\s*(\w+)', path.read_text(), re.M):
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts), name[1]
 
 

@@ -12,22 +12,13 @@ PROFILE = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_tex
 
 
 def rules() -> dict[str, bool]:
-    """Every rule, and whether it takes a GPU, itself or as the rule it is derived from."""
+    """Every rule, and whether it takes a GPU."""
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    parts = re.split(r"^(?:use )?rule (\w+)(?: as (\w+) with)?:", text, flags=re.MULTILINE)[1:]
-    found: dict[str, bool] = {}
-    derived = {}
-    for name, new, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-        if new:
-            derived[new] = name
-        else:
-            found[name] = re.search(r"^        gpu=", body, re.MULTILINE) is not None
-    for new in derived:
-        origin = new
-        while origin in derived:
-            origin = derived[origin]
-        found[new] = found[origin]
-    return found
+    parts = re.split(r"^rule (\w+):", text, flags=re.MULTILINE)[1:]
+    return {
+        name: re.search(r"^        gpu=", body, re.MULTILINE) is not None
+        for name, body in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def test_every_job_with_a_gpu_has_its_place_in_the_profile():
@@ -68,11 +59,16 @@ def test_a_dry_run_says_how_many_gpu_hours_are_asked_for(tmp_path):
 
 def test_what_needs_the_network_runs_where_snakemake_runs():
     steps = {
-        path.stem for path in (ROOT / "pipeline_steps").glob("*.py") if "network=True" in path.read_text()
+        path.stem for path in (ROOT / "pipeline_steps").rglob("*.py") if "network=True" in path.read_text()
     }
     steps.add("download")  # with a client of its own
     text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    bodies = re.split(r"^(?:use )?rule ", text, flags=re.MULTILINE)[1:]
-    found = {step: body for step in steps for body in bodies if f"pipeline_steps.{step} " in body}
+    bodies = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
+    found = {
+        step: body
+        for step in steps
+        for body in bodies
+        if re.search(rf"-m pipeline_steps\.\w+\.{step} ", body)
+    }
     assert found.keys() == steps == {"download", "fetch_data_set", "fetch_models"}
     assert all("    localrule: True" in body for body in found.values())

@@ -123,24 +123,45 @@ def test_every_batch_goes_to_one_shard(total, shards):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_a_lost_shard_is_planned_alone(images, work, tmp_path):
+def planned(tmp_path, shards, *targets):
+    """The jobs that Snakemake plans, by rule, looking at files alone."""
+    command = [
+        sys.executable, "-m", "snakemake", "--cores", "1", "-n", "--rerun-triggers", "input",
+        "--config", f"shards={shards}", f"results={tmp_path}", "--", *map(str, targets),
+    ]  # fmt: skip
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert plan.returncode == 0, plan.stderr
+    text = plan.stdout + plan.stderr
+    return re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE), text
+
+
+@pytest.fixture
+def korea(images, work, tmp_path):
     """Files by hand instead of by jobs: what is planned follows from which are there."""
     korea = tmp_path / "korea"
     for kind in ("captions", "depth", "negatives"):
         whole = images.parent / f"{kind}.parquet"
         for number in (1, 2, 3):
-            shard = korea / "shards" / kind / f"{number}_of_3.parquet"
+            shard = korea / f"shards/{number}_of_3/{kind}.parquet"
             shard.parent.mkdir(parents=True, exist_ok=True)
             shard.write_bytes(whole.read_bytes())
         (korea / f"{kind}.parquet").write_bytes(whole.read_bytes())
+    return korea
+
+
+def test_a_lost_shard_is_planned_alone(korea, tmp_path):
     (korea / "negatives.parquet").unlink()
-    (korea / "shards/negatives/2_of_3.parquet").unlink()
-    command = [
-        sys.executable, "-m", "snakemake", "--cores", "1", "-n", "--rerun-triggers", "input",
-        "--config", "shards=3", f"results={tmp_path}", "--", f"{korea}/negatives.parquet",
-    ]  # fmt: skip
-    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert plan.returncode == 0, plan.stderr
-    text = plan.stdout + plan.stderr
-    assert re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE) == ["synthesize_shard", "merge_shards"]
-    assert "shard=2" in text
+    (korea / "shards/2_of_3/negatives.parquet").unlink()
+    rules, text = planned(tmp_path, 3, korea / "negatives.parquet")
+    assert rules == ["synthesize", "merge_shards"]
+    assert "shard=shards/2_of_3/" in text
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_a_file_that_is_there_stays_whatever_becomes_of_the_setting(korea, tmp_path, shards):
+    assert planned(tmp_path, shards, korea / "negatives.parquet")[0] == []
+    (korea / "depth.parquet").unlink()
+    rules, _ = planned(tmp_path, shards, korea / "depth.parquet")
+    assert rules == (
+        ["depth"] if shards == 1 else ["depth"] * 2 + ["merge_shards"] if shards == 2 else ["merge_shards"]
+    )

@@ -1,5 +1,5 @@
 # Needs:  a culture's folder of pictures and captions, its table of links, or its name on the hub; its
-#         withdrawn list, if any.
+#         withdrawn list, if any; MS-COCO's val2017 and annotations for Table 1.
 # Leaves: {results}/{culture}/download/             pictures of a table of links, failures.csv
 #         {results}/{culture}/data_set/             a data set of the Hugging Face hub
 #         {results}/{culture}/images.parquet       pictures, captions, split
@@ -7,10 +7,34 @@
 #         {results}/{culture}/data_sets/           which pictures each fingerprint stands for
 #         {results}/{culture}/data_report.html     what to mend, worst first
 #         {results}/{culture}/data_card.md         what a LoRA stands on
-#         {results}/{culture}/captions.parquet     k BLIP captions a training picture
-#         {results}/{culture}/depth.parquet        MiDaS depth of the training pictures
+#         {results}/reference/coco/                 MS-COCO's pictures and captions
 #         {results}/withdraw_report.tsv            (on request) what still holds withdrawn pictures
+from pipeline_steps.config import HUB
 from pipeline_steps.data.folder import state
+
+DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
+DATA_SET = f"{RESULTS}/{{culture}}/data_set"
+DRAWN = Path("resources/mini")
+WITHDRAWN = {
+    name: str(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
+}
+
+
+def not_drawn(path, key):
+    """A path, unless it is the drawn world's and the models are those of real pictures."""
+    if SETTINGS.models.oracle is None and DRAWN in Path(path).parents:
+        raise WorkflowError(
+            f"{key}: '{path}' belongs to the drawn world of the embedded models; name real pictures, or leave it out"
+        )
+    return path
+
+
+def pictures_of(wildcards):
+    """The culture's folder or file, or what is downloaded: from the hub, or from its table of links."""
+    images = not_drawn(culture(wildcards).images, f"cultures.{wildcards.culture}.images")
+    if str(images).startswith(HUB):
+        return DATA_SET
+    return DOWNLOADED if images.suffix.lower() == ".csv" else str(images)
 
 
 rule download:
@@ -29,7 +53,7 @@ rule download:
         "../../envs/pipeline.yaml"
     params:
         country=lambda wildcards: optional("--country", culture(wildcards).country),
-        config=section("data"),
+        config=section("data", "caption_column", "max_megabytes"),
     shell:
         """
         python -m pipeline_steps.data.download \
@@ -79,7 +103,7 @@ rule ingest:
         "../../envs/pipeline.yaml"
     params:
         suffix=suffix,
-        seed=SETTINGS.seed,
+        seed=seed,
         # No output: Snakemake would delete it, and with it what older data sets held.
         data_sets=f"{RESULTS}/{{culture}}/data_sets",
         withdrawn=lambda wildcards, input: optional("--withdrawn", input.withdrawn),
@@ -102,6 +126,35 @@ rule ingest:
         """
 
 
+rule coco:
+    input:
+        folder=lambda wildcards: str(not_drawn(SETTINGS.evaluation.coco, "evaluation.coco")),
+    output:
+        images=f"{COCO}/images.parquet",
+        prompts=f"{COCO}/prompts.txt",
+    log:
+        f"{RESULTS}/logs/reference/coco.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/reference/coco.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        total=SETTINGS.evaluation.coco_pictures,
+        seed=seed,
+        config=section("data", "resolution", "max_megapixels"),
+    shell:
+        """
+        python -m pipeline_steps.data.coco \
+            --folder {input.folder:q} \
+            --images {output.images:q} \
+            --prompts {output.prompts:q} \
+            --count {params.total} \
+            --seed {params.seed} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule data_report:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
@@ -115,7 +168,7 @@ rule data_report:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        base=model("base"),
+        base=model("base", "path"),
     shell:
         """
         python -m pipeline_steps.data.data_report \
@@ -171,73 +224,5 @@ rule withdraw_report:
             --report {params.report:q} \
             {params.cultures:q} \
             {params.withdrawn:q} \
-            2>&1 | tee {log:q}
-        """
-
-
-rule caption:
-    input:
-        images=f"{RESULTS}/{{culture}}/images.parquet",
-    output:
-        captions=f"{RESULTS}/{{culture}}/captions.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/caption.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/caption.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
-    threads: THREADS
-    resources:
-        gpu=1,
-    params:
-        seed=SETTINGS.seed,
-        captioner=model("captioner"),
-        config=section("caption"),
-        shard=[1, 1],
-    shell:
-        """
-        python -m pipeline_steps.negatives.caption \
-            --images {input.images:q} \
-            --captions {output.captions:q} \
-            --culture {wildcards.culture:q} \
-            --seed {params.seed} \
-            --captioner {params.captioner:q} \
-            --config {params.config:q} \
-            --shard {params.shard} \
-            --threads {threads} \
-            --gpus {resources.gpu} \
-            2>&1 | tee {log:q}
-        """
-
-
-rule depth:
-    input:
-        images=f"{RESULTS}/{{culture}}/images.parquet",
-    output:
-        depth=f"{RESULTS}/{{culture}}/depth.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/depth.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/depth.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
-    threads: THREADS
-    resources:
-        gpu=1,
-    params:
-        depth_model=model("depth"),
-        config=section("depth"),
-        shard=[1, 1],
-    shell:
-        """
-        python -m pipeline_steps.negatives.depth \
-            --images {input.images:q} \
-            --depth {output.depth:q} \
-            --culture {wildcards.culture:q} \
-            --depth-model {params.depth_model:q} \
-            --config {params.config:q} \
-            --shard {params.shard} \
-            --threads {threads} \
-            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """

@@ -1,7 +1,13 @@
-# Needs:  the section "models" of the configuration; a network for `snakemake models`, and for nothing else.
-# Leaves: {results}/plan.md                what everything will cost, estimated
-#         models/                          the models of the configuration, verified
+# Needs:  the section "models" of the configuration; a network, as nothing else does.
+# Leaves: models/                          the models of the configuration, verified
 #         config/models.lock.json          commit, size and SHA-256 of every file, for the next fetch
+
+
+def own_extractors():
+    """A flag and the weights that perceptual distances name for themselves, or nothing where none does."""
+    trained = [run.settings.train.perceptual.model for run in RUNS.values()]
+    own = dict.fromkeys(ref.model_dump_json() for ref in trained if ref)
+    return ["--extractors", *own] if own else []
 
 
 rule models:
@@ -19,23 +25,5 @@ rule models:
             --models {params.models:q} \
             {params.extractors:q} \
             --lock config/models.lock.json \
-            2>&1 | tee {log:q}
-        """
-
-
-rule plan:
-    log:
-        f"{RESULTS}/logs/plan.log",
-    localrule: True
-    conda:
-        "../../envs/pipeline.yaml"
-    params:
-        settings=SETTINGS.model_dump_json(),
-        plan=f"{RESULTS}/plan.md",
-    shell:
-        """
-        python -m pipeline_steps.planning.plan \
-            --settings {params.settings:q} \
-            --plan {params.plan:q} \
             2>&1 | tee {log:q}
         """

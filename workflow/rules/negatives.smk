@@ -1,8 +1,78 @@
-# Needs:  captions.parquet, depth.parquet, images.parquet
-# Leaves: {results}/{culture}/negatives.parquet         the un-tuned model's own pictures of each scene
-#         {results}/{culture}/negatives_kept.parquet    those that are no false negatives
-#         {results}/{culture}/distances.parquet         DreamSim distance of each to its positive
+# Needs:  images.parquet
+# Leaves: {results}/{culture}/captions.parquet          k BLIP captions a training picture
+#         {results}/{culture}/depth.parquet             MiDaS depth of the training pictures
+#         {results}/{culture}/negatives.parquet         the un-tuned model's own pictures of each scene
+#         {results}/{culture}/{run}negatives_kept.parquet    those that are no false negatives
+#         {results}/{culture}/{run}distances.parquet         DreamSim distance of each to its positive
 # On request (snakemake purge_negatives) all pictures of negatives are deleted.
+
+
+rule caption:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+    output:
+        captions=f"{RESULTS}/{{culture}}/{{shard}}captions.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/{{shard}}caption.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/{{shard}}caption.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+    params:
+        seed=seed,
+        captioner=model("captioner"),
+        config=section("caption"),
+        shard=shard,
+    shell:
+        """
+        python -m pipeline_steps.negatives.caption \
+            --images {input.images:q} \
+            --captions {output.captions:q} \
+            --culture {wildcards.culture:q} \
+            --seed {params.seed} \
+            --captioner {params.captioner:q} \
+            --config {params.config:q} \
+            --shard {params.shard} \
+            --threads {threads} \
+            --gpus {resources.gpu} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule depth:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+    output:
+        depth=f"{RESULTS}/{{culture}}/{{shard}}depth.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/{{shard}}depth.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/{{shard}}depth.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+    params:
+        depth_model=model("depth"),
+        config=section("depth"),
+        shard=shard,
+    shell:
+        """
+        python -m pipeline_steps.negatives.depth \
+            --images {input.images:q} \
+            --depth {output.depth:q} \
+            --culture {wildcards.culture:q} \
+            --depth-model {params.depth_model:q} \
+            --config {params.config:q} \
+            --shard {params.shard} \
+            --threads {threads} \
+            --gpus {resources.gpu} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule synthesize:
@@ -10,11 +80,11 @@ rule synthesize:
         captions=f"{RESULTS}/{{culture}}/captions.parquet",
         depth=f"{RESULTS}/{{culture}}/depth.parquet",
     output:
-        negatives=f"{RESULTS}/{{culture}}/negatives.parquet",
+        negatives=f"{RESULTS}/{{culture}}/{{shard}}negatives.parquet",
     log:
-        f"{RESULTS}/logs/{{culture}}/synthesize.log",
+        f"{RESULTS}/logs/{{culture}}/{{shard}}synthesize.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/synthesize.tsv"
+        f"{RESULTS}/benchmarks/{{culture}}/{{shard}}synthesize.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: THREADS
@@ -22,11 +92,11 @@ rule synthesize:
         gpu=1,
     params:
         suffix=suffix,
-        seed=SETTINGS.seed,
+        seed=seed,
         base=model("base"),
         controlnet=model("controlnet"),
         config=section("negatives"),
-        shard=[1, 1],
+        shard=shard,
     shell:
         """
         python -m pipeline_steps.negatives.synthesize \
@@ -51,12 +121,12 @@ rule filter:
         images=f"{RESULTS}/{{culture}}/images.parquet",
         negatives=f"{RESULTS}/{{culture}}/negatives.parquet",
     output:
-        negatives_kept=f"{RESULTS}/{{culture}}/negatives_kept.parquet",
-        distances=f"{RESULTS}/{{culture}}/distances.parquet",
+        negatives_kept=f"{RESULTS}/{{culture}}/{{run}}negatives_kept.parquet",
+        distances=f"{RESULTS}/{{culture}}/{{run}}distances.parquet",
     log:
-        f"{RESULTS}/logs/{{culture}}/filter.log",
+        f"{RESULTS}/logs/{{culture}}/{{run}}filter.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/filter.tsv"
+        f"{RESULTS}/benchmarks/{{culture}}/{{run}}filter.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: THREADS

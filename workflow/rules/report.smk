@@ -1,6 +1,343 @@
-# Needs:  everything that the page shows, of all cultures
-# Leaves: {results}/report.html                     one self-contained page
-#         {results}/sbom.cdx.json, licences.md      (on request) the software behind the run
+# Needs:  samples, features, scores and LoRAs' logs of all cultures; the survey's statistics, if there are any
+# Leaves: {results}/table1.csv, {results}/table2.csv          the paper's tables, its own figures beside ours
+#         {results}/figures/fig5.svg                          ranks given in the survey
+#         {results}/{culture}/figures/{fig6,fig8,samples}.png learnt by heart; prompts that name no culture;
+#                                                             test prompts, variants side by side
+#         {results}/{culture}/figures/kid_power.svg           how many pictures KID needs
+#         {results}/figures/fig7.svg                          KID against the length of training
+#         {results}/embedded_world.csv, embedded_world.md     all variants over cultures and seeds
+#         {results}/figures/curves.html, curves.csv           scores against the length of training
+#         {results}/report.html                               one self-contained page
+#         {results}/sbom.cdx.json, licences.md                (on request) the software behind the run
+from pipeline_steps.config.runs import fig7_lines, fig7_name
+
+TABLES = {
+    "1": (("sd", "scoft_m", "scoft_mp", "scoft_mpc"), "runs/coco_prompts/"),
+    "2": (("ldm", "scoft_m"), "runs/train_prompts/"),
+}
+"""Each of the paper's tables: its variants, and the run with its other prompts."""
+SHEETS = {
+    "samples": ("", SETTINGS.score.variants, "clip_score"),
+    "fig6": ("runs/train_prompts/", ("ldm", "scoft_m"), "dreamsim"),
+    "fig8": ("runs/generic_prompts/", ("sd", "ldm", FULL_VARIANT), "div"),
+}
+"""Each contact sheet: its run, its variants, and the score above them."""
+INCLUDED = {
+    "table1": [f"{RESULTS}/table1.csv"],
+    "table2": [f"{RESULTS}/table2.csv"],
+    "fig5": [f"{RESULTS}/figures/fig5.svg"],
+    "fig6": of_cultures("figures/fig6.png"),
+    "fig7": [f"{RESULTS}/figures/fig7.svg"],
+    "fig8": of_cultures("figures/fig8.png"),
+    "kid_power": of_cultures("figures/kid_power.svg"),
+}
+
+
+def shown(ending):
+    """The paper's tables (csv) or figures that the settings ask for."""
+    paths = [path for name in SETTINGS.report.include for path in INCLUDED[name]]
+    return [path for path in paths if path.endswith(ending)]
+
+
+def table_scores(wildcards, other=False):
+    """The scores of a table's variants on the test prompts, or on its other prompts."""
+    variants, run = TABLES[wildcards.number]
+    return of_cultures(f"{run if other else ''}scores/{{variant}}.parquet", variant=variants)
+
+
+def table_statistics(wildcards):
+    """Table 1 has the survey's mean ranks, once somebody has answered."""
+    return f"{SURVEY}/statistics.parquet" if wildcards.number == "1" and collected() else []
+
+
+def on_sheet(kind):
+    """The samples or scores of a contact sheet's variants."""
+
+    def of(wildcards):
+        run, variants, _ = SHEETS[wildcards.sheet]
+        return expand(f"{RESULTS}/{wildcards.culture}/{run}{kind}/{{variant}}.parquet", variant=variants)
+
+    return of
+
+
+def answers_drawn(wildcards):
+    """Answers of people; while there are none, of simulated participants."""
+    return f"{SURVEY}/answers.parquet" if collected() else f"{SURVEY}/simulated/answers.parquet"
+
+
+def fig7_scores(wildcards):
+    """Every point of every line, of every culture over which Fig. 7 takes the mean."""
+    if min(SETTINGS.evaluation.fig7_updates) <= SETTINGS.train.warmup:
+        raise WorkflowError("evaluation.fig7_updates: every length must be more than train.warmup")
+    return expand(
+        f"{RESULTS}/{{culture}}/runs/{{run}}/scores/{FULL_VARIANT}.parquet",
+        culture=SETTINGS.evaluation.fig7_cultures or CULTURES,
+        run=[
+            fig7_name(extractor, record, updates)
+            for extractor, record in fig7_lines(SETTINGS)
+            for updates in SETTINGS.evaluation.fig7_updates
+        ],
+    )
+
+
+def study_files(folder, ending):
+    """One file of every culture and variant, of the default run and of those with other seeds."""
+    runs = ["", *(f"runs/{run}/" for run in SETTINGS.study.seeds)]
+    return of_cultures(f"{{run}}{folder}/{{variant}}.{ending}", run=runs, variant=VARIANTS)
+
+
+def control_scores():
+    """Scores of the full variant with other negatives."""
+    path = f"{RESULTS}/{{culture}}/runs/{{run}}/scores/{FULL_VARIANT}.parquet"
+    return expand(path, culture=SETTINGS.study.control_cultures, run=SETTINGS.study.controls)
+
+
+def curve_points():
+    """Culture, run and variant of every point of the curves."""
+    runs = ["", *(f"runs/{run}/" for run in SETTINGS.study.lengths)]
+    return [(c, run, variant) for c in SETTINGS.study.length_cultures for run in runs for variant in TRAINED]
+
+
+def curve_benchmarks():
+    """Snakemake's clock time of every point's training."""
+    return [
+        f"{RESULTS}/benchmarks/{name}/{lora_folder(run, variant)}train.tsv"
+        for name, run, variant in curve_points()
+    ]
+
+
+rule paper_table:
+    input:
+        scores=table_scores,
+        set_scores=lambda wildcards: table_scores(wildcards, other=True),
+        statistics=table_statistics,
+    output:
+        table=report(
+            f"{RESULTS}/table{{number}}.csv",
+            caption="../report/paper_table.rst",
+            category="Tables",
+            labels={"result": "Table {number}"},
+        ),
+    log:
+        f"{RESULTS}/logs/table{{number}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/table{{number}}.tsv"
+    wildcard_constraints:
+        number="1|2",
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        statistics=lambda wildcards, input: optional("--statistics", input.statistics),
+    shell:
+        """
+        python -m pipeline_steps.report.paper_table \
+            --number {wildcards.number} \
+            --scores {input.scores:q} \
+            --set-scores {input.set_scores:q} \
+            {params.statistics:q} \
+            --table {output.table:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule contact_sheet:
+    input:
+        samples=on_sheet("samples"),
+        scores=on_sheet("scores"),
+        images=lambda wildcards: f"{RESULTS}/{{culture}}/images.parquet" if wildcards.sheet == "fig6" else [],
+    output:
+        sheet=report(
+            f"{RESULTS}/{{culture}}/figures/{{sheet}}.png",
+            caption="../report/contact_sheet.rst",
+            category="Figures",
+            subcategory="{culture}",
+            labels={"result": "{sheet}"},
+        ),
+    log:
+        f"{RESULTS}/logs/{{culture}}/contact_sheet_{{sheet}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/contact_sheet_{{sheet}}.tsv"
+    wildcard_constraints:
+        sheet="|".join(SHEETS),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        images=lambda wildcards, input: optional("--images", input.images),
+        metric=lambda wildcards: SHEETS[wildcards.sheet][2],
+        prompts=5,
+        per_prompt=4,
+        side=SETTINGS.report.thumbnail,
+    shell:
+        """
+        python -m pipeline_steps.report.contact_sheet \
+            --samples {input.samples:q} \
+            --scores {input.scores:q} \
+            --metric {params.metric} \
+            --sheet {output.sheet:q} \
+            --prompts {params.prompts} \
+            --per-prompt {params.per_prompt} \
+            --side {params.side} \
+            {params.images:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule fig5:
+    input:
+        answers=answers_drawn,
+    output:
+        chart=report(
+            f"{RESULTS}/figures/fig5.svg",
+            caption="../report/fig5.rst",
+            category="Figures",
+            subcategory="all cultures",
+            labels={"result": "Fig. 5: ranks given in the survey"},
+        ),
+    log:
+        f"{RESULTS}/logs/fig5.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fig5.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.report.fig5 \
+            --answers {input.answers:q} \
+            --chart {output.chart:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule fig7:
+    input:
+        scores=fig7_scores,
+    output:
+        chart=report(
+            f"{RESULTS}/figures/fig7.svg",
+            caption="../report/fig7.rst",
+            category="Figures",
+            subcategory="all cultures",
+            labels={"result": "Fig. 7: KID against the length of training"},
+        ),
+        table=f"{RESULTS}/figures/fig7.csv",
+    log:
+        f"{RESULTS}/logs/fig7.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fig7.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.report.fig7 \
+            --scores {input.scores:q} \
+            --chart {output.chart:q} \
+            --table {output.table:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule kid_power:
+    input:
+        samples=f"{RESULTS}/{{culture}}/samples/sd.parquet",
+        features=expand(f"{RESULTS}/{{{{culture}}}}/features/{{variant}}.safetensors", variant=TABLES["1"][0]),
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+        reference=f"{RESULTS}/{{culture}}/features/images.safetensors",
+    output:
+        chart=report(
+            f"{RESULTS}/{{culture}}/figures/kid_power.svg",
+            caption="../report/kid_power.rst",
+            category="Figures",
+            subcategory="{culture}",
+            labels={"result": "Power of KID"},
+        ),
+        table=f"{RESULTS}/{{culture}}/figures/kid_power.csv",
+    log:
+        f"{RESULTS}/logs/{{culture}}/kid_power.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/kid_power.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.report.kid_power \
+            --samples {input.samples:q} \
+            --features {input.features:q} \
+            --images {input.images:q} \
+            --reference {input.reference:q} \
+            --chart {output.chart:q} \
+            --table {output.table:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule study:
+    input:
+        scores=study_files("scores", "parquet"),
+        features=study_files("features", "safetensors"),
+        images=of_cultures("images.parquet"),
+        reconstructed=of_cultures("features/reconstructed.safetensors"),
+        bleed=of_cultures("runs/generic_prompts/scores/{variant}.parquet", variant=VARIANTS),
+        controls=control_scores(),
+    output:
+        table=f"{RESULTS}/embedded_world.csv",
+        summary=report(
+            f"{RESULTS}/embedded_world.md",
+            caption="../report/embedded_world.rst",
+            category="Tables",
+            labels={"result": "The embedded world"},
+        ),
+    log:
+        f"{RESULTS}/logs/study.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/study.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    shell:
+        """
+        python -m pipeline_steps.report.study \
+            --scores {input.scores:q} \
+            --features {input.features:q} \
+            --images {input.images:q} \
+            --reconstructed {input.reconstructed:q} \
+            --bleed {input.bleed:q} \
+            --controls {input.controls:q} \
+            --table {output.table:q} \
+            --summary {output.summary:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule curves:
+    input:
+        scores=[f"{RESULTS}/{name}/{run}scores/{variant}.parquet" for name, run, variant in curve_points()],
+        benchmarks=curve_benchmarks(),
+    output:
+        chart=report(
+            f"{RESULTS}/figures/curves.html",
+            caption="../report/curves.rst",
+            category="Figures",
+            subcategory="all cultures",
+            labels={"result": "Scores against the length of training"},
+        ),
+        table=f"{RESULTS}/figures/curves.csv",
+    log:
+        f"{RESULTS}/logs/curves.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/curves.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        updates=[RUNS[run].settings.train.updates for _, run, _ in curve_points()],
+    shell:
+        """
+        python -m pipeline_steps.report.curves \
+            --scores {input.scores:q} \
+            --updates {params.updates} \
+            --benchmarks {input.benchmarks:q} \
+            --chart {output.chart:q} \
+            --table {output.table:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule report:
@@ -11,13 +348,13 @@ rule report:
         depth=of_cultures("depth.parquet"),
         negatives=of_cultures("negatives.parquet") if SETTINGS.report.negatives else [],
         distances=of_cultures("distances.parquet"),
-        samples=of_variants("samples", "parquet"),
-        features=of_variants("features", "safetensors"),
+        samples=of_cultures("samples/{variant}.parquet", variant=SETTINGS.score.variants),
+        features=of_cultures("features/{variant}.safetensors", variant=SETTINGS.score.variants),
         references=of_cultures("features/images.safetensors"),
         scores=of_cultures("scores.parquet"),
         train_logs=of_cultures("train_log.parquet"),
-        tables=included(".csv"),
-        figures=included((".svg", ".png")),
+        tables=shown(".csv"),
+        figures=shown((".svg", ".png")),
     output:
         page=report(
             f"{RESULTS}/report.html",

@@ -1,109 +1,40 @@
-# Needs:  what caption, depth, synthesize, cache and sample need
-# Leaves: what they leave, made by `shards` jobs each and merged
-#         {results}/{culture}/shards/{file}/{k}_of_{n}    the k-th share; a lost one is made again alone
-# Only part of the workflow where `shards` is more than 1.
+# Needs:  the shards of captions, depth, negatives, train_cache or samples, each made by a job of its own
+# Leaves: the very file that a single job would have made; a lost shard is made again alone
 
 
-wildcard_constraints:
-    shard=r"\d+",
+def shards_of(wildcards):
+    """The shards that a file is merged from: as many as made it, or as the settings say for a new one.
 
-
-use rule caption as caption_shard with:
-    output:
-        captions=f"{RESULTS}/{{culture}}/shards/captions/{SHARD}.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/shards/caption_{SHARD}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/shards/caption_{SHARD}.tsv"
-    params:
-        shard=shard,
-
-
-use rule depth as depth_shard with:
-    output:
-        depth=f"{RESULTS}/{{culture}}/shards/depth/{SHARD}.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/shards/depth_{SHARD}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/shards/depth_{SHARD}.tsv"
-    params:
-        shard=shard,
-
-
-use rule synthesize as synthesize_shard with:
-    output:
-        negatives=f"{RESULTS}/{{culture}}/shards/negatives/{SHARD}.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/shards/synthesize_{SHARD}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/shards/synthesize_{SHARD}.tsv"
-    params:
-        shard=shard,
-
-
-use rule cache as cache_shard with:
-    output:
-        train_cache=f"{RESULTS}/{{culture}}/shards/train_cache/{SHARD}.safetensors",
-    log:
-        f"{RESULTS}/logs/{{culture}}/shards/cache_{SHARD}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/shards/cache_{SHARD}.tsv"
-    params:
-        shard=shard,
-
-
-use rule sample as sample_shard with:
-    output:
-        samples=f"{RESULTS}/{{culture}}/shards/samples/{{variant}}/{SHARD}.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/shards/sample_{{variant}}_{SHARD}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/shards/sample_{{variant}}_{SHARD}.tsv"
-    params:
-        shard=shard,
-
-
-use rule sample_set as sample_set_shard with:
-    output:
-        samples=f"{RESULTS}/{{culture}}/shards/runs/{{prompt_set}}/samples/{{variant}}/{SHARD}.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/shards/sample_{{prompt_set}}_{{variant}}_{SHARD}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/shards/sample_{{prompt_set}}_{{variant}}_{SHARD}.tsv"
-    params:
-        shard=shard,
-
-
-use rule sample_run as sample_run_shard with:
-    output:
-        samples=f"{RESULTS}/{{culture}}/shards/runs/{{run}}/samples/{{variant}}/{SHARD}.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/shards/runs/{{run}}/sample_{{variant}}_{SHARD}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/shards/runs/{{run}}/sample_{{variant}}_{SHARD}.tsv"
-    params:
-        shard=shard,
+    A file that is there stays what it is, whatever becomes of the setting.
+    """
+    file = f"{wildcards.file}.{wildcards.ending}"
+    folder = Path(RESULTS, wildcards.culture, wildcards.run)
+    count = SETTINGS.shards
+    if (folder / file).exists():
+        made = [path for path in (folder / "shards").glob("1_of_*") if (path / file).exists()]
+        count = int(made[0].name.removeprefix("1_of_")) if made else 1
+    if count == 1:
+        raise WorkflowError(f"{folder / file} is made in one piece")
+    shard = f"{RESULTS}/{{{{culture}}}}/{{{{run}}}}shards/{{k}}_of_{count}/{{{{file}}}}.{{{{ending}}}}"
+    return expand(shard, k=range(1, count + 1))
 
 
 rule merge_shards:
     input:
-        shards=expand(
-            f"{RESULTS}/{{{{culture}}}}/shards/{{{{file}}}}/{SHARD}.{{{{ending}}}}",
-            shard=range(1, SHARDS + 1),
-        ),
+        shards=shards_of,
     output:
-        merged=f"{RESULTS}/{{culture}}/{{file}}.{{ending}}",
+        merged=f"{RESULTS}/{{culture}}/{{run}}{{file}}.{{ending}}",
     log:
-        f"{RESULTS}/logs/{{culture}}/merge_{{file}}.{{ending}}.log",
+        f"{RESULTS}/logs/{{culture}}/{{run}}merge_{{file}}.{{ending}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/merge_{{file}}.{{ending}}.tsv"
+        f"{RESULTS}/benchmarks/{{culture}}/{{run}}merge_{{file}}.{{ending}}.tsv"
     wildcard_constraints:
-        file="captions|depth|negatives|train_cache|(runs/[^/]+/)?samples/[^/]+",
+        file="captions|depth|negatives|train_cache|samples/(" + "|".join(VARIANTS) + ")",
         ending="parquet|safetensors",
     conda:
         "../../envs/pipeline.yaml"
     params:
-        kind=lambda wildcards: "samples" if "samples/" in wildcards.file else wildcards.file,
+        kind=lambda wildcards: wildcards.file.split("/")[0],
     shell:
         """
         python -m pipeline_steps.merge_shards \
@@ -115,4 +46,4 @@ rule merge_shards:
         """
 
 
-ruleorder: merge_shards > caption > depth > synthesize > cache > sample > sample_set > sample_run
+ruleorder: merge_shards > caption > depth > synthesize > cache > sample

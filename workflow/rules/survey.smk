@@ -8,8 +8,25 @@
 #         {results}/survey/simulated/…                              the same from simulated participants
 
 
+SURVEYED = list(SETTINGS.survey.cultures) or CULTURES
+
+
 wildcard_constraints:
     survey="survey(/simulated)?",
+
+
+def answers_folder(wildcards):
+    return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
+
+
+def answer_files(wildcards):
+    """The collected files, so that a new or changed one is noticed."""
+    if wildcards.survey != "survey":
+        return [f"{SURVEY}/simulated/collected/simulated.parquet"]
+    if not collected():
+        folder = SETTINGS.survey.answers
+        raise WorkflowError(f"survey.answers: no file in {folder}; put the collected answers there")
+    return collected()
 
 
 rule survey_pages:
@@ -28,8 +45,8 @@ rule survey_pages:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        seed=SETTINGS.seed,
-        config=survey_settings("variants", "pages", "pages_per_participant", "attention_checks"),
+        seed=seed,
+        config=section("survey", "variants", "pages", "pages_per_participant", "attention_checks"),
     shell:
         """
         python -m pipeline_steps.survey.survey_pages \
@@ -58,7 +75,7 @@ rule survey_html:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        config=survey_settings("min_years", "jpeg_quality"),
+        config=section("survey", "min_years", "jpeg_quality"),
     shell:
         """
         python -m pipeline_steps.survey.survey_html \
@@ -86,8 +103,15 @@ rule survey_simulate:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        seed=SETTINGS.seed,
-        config=survey_settings("variants", "simulation"),
+        seed=seed,
+        config=section(
+            "survey",
+            "variants",
+            "simulation.participants",
+            "simulation.strengths",
+            "simulation.careless",
+            "simulation.adversarial",
+        ),
     shell:
         """
         python -m pipeline_steps.survey.survey_simulate \
@@ -115,7 +139,7 @@ rule survey_import:
         "../../envs/pipeline.yaml"
     params:
         folder=answers_folder,
-        config=survey_settings("min_years", "failed_checks"),
+        config=section("survey", "min_years", "failed_checks"),
     shell:
         """
         python -m pipeline_steps.survey.survey_import \
@@ -143,8 +167,8 @@ rule survey_aggregate:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        seed=SETTINGS.seed,
-        config=survey_settings("resamples"),
+        seed=seed,
+        config=section("survey", "resamples"),
     shell:
         """
         python -m pipeline_steps.survey.survey_aggregate \
@@ -169,8 +193,17 @@ rule survey_power:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        seed=SETTINGS.seed,
-        config=survey_settings("variants", "pages_per_participant", "simulation"),
+        seed=seed,
+        config=section(
+            "survey",
+            "variants",
+            "pages_per_participant",
+            "simulation.strengths",
+            "simulation.power_participants",
+            "simulation.power_careless",
+            "simulation.power_adversarial",
+            "simulation.power_trials",
+        ),
     shell:
         """
         python -m pipeline_steps.survey.survey_power \

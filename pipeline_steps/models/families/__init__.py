@@ -1,1 +1,1 @@
-"""."""
+"""One file for each architecture of a base model."""

@@ -1,1 +1,5 @@
-"""The survey on a network: the same page, its answers stored one by one."""
+"""The survey on a network: the same page, its answers stored one by one.
+
+Parts: app (puts the routes together), participants, answers and export (the routes), site (what they share),
+contents (what is shown), store (what is kept).
+"""

@@ -46,7 +46,8 @@ def survey_server(
     try:
         import uvicorn
 
-        from pipeline_steps.survey.server.app import create_app, load_survey
+        from pipeline_steps.survey.server.app import create_app
+        from pipeline_steps.survey.server.contents import load_survey
         from pipeline_steps.survey.server.store import Store
     except ImportError as error:
         raise UserError(f"{error.name} is not installed; run: pip install '.[survey]'") from error

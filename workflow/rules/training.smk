@@ -1,10 +1,65 @@
 # Needs:  images.parquet, captions.parquet, negatives_kept.parquet, data_card.md
 # Leaves: {results}/{culture}/train_cache.safetensors                    latents and text
-#         {results}/{culture}/targets.safetensors                        perceptual features of x+ and x-
+#         {results}/{culture}/{run}targets.safetensors                   perceptual features of x+ and x-
 #         {results}/{culture}/lora.safetensors                           SCoFT+MPC
 #         {results}/{culture}/ablations/{variant}/lora.safetensors       ldm, scoft_m, scoft_mp
+#         {results}/{culture}/runs/{run}/{variant}/lora.safetensors      those of a run
 #         train_log.parquet beside each LoRA
 #         {results}/{culture}/lora_kohya.safetensors, model_card.md      for other programs, for people
+#
+# Up to its LoRAs a run shares every file whose settings it leaves alone with the default run, or with the
+# first run that has the same; its pictures are its own.
+
+LORAS = {
+    lora_folder(run, variant): (run, variant)
+    for run in RUNS
+    for variant in TRAINED
+    if RUNS[run].prompt_set is None
+}
+# A global of the command and none of its params: how a training is watched makes no LoRA anew.
+WATCH = SETTINGS.watch.model_dump_json()
+
+
+wildcard_constraints:
+    lora="(" + "|".join(LORAS) + ")",
+
+
+def negatives_read(settings):
+    return settings.filter
+
+
+def targets_read(settings):
+    """What targets depend on; views are drawn from the seed, the one that is the whole picture is not."""
+    perceptual = settings.train.perceptual
+    return settings.filter, perceptual, settings.seed if perceptual.views > 1 else None
+
+
+def targets_of(wildcards):
+    """The perceptual targets that a variant's losses look at, or nothing."""
+    run, variant = LORAS[wildcards.lora]
+    if variant not in PERCEPTUAL:
+        return []
+    return f"{RESULTS}/{{culture}}/{own(run, targets_read)}targets.safetensors"
+
+
+def of_lora(read):
+    """What `read` returns of the settings of the run whose LoRA is asked for."""
+    return lambda wildcards: read(RUNS[LORAS[wildcards.lora][0]].settings)
+
+
+def extractor(settings):
+    """The weights behind a perceptual distance as JSON: its own, or the model of the same name."""
+    perceptual = settings.train.perceptual
+    own = perceptual.model or getattr(SETTINGS.models, perceptual.extractor)
+    return own.model_dump_json()
+
+
+def launch(settings):
+    """What starts a training: one process a GPU; a single one needs no launcher."""
+    count = settings.train.processes
+    if count == 1:
+        return "python -m"
+    return f"python -m pipeline_steps.machine.gpus {count} torchrun --standalone --nproc_per_node {count} -m"
 
 
 rule cache:
@@ -12,11 +67,11 @@ rule cache:
         images=f"{RESULTS}/{{culture}}/images.parquet",
         captions=f"{RESULTS}/{{culture}}/captions.parquet",
     output:
-        train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
+        train_cache=f"{RESULTS}/{{culture}}/{{shard}}train_cache.safetensors",
     log:
-        f"{RESULTS}/logs/{{culture}}/cache.log",
+        f"{RESULTS}/logs/{{culture}}/{{shard}}cache.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/cache.tsv"
+        f"{RESULTS}/benchmarks/{{culture}}/{{shard}}cache.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: THREADS
@@ -25,7 +80,7 @@ rule cache:
     params:
         base=model("base"),
         config=section("cache"),
-        shard=[1, 1],
+        shard=shard,
     shell:
         """
         python -m pipeline_steps.training.cache \
@@ -45,23 +100,25 @@ rule cache:
 rule targets:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
-        negatives_kept=f"{RESULTS}/{{culture}}/negatives_kept.parquet",
+        negatives_kept=lambda wildcards: (
+            f"{RESULTS}/{{culture}}/{own(wildcards.run, negatives_read)}negatives_kept.parquet"
+        ),
     output:
-        targets=f"{RESULTS}/{{culture}}/targets.safetensors",
+        targets=f"{RESULTS}/{{culture}}/{{run}}targets.safetensors",
     log:
-        f"{RESULTS}/logs/{{culture}}/targets.log",
+        f"{RESULTS}/logs/{{culture}}/{{run}}targets.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/targets.tsv"
+        f"{RESULTS}/benchmarks/{{culture}}/{{run}}targets.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: THREADS
     resources:
         gpu=1,
     params:
-        seed=SETTINGS.seed,
-        extractor=extractor(),
-        perceptual=SETTINGS.train.perceptual.model_dump_json(),
-        config=section("cache"),
+        seed=seed,
+        extractor=lambda wildcards: extractor(settings(wildcards)),
+        perceptual=lambda wildcards: settings(wildcards).train.perceptual.model_dump_json(),
+        config=section("targets"),
     shell:
         """
         python -m pipeline_steps.training.targets \
@@ -82,29 +139,29 @@ rule targets:
 rule train:
     input:
         train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
-        targets=f"{RESULTS}/{{culture}}/targets.safetensors",
+        targets=targets_of,
         # Not read: no LoRA without a card of its data. Its age says nothing about the LoRA's.
         card=ancient(f"{RESULTS}/{{culture}}/data_card.md"),
     output:
-        lora=f"{RESULTS}/{{culture}}/lora.safetensors",
-        train_log=f"{RESULTS}/{{culture}}/train_log.parquet",
+        lora=f"{RESULTS}/{{culture}}/{{lora}}lora.safetensors",
+        train_log=f"{RESULTS}/{{culture}}/{{lora}}train_log.parquet",
     log:
-        f"{RESULTS}/logs/{{culture}}/train_scoft_mpc.log",
+        f"{RESULTS}/logs/{{culture}}/{{lora}}train.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/train_scoft_mpc.tsv"
+        f"{RESULTS}/benchmarks/{{culture}}/{{lora}}train.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: THREADS
     resources:
-        gpu=SETTINGS.train.processes,
+        gpu=of_lora(lambda settings: settings.train.processes),
     params:
-        launch=launch(SETTINGS.train.processes),
-        variant=FULL_VARIANT,
+        launch=of_lora(launch),
+        variant=lambda wildcards: LORAS[wildcards.lora][1],
         targets=lambda wildcards, input: optional("--targets", input.targets),
-        seed=SETTINGS.seed,
+        seed=of_lora(lambda settings: settings.seed),
         base=model("base"),
-        extractor=extractor(),
-        config=section("train"),
+        extractor=of_lora(extractor),
+        config=of_lora(lambda settings: settings.train.model_dump_json()),
     shell:
         """
         {params.launch} pipeline_steps.training.train \
@@ -118,28 +175,11 @@ rule train:
             --base {params.base:q} \
             --extractor {params.extractor:q} \
             --config {params.config:q} \
+            --watch {WATCH:q} \
             --threads {threads} \
             --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
-
-
-use rule train as train_ablation with:
-    input:
-        train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
-        targets=ablation_targets,
-        card=ancient(f"{RESULTS}/{{culture}}/data_card.md"),
-    output:
-        lora=f"{RESULTS}/{{culture}}/ablations/{{variant}}/lora.safetensors",
-        train_log=f"{RESULTS}/{{culture}}/ablations/{{variant}}/train_log.parquet",
-    log:
-        f"{RESULTS}/logs/{{culture}}/train_{{variant}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/train_{{variant}}.tsv"
-    wildcard_constraints:
-        variant="ldm|scoft_m|scoft_mp",
-    params:
-        variant="{variant}",
 
 
 rule export:

@@ -1,0 +1,69 @@
+"""The names people read for scores and survey items; those of the variants stand in config/variants.py."""
+
+from typing import NamedTuple
+
+
+class ItemLabel(NamedTuple):
+    """What a survey item is called; participants read the survey's wording instead.
+
+    Attributes:
+        panel: above its panel of Fig. 5.
+        heading: above its column of Table 1.
+    """
+
+    panel: str
+    heading: str
+
+    @property
+    def column(self) -> str:
+        """Its column in the files of Table 1."""
+        return self.heading.lower().replace(" ", "_")
+
+
+SURVEY_ITEMS: dict[str, ItemLabel] = {
+    "description": ItemLabel("Description and image alignment", "Best Described"),
+    "representation": ItemLabel("Cultural representation", "Most Culturally Representative"),
+    "stereotypes": ItemLabel("Stereotypes", "Least Stereotypical"),
+    "offensiveness": ItemLabel("Offensiveness", "Least Offensive"),
+}
+"""What participants rank each page's pictures by (paper §5), in the order of the questions."""
+
+
+class ScoreLabel(NamedTuple):
+    """What a score is called.
+
+    Attributes:
+        name: in a table.
+        title: over its chart at the top of the report, with unit and direction; none: it is not drawn there.
+    """
+
+    name: str
+    title: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The name as it begins a title."""
+        return self.name[:1].upper() + self.name[1:]
+
+
+SCORES: dict[str, ScoreLabel] = {
+    "attribute_accuracy": ScoreLabel(
+        "cultural attributes right", "Right cultural attributes (share; higher is better)"
+    ),
+    "attribute_accuracy_shape": ScoreLabel("shape right"),
+    "attribute_accuracy_pattern": ScoreLabel("pattern right"),
+    "attribute_accuracy_accent": ScoreLabel("accent right"),
+    "attribute_accuracy_all": ScoreLabel("all three right"),
+    "stereotype": ScoreLabel("stereotype", "Stereotyped attributes (share; lower is better)"),
+    "generic_accuracy": ScoreLabel("prompt followed"),
+    "kid": ScoreLabel("KID", "KID to the held-out pictures (MMD²; lower is better)"),
+    "kid_reconstructed": ScoreLabel("KID, VAE-reconstructed reference"),
+    "cmmd": ScoreLabel("CMMD", "Distance to the held-out pictures in CLIP's space (MMD²; lower is better)"),
+    "clip_score": ScoreLabel("CLIPScore", "CLIPScore (higher is better)"),
+    "nearest_train": ScoreLabel(
+        "likeness to the nearest training picture",
+        "Cosine to the nearest training picture (high: learnt by heart)",
+    ),
+    "div": ScoreLabel("diversity", "DIV, diversity within a prompt (higher is better)"),
+}
+"""Scores with a name of their own, in the order of the report's charts."""

@@ -1,0 +1,51 @@
+"""The frame of every page: one stylesheet, texts escaped, nothing loaded from elsewhere."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
+
+from pipeline_steps.config import LABELS
+from pipeline_steps.errors import UserError
+
+TEMPLATES = Path("resources/report")
+"""Templates of the pages; each extends frame.html, and parts.html has what several of them need."""
+STYLE = TEMPLATES / "page.css"
+
+
+class Figure(NamedTuple):
+    """A figure as a page prints it.
+
+    Attributes:
+        text: the figure.
+        interval: its ends in words; empty: it has none.
+    """
+
+    text: str
+    interval: str = ""
+
+
+def render(template: Path, style: Path = STYLE, **contents: Any) -> str:
+    """Fill a page's template.
+
+    Args:
+        template: Jinja template; frame.html and parts.html lie beside it.
+        style: the CSS of all pages.
+        contents: what the template names; texts are escaped, charts and ready markup stand under ``| safe``.
+
+    Raises:
+        UserError: there is no such template.
+    """
+    loader = FileSystemLoader(template.parent)
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+    environment.filters |= {"number": number, "label": lambda variant: LABELS.get(variant, variant)}
+    try:
+        found = environment.get_template(template.name)
+    except TemplateNotFound as error:
+        raise UserError(f"{template}: no such template; run the step where resources/ lies") from error
+    return found.render(style=style.read_text(encoding="utf-8"), **contents)
+
+
+def number(value: Any) -> str:
+    """Four significant digits, with a real minus sign; a dash where there is no figure."""
+    return "–" if value in (None, "") else f"{float(value):.4g}".replace("-", "−")

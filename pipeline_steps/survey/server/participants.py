@@ -1,0 +1,105 @@
+"""The survey's page, its pictures, and who takes part."""
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline_steps.survey.server.site import SESSIONS, Person, Site, ThisSite, ask
+from pipeline_steps.survey.server.store import Participant, TakenError
+from pipeline_steps.survey.shown import render
+from pipeline_steps.web.limits import address
+from pipeline_steps.web.sessions import csrf_of, new_token
+from pipeline_steps.web.shield import page_policy
+
+ROUTES = APIRouter()
+
+
+class Enrolment(BaseModel):
+    """What a person gives before the first page."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    consent: bool
+    code: str = Field("", max_length=64, pattern=r"^[A-Za-z0-9_-]*$")
+    culture: str = Field(max_length=64)
+    years: float = Field(ge=0, le=120)
+
+
+@ROUTES.get("/healthz")
+async def health(site: ThisSite) -> dict[str, bool]:
+    """Say that the server and its database answer."""
+    await ask(site.store.who(""))
+    return {"ok": True}
+
+
+@ROUTES.get("/")
+async def page(request: Request, site: ThisSite) -> Response:
+    """Show the page; who has no session gets one."""
+    site.arrivals.take(address(request))
+    token = SESSIONS.token(request)
+    known = await ask(site.store.who(token)) if token else None
+    fresh = known is None and len(token) < 32
+    token = new_token() if fresh else token
+    nonce = secrets.token_urlsafe(16)
+    survey = site.survey
+    shown = {name: {"forms": [], "pages": culture.pages} for name, culture in survey.cultures.items()}
+    server = {"csrf": csrf_of(token), "enrolled": known is not None, "codes": survey.codes is not None}
+    data = {"cultures": shown, "minYears": survey.min_years, "server": server}
+    response = HTMLResponse(render(survey.template, survey.wording, data, nonce))
+    response.headers["Content-Security-Policy"] = page_policy(nonce)
+    if fresh:
+        SESSIONS.begin(response, request, token)
+    return response
+
+
+@ROUTES.get("/pictures/{picture}")
+async def picture(picture: str, site: ThisSite) -> Response:
+    """Show one picture."""
+    if picture not in site.survey.pictures:
+        raise HTTPException(404, "no such picture")
+    data, kind = site.survey.pictures[picture]
+    return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"})
+
+
+@ROUTES.post("/api/enrol", dependencies=[Depends(SESSIONS.guard)])
+async def enrol(request: Request, response: Response, enrolment: Enrolment, site: ThisSite) -> dict[str, Any]:
+    """Take a person in, or let the owner of a code go on."""
+    survey, origin = site.survey, address(request)
+    site.arrivals.take(origin)
+    if not enrolment.consent:
+        raise HTTPException(422, "consent is needed")
+    if enrolment.culture not in survey.cultures or enrolment.years < survey.min_years:
+        raise HTTPException(422, f"needs {survey.min_years:g} years in a surveyed culture")
+    site.failures.take(origin, 0)  # or guessing would go on beside the refusals
+    if survey.codes is not None and enrolment.code not in survey.codes:
+        site.failures.take(origin)
+        raise HTTPException(403, "unknown code")
+    may_resume = survey.codes is not None
+    try:
+        found, token = await ask(
+            site.store.enrol(enrolment.code, enrolment.culture, enrolment.years, may_resume)
+        )
+    except TakenError:
+        site.failures.take(origin)
+        raise HTTPException(409, "this code is taken; choose another or leave it empty") from None
+    SESSIONS.begin(response, request, token)
+    return await _state(site, found, token)
+
+
+@ROUTES.get("/api/me")
+async def me(request: Request, found: Person, site: ThisSite) -> dict[str, Any]:
+    """Return where a person stands, so that the page goes on after a reload."""
+    return await _state(site, found, SESSIONS.token(request))
+
+
+async def _state(site: Site, found: Participant, token: str) -> dict[str, Any]:
+    return {
+        "participant": found.participant,
+        "culture": found.culture,
+        "years": found.years,
+        "pages": site.survey.cultures[found.culture].form(found.form),
+        "answers": await ask(site.store.answers(found.participant)),
+        "csrf": csrf_of(token),
+    }

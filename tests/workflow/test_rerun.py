@@ -1,0 +1,299 @@
+"""A setting reruns what reads it, and nothing else: every setting, against a table written by hand."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.iocontainers import Wildcards
+from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
+
+from pipeline_steps.config import VARIANTS
+from tests import ROOT
+from tests.config.test_config import LEAVES
+
+LOOKING = {"features"}
+BASE = {"synthesize", "cache", "train", "sample", "reconstruct"}
+TRAIN = {"train"}
+S = TRAIN | {"targets"}  # the targets lie where the first run with the same distance is
+DRAWN_VIEWS = {"ingest", "caption", "synthesize", "targets", "train", "train_prompts", "coco", "sample"}
+SURVEY_SEEDS = {"survey_pages", "survey_simulate", "survey_aggregate", "survey_power"}
+EVERYWHERE = {"report"}
+"""The page shows the whole configuration."""
+
+# Setting, another value for it, and the rules that read it. Of rules without outputs (plan, models,
+# withdraw_report, purge_negatives) nothing is asked: they run whenever they are called.
+TABLE = [
+    ("seed", 2, DRAWN_VIEWS | SURVEY_SEEDS),
+    ("threads", 2, set()),
+    ("shards", 3, set()),
+    ("cultures.korea.suffix", ", there", {"ingest", "data_card", "synthesize", "sample", "export"}),
+    ("cultures.korea.images", "resources/mini/ccub/india", {"ingest", "fetch_data_set"}),
+    ("cultures.links.country", "KP", {"download"}),
+    ("cultures.korea.withdrawn", "list.txt", {"ingest"}),
+    ("cultures.korea.prompts", "list.txt", {"sample"}),
+    ("models.base.path", "resources/mini/clip", BASE | {"data_report"}),
+    ("models.base.dtype", "bfloat16", BASE),
+    ("models.base.variant", "fp16", BASE),
+    ("models.base.vae", {"path": "resources/mini/clip"}, BASE),
+    ("models.base.vae_slicing", True, BASE),
+    ("models.controlnet.path", "resources/mini/clip", {"synthesize"}),
+    ("models.controlnet.dtype", "bfloat16", {"synthesize"}),
+    ("models.controlnet.variant", "fp16", {"synthesize"}),
+    ("models.captioner.path", "resources/mini/clip", {"caption"}),
+    ("models.captioner.dtype", "bfloat16", {"caption"}),
+    ("models.captioner.variant", "fp16", {"caption"}),
+    ("models.depth.path", "resources/mini/clip", {"depth"}),
+    ("models.depth.dtype", "bfloat16", {"depth"}),
+    ("models.depth.variant", "fp16", {"depth"}),
+    # DreamSim and DINO are extractors of Fig. 7 as well
+    ("models.dreamsim.path", "resources/mini/clip", LOOKING | {"filter"} | S),
+    ("models.dreamsim.dtype", "bfloat16", LOOKING | {"filter"} | S),
+    ("models.dreamsim.variant", "fp16", LOOKING | {"filter"} | S),
+    ("models.clip.path", "resources/mini/dino", LOOKING | S),
+    ("models.clip.dtype", "bfloat16", LOOKING | S),
+    ("models.clip.variant", "fp16", LOOKING | S),
+    ("models.dino.path", "resources/mini/clip", LOOKING | S),
+    ("models.dino.dtype", "bfloat16", LOOKING | S),
+    ("models.dino.variant", "fp16", LOOKING | S),
+    ("models.inception.path", "resources/mini/clip", LOOKING),
+    ("models.inception.dtype", "bfloat16", LOOKING),
+    ("models.inception.variant", "fp16", LOOKING),
+    ("models.oracle.path", "resources/mini/clip", LOOKING),
+    ("models.oracle.dtype", "bfloat16", LOOKING),
+    ("models.oracle.variant", "fp16", LOOKING),
+    ("data.caption_column", "caption", {"download", "ingest"}),
+    ("data.resolution", 128, {"ingest", "coco"}),
+    ("data.aspect", "buckets", {"ingest"}),
+    ("data.test_share", 0.5, {"ingest"}),
+    ("data.allow_upscale", False, {"ingest"}),
+    ("data.duplicate_difference", 1.0, {"ingest"}),
+    ("data.max_megapixels", 50.0, {"ingest", "coco"}),
+    ("data.max_megabytes", 50.0, {"ingest", "download"}),
+    ("caption.captions_per_image", 2, {"caption"}),
+    ("caption.top_p", 0.5, {"caption"}),
+    ("caption.max_new_tokens", 9, {"caption"}),
+    ("caption.batch_size", 2, {"caption"}),
+    ("depth.batch_size", 2, {"depth"}),
+    ("negatives.per_positive", 2, {"synthesize"}),
+    ("negatives.steps", 9, {"synthesize"}),
+    ("negatives.guidance_scale", 3.0, {"synthesize"}),
+    ("negatives.controlnet_scale", 0.5, {"synthesize"}),
+    ("negatives.batch_size", 2, {"synthesize"}),
+    ("filter.min_distance", 0.5, {"filter"}),
+    ("filter.batch_size", 2, {"filter"}),
+    ("cache.batch_size", 2, {"cache", "reconstruct"}),
+    ("targets.batch_size", 2, {"targets"}),
+    ("train.updates", 200, TRAIN),
+    ("train.batch_size", 2, TRAIN),
+    ("train.accumulation", 2, TRAIN),
+    ("train.optimiser", "adamw_8bit", TRAIN),
+    ("train.learning_rate", 0.1, TRAIN),
+    ("train.schedule", "linear", TRAIN),
+    ("train.warmup", 1, TRAIN),
+    ("train.weight_decay", 0.5, TRAIN),
+    ("train.max_gradient_norm", 2.0, TRAIN),
+    ("train.lora_rank", 4, TRAIN),
+    ("train.lora_alpha", 3.0, TRAIN),
+    ("train.lora_targets", ["to_q"], TRAIN),
+    ("train.flip", True, TRAIN),
+    ("train.weight_ldm", 0.5, TRAIN),
+    ("train.weight_m", 0.5, TRAIN),
+    ("train.weight_p", 0.5, TRAIN),
+    ("train.weight_c", 0.5, TRAIN),
+    ("train.memorisation_captions", "all", TRAIN),
+    ("train.contrast", "difference", TRAIN),
+    ("train.contrast_lambda", 0.1, TRAIN),
+    ("train.contrast_margin", 0.1, TRAIN),
+    ("train.perceptual_every", 2, TRAIN),
+    ("train.perceptual_share", 0.1, TRAIN),
+    ("train.perceptual_clip", 1.0, TRAIN),
+    ("train.perceptual_t_weight", "alpha_bar", TRAIN),
+    ("train.snr_gamma", 5.0, TRAIN),
+    ("train.perceptual.extractor", "dreamsim", S),
+    ("train.perceptual.model", {"path": "resources/mini/clip"}, S),
+    ("train.perceptual.layers", [1], S),
+    ("train.perceptual.negatives", "another", S),
+    ("train.perceptual.views", 2, S),
+    ("train.denoising.steps", 3, TRAIN),
+    ("train.denoising.guidance_scale", 2.0, TRAIN),
+    ("train.denoising.record", "last", TRAIN),
+    ("train.denoising.scheduler", "ddpm", TRAIN),
+    ("train.ema_decay", 0.5, TRAIN),
+    ("train.processes", 2, TRAIN),
+    ("train.gradient_checkpointing", True, TRAIN),
+    ("train.compile", True, TRAIN),
+    ("watch.tensorboard", False, set()),
+    ("watch.wandb", "project", set()),
+    ("watch.sample_every", 7, set()),
+    ("watch.sample_pictures", 7, set()),
+    ("watch.checkpoint_every", 7, set()),
+    ("watch.checkpoints_kept", 7, set()),
+    ("sample.images_per_prompt", 2, {"sample"}),
+    ("sample.steps", 2, {"sample"}),
+    ("sample.guidance_scale", 2.0, {"sample"}),
+    ("sample.batch_size", 2, {"sample"}),
+    ("features.batch_size", 2, LOOKING),
+    ("score.variants", ["sd"], {"merge_scores", "contact_sheet"}),
+    ("score.neighbours", 2, {"score"}),
+    ("score.bootstrap", 200, {"score"}),
+    ("evaluation.prompts", "list.txt", {"sample"}),
+    ("evaluation.train_prompts", 3, {"train_prompts"}),
+    ("evaluation.coco", "pictures", {"coco"}),
+    ("evaluation.coco_pictures", 3, {"coco"}),
+    ("evaluation.generic_prompts", "list.txt", {"sample"}),
+    ("evaluation.fig7_cultures", ["korea"], {"fig7"}),
+    ("evaluation.fig7_extractors.dino", {"extractor": "clip"}, S),
+    ("evaluation.fig7_updates", [60], {"fig7"}),
+    ("study.seeds", ["second"], {"study"}),
+    ("study.controls", ["second"], set()),  # in no culture
+    ("study.control_cultures", ["korea"], set()),  # of no control
+    ("study.lengths", ["second"], set()),  # over no culture
+    ("study.length_cultures", ["korea"], {"curves"}),
+    ("survey.cultures", ["korea"], {"survey_simulate", "survey_import"}),
+    ("survey.variants", ["sd", "scoft_mpc"], {"survey_pages", "survey_simulate", "survey_power"}),
+    ("survey.pages", 3, {"survey_pages"}),
+    ("survey.pages_per_participant", 3, {"survey_pages", "survey_power"}),
+    ("survey.attention_checks", 1, {"survey_pages"}),
+    ("survey.failed_checks", 1, {"survey_import"}),
+    ("survey.min_years", 1.0, {"survey_html", "survey_import"}),
+    ("survey.wording", "list.txt", {"survey_html"}),
+    ("survey.jpeg_quality", 60, {"survey_html"}),
+    ("survey.answers", "other_answers", {"survey_import"}),
+    ("survey.resamples", 200, {"survey_aggregate"}),
+    ("survey.simulation.participants", 3, {"survey_simulate"}),
+    ("survey.simulation.strengths", dict.fromkeys(VARIANTS, 5.0), {"survey_simulate", "survey_power"}),
+    ("survey.simulation.careless", 0.5, {"survey_simulate"}),
+    ("survey.simulation.adversarial", 0.5, {"survey_simulate"}),
+    ("survey.simulation.power_participants", [3], {"survey_power"}),
+    ("survey.simulation.power_careless", [0.5], {"survey_power"}),
+    ("survey.simulation.power_adversarial", [0.5], {"survey_power"}),
+    ("survey.simulation.power_trials", 3, {"survey_power"}),
+    ("plan.gpu", "h100", set()),
+    ("plan.utilisation", 0.5, set()),
+    ("plan.pictures", 3, set()),
+    ("plan.prompts", 3, set()),
+    ("report.include", ["table2"], {"report"}),
+    ("report.negatives", False, {"report"}),
+    ("report.pictures_per_prompt", 2, {"report"}),
+    ("report.positives", 2, {"report"}),
+    ("report.thumbnail", 32, {"report", "contact_sheet"}),
+    ("runs.second.seed", 3, {"sample", "train"}),
+]
+LEFT_OUT = {"presets": "names files whose settings are in the table", "results": "moves every file"}
+CASES = {
+    "caption": [{"shard": ""}],
+    "depth": [{"shard": ""}],
+    "synthesize": [{"shard": ""}],
+    "cache": [{"shard": ""}],
+    "filter": [{"run": ""}],
+    "targets": [{"run": run} for run in ("", "runs/fig7_dino_first_60/", "runs/fig7_dreamsim_first_60/")],
+    "train": [
+        {"lora": f"{run}{variant}/"}
+        for run in ("runs/second/", "runs/fig7_dino_first_60/", "runs/fig7_dreamsim_first_60/")
+        for variant in ("ldm", "scoft_mpc")
+    ]
+    + [{"lora": ""}, {"lora": "ablations/ldm/"}],
+    "sample": [
+        {"run": run, "shard": "", "variant": variant}
+        for run in ("", "runs/second/", "runs/coco_prompts/", "runs/generic_prompts/")
+        for variant in ("sd", "ldm", "scoft_mpc")
+    ],
+    "features": [{"run": "", "seen": seen} for seen in ("images", "sd")],
+    "score": [{"run": run, "variant": "sd"} for run in ("", "runs/coco_prompts/")],
+    "merge_shards": [{"run": "", "file": "captions", "ending": "parquet"}],
+    "paper_table": [{"number": number} for number in ("1", "2")],
+    "contact_sheet": [{"sheet": sheet} for sheet in ("samples", "fig6", "fig8")],
+    "download": [{"culture": "links"}],
+    **{name: [{"survey": survey} for survey in ("survey", "survey/simulated")]
+       for name in ("survey_import", "survey_aggregate", "survey_report")},
+}  # fmt: skip
+"""Wildcards of the jobs that are looked at, beside the culture."""
+WITHOUT_OUTPUT = {"plan", "models", "withdraw_report", "purge_negatives", "all", "default", "merge_shards"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory with all that the values of the table name."""
+    folder = tmp_path_factory.mktemp("rerun")
+    (folder / "resources").symlink_to(ROOT / "resources")
+    (folder / "config").mkdir()
+    (folder / "config/presets").symlink_to(ROOT / "config/presets")
+    (folder / "pictures").mkdir()
+    for name in ("answers", "other_answers"):
+        (folder / name).mkdir()
+        (folder / name / "a.csv").write_text("x")
+    (folder / "list.txt").write_text("a house\n")
+    shutil.copy(ROOT / "resources/prompts/mini.txt", folder / "links.csv")
+    before = Path.cwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+def configuration():
+    korea = {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}
+    links = {"suffix": ", in links", "images": "links.csv", "country": "KR"}
+    return {
+        "cultures": {"korea": korea, "links": links},
+        "models": {role: {"path": f"resources/mini/{role}"} for role in (
+            "base", "controlnet", "captioner", "depth", "dreamsim", "clip", "dino", "inception", "oracle")},
+        "train": {"batch_size": 1},
+        "evaluation": {"fig7_extractors": {name: {"extractor": name} for name in ("dreamsim", "dino")}},
+        "runs": {"second": {"seed": 2}},
+    }  # fmt: skip
+
+
+def handed(folder, raw):
+    """What every rule's jobs are handed: input files and params, as text."""
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(raw))
+    with SnakemakeApi(OutputSettings(quiet={"all"})) as api:
+        resources = ResourceSettings(cores=2)
+        workflow = api.workflow(
+            resources, config_settings=ConfigSettings(), snakefile=ROOT / "Snakefile", workdir=folder
+        )._workflow
+        found = {}
+        for rule in workflow.rules:
+            if rule.name in WITHOUT_OUTPUT:
+                continue
+            for case in CASES.get(rule.name, [{}]):
+                wildcards = Wildcards(fromdict={"culture": "korea"} | case)
+                inputs = rule.expand_input(wildcards)[0]
+                outputs = rule.expand_output(wildcards)[0]
+                params = rule.expand_params(wildcards, inputs, outputs, None)[0]
+                job = (rule.name, *sorted(case.items()))
+                found[job] = repr((list(inputs), sorted((k, str(v)) for k, v in params.items())))
+        return found
+
+
+def changed(raw, path, value):
+    *outer, last = path.split(".")
+    for name in outer:
+        raw = raw.setdefault(name, {})
+    raw[last] = raw[last] | value if isinstance(value, dict) and isinstance(raw.get(last), dict) else value
+
+
+@pytest.fixture(scope="module")
+def before(folder):
+    return handed(folder, configuration())
+
+
+def test_the_table_holds_every_setting():
+    def known(path):
+        return any(path == row or path.startswith(f"{row}.") for row in rows)
+
+    rows = {path for path, *_ in TABLE} | set(LEFT_OUT)
+    rows |= {"cultures.korea.country", "evaluation.fig7_extractors.some", "runs"}
+    missing = [".".join(path) for path in LEAVES if not known(".".join(path))]
+    assert not missing, f"say in TABLE which rules read {missing}"
+
+
+@pytest.mark.parametrize(("path", "value", "rules"), TABLE, ids=[row[0] for row in TABLE])
+def test_a_setting_reaches_what_reads_it_and_nothing_else(folder, before, path, value, rules):
+    raw = configuration()
+    changed(raw, path, value)
+    after = handed(folder, raw)
+    found = {job[0] for job in before.keys() & after.keys() if before[job] != after[job]}
+    assert found - EVERYWHERE == rules - EVERYWHERE
