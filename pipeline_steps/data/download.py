@@ -87,13 +87,13 @@ def download(
     folder = metadata.parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     results = _fetch_all(wanted, folder, config.max_megabytes, pause)
-    failed = [(one, results[one.url]) for one in wanted if isinstance(results[one.url], FetchError)]
+    failed = [(one, found) for one in wanted if isinstance(found := results[one.url], FetchError)]
     for one, error in failed:
         LOG.warning("%s line %d: %s: %s", links.name, one.line, one.url, error)
     if len(failed) == len(wanted):
         raise UserError(f"{links}: none of {len(wanted)} pictures could be fetched; first: {failed[0][1]}")
     rows = (
-        _row(one, results[one.url], metadata, config) for one in wanted if isinstance(results[one.url], Path)
+        _row(one, found, metadata, config) for one in wanted if isinstance(found := results[one.url], Path)
     )
     artifacts.write_text(failures, _failure_table(failed))
     artifacts.write_text(metadata, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -189,7 +189,7 @@ def _against_train(generated: Pictures, train: Pictures, resamples: int) -> Iter
     if not train.texts:
         return
     same = np.array([[text == caption for caption in train.texts] for text in generated.texts])
-    prompted = same.any(1)
+    prompted = np.asarray(same.any(1))
     for metric, network in (("clip_i", "clip"), ("dino", "dino"), ("dreamsim", "dreamsim")):
         x, y = (F.normalize(side.seen[network].double(), dim=-1) for side in (generated, train))
         cosines = (x @ y.T).numpy()
@@ -248,7 +248,7 @@ def _drawn_world(generated: Pictures, culture: str, resamples: int) -> Iterator[
     for metric, values in wanted.items():
         hits = np.stack([read[name] == values[name] for name in CULTURAL], axis=1)
         yield row(metric, hits.mean(1), generated.clusters)
-        yield row(f"{metric}_all", hits.all(1), generated.clusters)
+        yield row(f"{metric}_all", np.asarray(hits.all(1)), generated.clusters)
         for name, column in zip(CULTURAL, hits.T, strict=True):
             yield row(f"{metric}_{name}", column, generated.clusters)
 

@@ -27,7 +27,7 @@ class Estimate:
     interval: str
 
 
-def codes(labels: Sequence[Hashable]) -> np.ndarray:
+def codes(labels: Sequence[Hashable] | np.ndarray) -> np.ndarray:
     """Number labels 0, 1, … in the order of their first appearance."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
@@ -117,10 +117,11 @@ def mean_of(estimates: Sequence[Estimate], independent: bool = True) -> Estimate
         raise ValueError("no estimates to take the mean of")
     count = len(estimates)
     value = float(np.mean([e.value for e in estimates]))
-    if any(e.low is None or e.high is None for e in estimates):
+    ends = [(e.value, e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
+    if len(ends) < count:
         return Estimate(value, None, None, "none: a part has none")
     power = 2 if independent else 1
-    below = sum((e.value - e.low) ** power for e in estimates) ** (1 / power) / count
-    above = sum((e.high - e.value) ** power for e in estimates) ** (1 / power) / count
+    below = float(sum((middle - low) ** power for middle, low, _ in ends) ** (1 / power) / count)
+    above = float(sum((high - middle) ** power for middle, _, high in ends) ** (1 / power) / count)
     kind = "independent estimates" if independent else "estimates that share their reference"
     return Estimate(value, value - below, value + above, f"95%, mean of {count} {kind}")

@@ -6,6 +6,7 @@ each participant can be trusted, a weighted vote decides each task, and wins min
 order.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
 
@@ -50,8 +51,8 @@ class WideMMSR(MMSR):
         agreement, seen = np.abs(self._covariation_matrix), self._n_common_tasks > 0
         trim = int(np.floor(self._sparsity / 2)) - 1
         size = self._n_workers
-        u = uniform.rvs(size=size, random_state=self.random_state)
-        v = uniform.rvs(size=size, random_state=self.random_state)
+        u = np.asarray(uniform.rvs(size=size, random_state=self.random_state))
+        v = np.asarray(uniform.rvs(size=size, random_state=self.random_state))
         self.loss_history_ = []
         for _ in range(self.n_iter):
             before = (u, v)
@@ -167,7 +168,7 @@ def skills(votes: pd.DataFrame, random_state: int) -> tuple["pd.Series[float]", 
         found = model.fit(votes.sort_values(["task", "worker"])).skills_
     if not model.loss_history_[-1] < TOLERANCE:
         return alike, f"MMSR did not settle in {ITERATIONS} iterations"
-    if not np.isfinite(found).all():
+    if found is None or not np.isfinite(found).all():
         return alike, "MMSR found no finite skills"
     # Rounded, so that the last bits of a linear algebra library decide nothing.
     return found.reindex(workers).round(8), ""
@@ -276,13 +277,14 @@ def order(variants: list[str], outcomes: Iterable[tuple[str, str, str]]) -> pd.D
         Columns variant, wins, losses, ties, place (1 is best; equals share the mean place), in the
         given order.
     """
-    table = pd.DataFrame(0, index=pd.Index(variants, name="variant"), columns=["wins", "losses", "ties"])
+    counts: Counter[tuple[str, str]] = Counter()
     for left, right, winner in outcomes:
         if winner == "tie":
-            table.loc[[left, right], "ties"] += 1
+            counts.update([(left, "ties"), (right, "ties")])
         else:
             better, worse = (left, right) if winner == "left" else (right, left)
-            table.loc[better, "wins"] += 1
-            table.loc[worse, "losses"] += 1
+            counts.update([(better, "wins"), (worse, "losses")])
+    columns = {what: [counts[name, what] for name in variants] for what in ("wins", "losses", "ties")}
+    table = pd.DataFrame({"variant": variants, **columns})
     table["place"] = rankdata(table["losses"] - table["wins"], method="average")
-    return table.reset_index()
+    return table

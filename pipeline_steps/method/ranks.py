@@ -43,15 +43,16 @@ def encode(ranks: np.ndarray) -> np.ndarray:
     base = (k + 1) ** np.arange(k)
     known = orders(k) @ base
     place = np.argsort(known)
-    return place[np.searchsorted(known[place], ranks @ base)]
+    found: np.ndarray = place[np.searchsorted(known[place], ranks @ base)]
+    return found
 
 
 def resampled_counts(
     which: np.ndarray,
     k: int,
-    participants: Sequence[Hashable],
-    prompts: Sequence[Hashable],
-    strata: Sequence[Hashable],
+    participants: Sequence[Hashable] | np.ndarray,
+    prompts: Sequence[Hashable] | np.ndarray,
+    strata: Sequence[Hashable] | np.ndarray,
     resamples: int,
     seed: int,
 ) -> np.ndarray:
@@ -89,14 +90,16 @@ def resampled_counts(
 
 def mean_ranks(counts: np.ndarray, k: int) -> np.ndarray:
     """Mean rank of each variant from permutation counts, shape (…, k!) to (…, k)."""
-    return counts @ orders(k) / counts.sum(-1, keepdims=True)
+    means: np.ndarray = counts @ orders(k) / counts.sum(-1, keepdims=True)
+    return means
 
 
 def win_shares(counts: np.ndarray, k: int) -> np.ndarray:
     """Share of rankings in which a is better than b, shape (…, k!) to (…, k, k)."""
     better = orders(k)[:, :, None] < orders(k)[:, None, :]
     wins = np.tensordot(counts, better.astype(float), axes=1)
-    return wins / counts.sum(-1)[..., None, None]
+    shares: np.ndarray = wins / counts.sum(-1)[..., None, None]
+    return shares
 
 
 def plackett_luce(counts: np.ndarray, k: int, tolerance: float = 1e-9) -> np.ndarray:

@@ -107,7 +107,7 @@ def forward(
     batch: Batch,
     objective: Objective,
     predict: Predict,
-    decode: Callable[[Tensor], Tensor],
+    decode: Callable[[Tensor], Tensor] | None,
     extract: Extractor | None,
     alpha_bars: Tensor,
     *,
@@ -123,8 +123,8 @@ def forward(
         batch: the pictures.
         objective: weights and settings.
         predict: the current network, (z, t, condition) to its prediction.
-        decode: latents to pictures in [0, 1], with gradient.
-        extract: feature extractor of S.
+        decode: latents to pictures in [0, 1], with gradient; needed for L_P and L_C.
+        extract: feature extractor of S; likewise.
         alpha_bars: ᾱ, (T,).
         perceptual: evaluate L_P and L_C on this update.
     """
@@ -150,18 +150,19 @@ def forward(
         with torch.no_grad():
             extra = predict(z_t.repeat(copies, 1, 1, 1), batch.t.repeat(copies), conditions)
         extra = extra.unflatten(0, (copies, len(z_t)))
-        blip_predictions = extra[:captions].transpose(0, 1)
+        blip_predictions = extra[:captions].transpose(0, 1) if captions else None
         null_prediction = extra[-1] if needs_null else None
 
-    weight = 1.0
+    weight: Tensor | float = 1.0
     if o.snr_gamma is not None:
         weight = losses.min_snr_weight(alpha_bar, o.snr_gamma, o.kind == "v_prediction")
     parts = Parts(ldm=losses.ldm_loss(predicted, target, weight))
-    if captions:
+    if blip_predictions is not None:
         parts.m = losses.memorisation_loss(predicted, blip_predictions)
     if not perceptual:
         return parts
 
+    assert decode is not None and extract is not None and batch.boxes is not None
     latents = denoise(
         predict,
         z_t,
@@ -183,6 +184,7 @@ def forward(
     if o.p > 0:
         parts.p = t_weight * losses.perceptual_loss(positive)
     if o.c > 0:
+        assert batch.present is not None
         negative = view_distance([layer[:, None] for layer in features], batch.negative)
         parts.c = t_weight * losses.contrastive_loss(
             positive, negative, batch.present, lam=o.lam, margin=o.margin, hinge=o.hinge
@@ -196,4 +198,4 @@ def weighted(parts: Parts, objective: Objective) -> tuple[Tensor, Tensor | None]
     if parts.m is not None:
         diffusion = diffusion + objective.b * parts.m
     terms = [w * x for w, x in ((objective.p, parts.p), (objective.c, parts.c)) if x is not None]
-    return diffusion, sum(terms) if terms else None
+    return diffusion, sum(terms[1:], terms[0]) if terms else None

@@ -271,7 +271,7 @@ def _triplets(
         return float(((views[0] * views[1]).sum(-1) > (views[0] * views[2]).sum(-1)).float().mean())
 
     def some(count: int) -> Callable[[], Sequence[str]]:
-        return lambda: random.choice(list(ATTRIBUTES), count, replace=False)
+        return lambda: random.choice(list(ATTRIBUTES), count, replace=False).tolist()
 
     yield Figure(model, "triplets: one attribute changed against four", accuracy(some(1), some(4)), bar, 0.5)
     yield Figure(

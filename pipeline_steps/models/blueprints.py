@@ -50,7 +50,7 @@ def _published() -> list[dict[str, Any]]:
     ]
 
 
-def diffusion(ref: ModelRef, part: str, folder: str = "") -> nn.Module:
+def diffusion(ref: ModelRef, part: str, folder: str = "") -> Any:
     """Build a UNet, an autoencoder or a ControlNet of diffusers."""
     import diffusers
 
@@ -59,7 +59,7 @@ def diffusion(ref: ModelRef, part: str, folder: str = "") -> nn.Module:
         return getattr(diffusers, config["_class_name"]).from_config(config).requires_grad_(False).eval()
 
 
-def text_encoders(base: BaseRef) -> list[nn.Module]:
+def text_encoders(base: BaseRef) -> list[Any]:
     """Build the text encoders: one, or SDXL's two."""
     import transformers
 
@@ -77,7 +77,7 @@ def text_encoders(base: BaseRef) -> list[nn.Module]:
     return found
 
 
-def looking(ref: ModelRef, part: str) -> nn.Module:
+def looking(ref: ModelRef, part: str) -> Any:
     """Build CLIP, DINOv2, BLIP or DPT of transformers."""
     import transformers
 

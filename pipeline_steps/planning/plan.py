@@ -1,10 +1,10 @@
 """What a configuration will cost before anything is fetched or run: operations, memory, disk and time."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline_steps import artifacts
 from pipeline_steps.cli import run_step
@@ -120,7 +120,7 @@ def _bytes(ref: ModelRef) -> int:
     return FULL if ref.dtype == "float32" else HALF
 
 
-def _half(network: "nn.Module", ref: ModelRef) -> "nn.Module":
+def _half(network: Any, ref: ModelRef) -> Any:
     import torch
 
     return network.to(getattr(torch, ref.dtype))
@@ -155,7 +155,7 @@ class _Diffusion:
         self.scale = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.picture = _numbers(base, 1, 3, side, side)
         self.latents = _numbers(base, 1, self.unet.config.in_channels, side // self.scale, side // self.scale)
-        self.condition = {
+        self.condition: dict[str, Any] = {
             "encoder_hidden_states": _numbers(base, 1, 77, self.unet.config.cross_attention_dim)
         }
         if len(self.texts) > 1:
@@ -171,7 +171,7 @@ class _Diffusion:
 
         return _bytes(self.base) * sum(map(parameters, networks))
 
-    def noise(self, gradient: list["Tensor"] | None = None) -> "Footprint":
+    def noise(self, gradient: "Sequence[Tensor] | None" = None) -> "Footprint":
         """One picture through the UNet, and back to the given LoRA."""
         import torch
 
@@ -334,7 +334,7 @@ class _Eye:
 
         def run() -> object:
             pixels = start * 1  # not a leaf, as in training
-            return torch.autograd.grad(sum(layer.sum() for layer in self.look(pixels)), pixels)
+            return torch.autograd.grad([layer.sum() for layer in self.look(pixels)], pixels)
 
         return _cost(run, gradient=True)
 

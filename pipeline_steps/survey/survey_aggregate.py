@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pipeline_steps.artifacts import ANSWERS, CONSENSUS, SKILLS, STATISTICS, VOTES, Row, Table
 from pipeline_steps.cli import run_step
@@ -15,6 +15,7 @@ from pipeline_steps.survey.shown import ITEMS
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from pipeline_steps.method.estimate import Estimate
 
@@ -107,7 +108,7 @@ def _read(answers: Path) -> tuple[Rankings, list[str], int]:
     named = {tuple(sorted(row["variants"])) for row in rows}
     if len(named) != 1:
         raise UserError(f"{answers}: pages with different variants ({named}); survey them apart")
-    variants = [name for name in VARIANTS if name in next(iter(named))]
+    variants: list[str] = [name for name in VARIANTS if name in next(iter(named))]
     filled = [row for row in rows if row["ranks"] is not None]
     if not filled:
         raise UserError(f"{answers}: all {len(rows)} answers are blank; nothing to sum up")
@@ -121,7 +122,7 @@ def _read(answers: Path) -> tuple[Rankings, list[str], int]:
         [row["item"] for row in filled],
     )
     ranks = np.take_along_axis(shown, place, axis=1)
-    return Rankings(*map(np.array, columns), ranks, shown), variants, len(rows) - len(filled)
+    return Rankings._make([*map(np.array, columns), ranks, shown]), variants, len(rows) - len(filled)
 
 
 # --- MMSR+Vote ---
@@ -147,13 +148,17 @@ def _mmsr_vote(rankings: Rankings, variants: list[str], seed: int) -> tuple[list
             frame["task"] = pd.Series(culture, frame.index) + "|" + item + f"|{left}|{right}"
             frames.append(frame)
         outcomes, skills = mmsr_vote(pd.concat(frames), derive_seed(seed, "mmsr") % 2**32)
-        for row in outcomes.to_dict("records"):
+        for row in _records(outcomes):
             culture, item, left, right = row.pop("task").split("|")
             decided.append({"culture": culture, "item": item, "left": left, "right": right, **row})
-        for row in skills.to_dict("records"):
+        for row in _records(skills):
             culture, _, participant = row.pop("worker").partition("/")
             trusted.append({"level": level, "culture": culture, "participant": participant, **row})
     return decided, trusted
+
+
+def _records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", frame.to_dict("records"))  # all columns have names
 
 
 def _orders(decided: list[Row], variants: list[str]) -> Iterator[Row]:
@@ -165,7 +170,7 @@ def _orders(decided: list[Row], variants: list[str]) -> Iterator[Row]:
         outcome = (row["left"], row["right"], row["winner"])
         scopes.setdefault((row["culture"], row["item"]), []).append(outcome)
     for (culture, item), outcomes in scopes.items():
-        for row in order(variants, outcomes).to_dict("records"):
+        for row in _records(order(variants, outcomes)):
             yield {"culture": culture, "item": item, **row}
 
 
@@ -244,7 +249,7 @@ def _agreement(part: Rankings) -> Iterator[tuple[str, "Estimate"]]:
     unit = codes(list(zip(part.page, part.item, strict=True)))
     counts = np.zeros((len(parts), unit.max() + 1, k, k))
     for variant in range(k):
-        np.add.at(counts, (group, unit, variant, part.ranks[:, variant] - 1), 1)
+        np.add.at(counts[:, :, variant], (group, unit, part.ranks[:, variant] - 1), 1)
     counts = counts.reshape(len(parts), -1, k)
     alpha = jackknife(lambda keep: ranks.krippendorff_ordinal(counts[keep].sum(0)), parts)
     for name, estimate in (("kendall_w", w), ("krippendorff_alpha", alpha)):
@@ -284,11 +289,11 @@ def _tests(rankings: Rankings, variants: list[str]) -> Iterator[Row]:
             text = "none: a p-value"
             yield _row(culture, item, "wilcoxon_p", subject, Estimate(raw, None, None, text), part)
             yield _row(culture, item, "wilcoxon_p_holm", subject, Estimate(adjusted, None, None, text), part)
-    for family in families.values():
-        adjusted = ranks.holm([p for *_, p in family])
-        for (culture, item, part, p), holm in zip(family, adjusted, strict=True):
-            text = f"none: a p-value, one of {len(family)} tests"
-            yield _row(culture, item, "friedman_p", "all variants", Estimate(p, None, None, text), part)
+    for tests in families.values():
+        corrected = ranks.holm([test[-1] for test in tests])
+        for (culture, item, part, raw), holm in zip(tests, corrected, strict=True):
+            text = f"none: a p-value, one of {len(tests)} tests"
+            yield _row(culture, item, "friedman_p", "all variants", Estimate(raw, None, None, text), part)
             yield _row(
                 culture, item, "friedman_p_holm", "all variants", Estimate(holm, None, None, text), part
             )

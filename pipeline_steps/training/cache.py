@@ -47,8 +47,8 @@ def cache(
     vae = stable_diffusion.vae(base)
     encode_prompts = stable_diffusion.prompt_encoder(base)
     blip: dict[str, list[str]] = {}
-    for row in CAPTIONS.rows(captions):
-        blip.setdefault(row["image_id"], []).append(row["caption"])
+    for line in CAPTIONS.rows(captions):
+        blip.setdefault(line["image_id"], []).append(line["caption"])
 
     sizes = [artifacts.picture_size(row["image"]) for row in IMAGES.rows(images) if row["split"] == "train"]
     widest, highest = (max(sides) for sides in zip(*sizes, strict=True))
@@ -68,7 +68,7 @@ def cache(
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch])
             both = torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1).to(vae.device, vae.dtype)
             posterior = vae.encode(both * 2 - 1).latent_dist
-            scale = vae.config.scaling_factor
+            scale = vae.config["scaling_factor"]
             height, width = unit.shape[2:]
             h, w = posterior.mean.shape[2:]
             # Beyond its own size a picture is padded to the largest.

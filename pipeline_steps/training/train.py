@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from tqdm import tqdm
 
@@ -73,7 +73,7 @@ def train(
     sources = [(TRAIN_CACHE, train_cache)] + ([(TARGETS, targets)] if targets else [])
     origin = artifacts.same_origin(*sources, culture=culture)
     schedule = stable_diffusion.noise_schedule(base)
-    objective = build_objective(variant, config, schedule.config.prediction_type)
+    objective = build_objective(variant, config, schedule.config["prediction_type"])
     alpha_bars = schedule.alphas_cumprod
     seen = targets if objective.perceptual else None
     data = TrainingSet(train_cache, seen, culture, seed, config, len(alpha_bars))
@@ -82,6 +82,7 @@ def train(
     main = processes.rank == 0
     watched = main and (watch.tensorboard or watch.wandb is not None)
     if objective.perceptual:
+        assert extractor is not None
         trainer.look(stable_diffusion.vae(base), extractors.feature_extractor(extractor, config.perceptual))
     elif watched and watch.sample_every:
         trainer.look(stable_diffusion.vae(base))
@@ -186,7 +187,7 @@ def build_objective(variant: Variant, config: TrainConfig, prediction_type: str)
         steps=inner.steps,
         scale=inner.guidance_scale,
         record=inner.record,
-        kind=prediction_type,
+        kind=cast("Prediction", prediction_type),
     )
 
 

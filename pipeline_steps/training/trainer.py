@@ -92,7 +92,11 @@ def build_optimiser(parameters: list[Parameter], config: TrainConfig) -> torch.o
     Raises:
         UserError: the 8-bit form is wanted and bitsandbytes is not installed.
     """
-    options = {"lr": config.learning_rate, "betas": (0.9, 0.999), "weight_decay": config.weight_decay}
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (0.9, 0.999),
+        "weight_decay": config.weight_decay,
+    }
     if config.optimiser == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **options)
     try:
@@ -135,7 +139,7 @@ class Trainer:
         unet.add_adapter(
             LoraConfig(
                 r=config.lora_rank,
-                lora_alpha=config.lora_alpha or config.lora_rank,
+                lora_alpha=config.lora_alpha or config.lora_rank,  # type: ignore[arg-type]  # a float will do
                 init_lora_weights="gaussian",
                 target_modules=list(config.lora_targets),
             )
@@ -148,7 +152,7 @@ class Trainer:
             unet.enable_gradient_checkpointing()
             unet.train()
         if self.device.type == "cuda":
-            unet.to(memory_format=torch.channels_last)
+            unet.to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # "self", says diffusers
         if config.compile:
             unet.compile()
         # A compiled network fuses the LoRA's own products, and would be compiled anew for exchanged weights.
@@ -162,10 +166,10 @@ class Trainer:
         if self.config.gradient_checkpointing:
             vae.enable_gradient_checkpointing()
 
-        vae.encoder = None  # nothing is encoded here, and it is two fifths of the weights
+        del vae.encoder  # nothing is encoded here, and it is two fifths of the weights
 
         def decode(latents: Tensor) -> Tensor:
-            pictures = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
+            pictures = vae.decode((latents / vae.config["scaling_factor"]).to(vae.dtype)).sample
             return (pictures.float() / 2 + 0.5).clamp(0, 1)
 
         self.decode, self.extract = decode, extract
@@ -174,9 +178,9 @@ class Trainer:
         """Call the UNet in its own precision; LoRA weights stay float32."""
         text = condition["encoder_hidden_states"]
         sizes = {name: value for name, value in condition.items() if value is not text} or None  # of SDXL
-        merge = self.merged is not None and not torch.is_grad_enabled()
+        merged = None if torch.is_grad_enabled() else self.merged
         with (
-            self.merged.applied() if merge else nullcontext(),
+            nullcontext() if merged is None else merged.applied(),
             torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
         ):
             return self.unet(z.to(self.dtype), t, text, added_cond_kwargs=sizes).sample
@@ -201,6 +205,7 @@ class Trainer:
             record=torch.full_like(last, -1),
             kind=self.objective.kind,
         )
+        assert self.decode is not None
         return torch.cat(list(self.decode(latents).cpu()), dim=-1)
 
     def update(self, update: int, data: TrainingSet) -> dict[str, Any]:
@@ -290,7 +295,7 @@ class Trainer:
         self.optimiser.step()
         if self.merged is not None:
             self.merged.forget()
-        if self.average is not None:
+        if self.average is not None and self.config.ema_decay is not None:
             torch._foreach_lerp_(
                 self.average, [p.detach() for p in self.parameters], 1 - self.config.ema_decay
             )
@@ -337,13 +342,13 @@ class Trainer:
         state: dict[int, dict[str, Any]] = {}
         for name, found in tensors.items():
             if name.startswith("moment."):
-                _, index, *outer, key = name.split(".")
-                place = state.setdefault(int(index), {})
+                _, number, *outer, key = name.split(".")
+                place = state.setdefault(int(number), {})
                 for part in outer:
                     place = place.setdefault(part, {})
                 # bitsandbytes counts its steps in plain integers; AdamW's are a float32 tensor.
-                number = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
-                place[key] = found.item() if number else found
+                plain = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
+                place[key] = found.item() if plain else found
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if self.merged is not None:

@@ -20,6 +20,7 @@ from pipeline_steps.config import (
     CacheConfig,
     CaptionConfig,
     DepthConfig,
+    FeaturesConfig,
     FilterConfig,
     ModelRef,
     NegativesConfig,
@@ -128,7 +129,8 @@ def test_every_stage_runs_on_a_tiny_model_of_the_same_classes(culture, tiny, tmp
     assert not np.array_equal(pictures["sd"], pictures["scoft_mpc"])
     features(
         tmp_path / "sd.parquet", tmp_path / "features.safetensors", "samples", MINI["clip"],
-        ModelRef(path=str(FAMILY / "inception")), MINI["dino"], MINI["dreamsim"], 2,
+        ModelRef(path=str(FAMILY / "inception")), MINI["dino"], MINI["dreamsim"],
+        FeaturesConfig(batch_size=2),
     )  # fmt: skip
     assert len(FEATURES.read(tmp_path / "features.safetensors")["dreamsim"]) == 2
 

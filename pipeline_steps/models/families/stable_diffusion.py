@@ -12,14 +12,15 @@ from pipeline_steps.method.denoising import Condition
 from pipeline_steps.models.loading import device, frozen, load, load_network, weights
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 
 def unet(base: BaseRef) -> "UNet2DConditionModel":
     """Load the denoiser, frozen."""
     from diffusers import UNet2DConditionModel
 
-    return frozen(load_network(UNet2DConditionModel, base, "base", subfolder="unet"))
+    model: UNet2DConditionModel = load_network(UNet2DConditionModel, base, "base", subfolder="unet")
+    return frozen(model)
 
 
 def vae(base: BaseRef) -> "AutoencoderKL":
@@ -28,14 +29,14 @@ def vae(base: BaseRef) -> "AutoencoderKL":
     SDXL's own says of itself that it overflows in float16 (``force_upcast``) and then works in float32.
     """
     model = frozen(_vae(base))
-    return (
-        model.float() if model.dtype == torch.float16 and model.config.force_upcast and is_xl(base) else model
-    )
+    overflows = model.dtype == torch.float16 and model.config["force_upcast"] and is_xl(base)
+    return model.float() if overflows else model
 
 
 def _vae(base: BaseRef) -> "AutoencoderKL":
     from diffusers import AutoencoderKL
 
+    model: AutoencoderKL
     if base.vae:
         model = load_network(AutoencoderKL, base.vae, "base.vae", base)
     else:
@@ -53,7 +54,7 @@ def pipeline_class(base: BaseRef) -> str:
     """
     from diffusers import DiffusionPipeline
 
-    found = load(DiffusionPipeline, base, "base", "load_config")["_class_name"]
+    found: str = load(DiffusionPipeline, base, "base", "load_config")["_class_name"]
     if found not in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
         raise UserError(
             f"models.base: '{base.path}' is a {found}; name a Stable Diffusion 1.x, 2.x or XL model "
@@ -111,11 +112,12 @@ def prompt_encoder(base: BaseRef) -> "Callable[[Sequence[str]], Condition]":
     return encode
 
 
-def noise_schedule(base: BaseRef) -> "SchedulerMixin":
+def noise_schedule(base: BaseRef) -> "DDPMScheduler":
     """Load the training noise schedule (``alphas_cumprod``, ``prediction_type``)."""
     from diffusers import DDPMScheduler
 
-    return load(DDPMScheduler, base, "base", subfolder="scheduler")
+    schedule: DDPMScheduler = load(DDPMScheduler, base, "base", subfolder="scheduler")
+    return schedule
 
 
 def _generation(pipeline: Any) -> Any:
@@ -128,7 +130,7 @@ def _generation(pipeline: Any) -> Any:
     return pipeline
 
 
-def text_to_image(base: BaseRef, lora: Path | None = None) -> "DiffusionPipeline":
+def text_to_image(base: BaseRef, lora: Path | None = None) -> Any:
     """Load the model's pipeline for sampling, with a LoRA where one is given."""
     pipeline = _pipeline(base, vae=_vae(base))
     if lora is not None:
@@ -136,7 +138,7 @@ def text_to_image(base: BaseRef, lora: Path | None = None) -> "DiffusionPipeline
     return _generation(pipeline)
 
 
-def depth_to_image(base: BaseRef, controlnet: ModelRef) -> "DiffusionPipeline":
+def depth_to_image(base: BaseRef, controlnet: ModelRef) -> Any:
     """Load the un-tuned model with depth control for the negatives."""
     from diffusers import ControlNetModel
 
