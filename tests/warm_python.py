@@ -89,9 +89,9 @@ def import_libraries() -> None:
     import pandas  # noqa: F401 (pyarrow looks for it when it writes a table)
     import snakemake.cli  # noqa: F401
     import torch._dynamo  # noqa: F401 (imported by the first optimiser)
-    import torch.utils.tensorboard
     import torch_fidelity  # noqa: F401
     from PIL import Image
+    from torch.utils import tensorboard  # noqa: F401
     from tqdm import tqdm
 
     from pipeline_steps.config import Models, PerceptualConfig
