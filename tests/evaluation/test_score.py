@@ -16,9 +16,9 @@ from pipeline_steps.data.coco import coco
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.features import _same_size, features
 from pipeline_steps.evaluation.merge_scores import merge_scores
-from pipeline_steps.evaluation.sample import read_prompts
 from pipeline_steps.evaluation.score import score
 from pipeline_steps.evaluation.train_prompts import train_prompts
+from pipeline_steps.inputs.text import read_prompts
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, RIGHT, STEREOTYPE
 from pipeline_steps.report.contact_sheet import contact_sheet
 from pipeline_steps.report.kid_power import kid_power
