@@ -154,8 +154,8 @@ def _check_columns(table: Path, row: Mapping[Any, Any], caption_column: str) -> 
 
 
 def _from_sidecars(files: Files, intake: Intake) -> Iterator[Entry]:
-    texts = {name_key(name): name for name in files.names if name.lower().endswith(".txt")}
-    texts |= {name: name for name in texts.values()}  # a name spelled alike comes first
+    names = [name for name in files.names if name.lower().endswith(".txt")]
+    texts = {name_key(name): name for name in names} | {name: name for name in names}
     pictures = _pictures(files, texts)
     if not pictures:
         raise UserError(
@@ -174,7 +174,7 @@ def _from_sidecars(files: Files, intake: Intake) -> Iterator[Entry]:
             intake.left_out("file", name, str(error))
             continue
         yield from intake.entry(files.own_name(path), path, {intake.caption_column: caption}, None)
-    for name in sorted(set(texts.values()) - set(pictures.values())):
+    for name in sorted(set(names) - set(pictures.values())):
         intake.note("file", name, "is a caption without a picture; add the picture")
 
 

@@ -40,7 +40,6 @@ class Files:
                     name = (Path(where) / file).relative_to(self.root).as_posix()
                     self.names.append(name)
                     self.by_key.setdefault(name_key(name), []).append(name)
-        self.owners: dict[str, Path] = {}
 
     def find(self, name: str) -> Path:
         """Return the file a row means.
@@ -71,10 +70,10 @@ class Files:
         return path
 
     def own_name(self, path: Path) -> str:
-        """Return a file's name with composed characters, or as it is where another file has that name."""
+        """Return a file's name with composed characters, or as it is where several files would share that."""
         name = path.relative_to(self.root).as_posix()
-        plain = normal_name(name)
-        return plain if self.owners.setdefault(plain, path) == path else name
+        alike = [other for other in self.by_key[name_key(name)] if normal_name(other) == normal_name(name)]
+        return normal_name(name) if len(alike) == 1 else name
 
 
 def state(images: Path) -> str:

@@ -58,3 +58,31 @@ def test_one_text_file_per_picture(tmp_path):
     assert lines[1].endswith("latin.txt: line 1 is not UTF-8; save the file as UTF-8")
     assert lines[2] == "alone.txt: is a caption without a picture; add the picture"
     assert {row["split"] for row in rows.values()} == {"train", "test"}
+
+
+@pytest.mark.parametrize("text", ["\u200b\u200d", "\ufeff", "\u3164\u2800", "\u0301", "\u00ad \u2060"])
+def test_caption_that_nobody_can_see_is_none(corpus, tmp_path, text):
+    corpus.add("odd.png", PNG, text=text, split="train")
+    corpus.write()
+    rows, lines = run(corpus.folder, tmp_path)
+    assert "odd" not in rows
+    assert [line.replace(" (its characters cannot be seen)", "") for line in lines] == [
+        "odd.png: has no caption; write one"
+    ]
+
+
+@pytest.mark.parametrize("picture", ["한옥.png", "Été.PNG", "house.png"])
+@pytest.mark.parametrize("text", [".txt", ".TXT", ".png.txt"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_text_and_picture_are_paired_whatever_their_unicode_form_and_case(tmp_path, picture, text, form):
+    folder = tmp_path / "culture"
+    Corpus(folder)
+    for name in ("good_train", "good_test"):
+        (folder / f"{name}.txt").write_text("a gate, in wales")
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    stem, _, _ = picture.rpartition(".")
+    (folder / unicodedata.normalize(other, picture)).write_bytes(PNG)
+    (folder / unicodedata.normalize(form, stem.swapcase() + text)).write_text("a house, in wales")
+    rows, lines = run(folder, tmp_path)
+    assert lines == []
+    assert sorted(row["caption"] for row in rows.values()) == ["a gate, in wales"] * 2 + ["a house, in wales"]

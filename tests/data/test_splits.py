@@ -1,9 +1,15 @@
 """Who is trained on and who is scored against."""
 
 import json
+import os
+import unicodedata
+from pathlib import Path, PurePosixPath
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pipeline_steps.data.splits import split_of
 from pipeline_steps.errors import UserError
 from tests.data.corpus import Corpus, copies, drawn, encoded, run
 
@@ -94,3 +100,65 @@ def test_copies_share_the_split_that_is_drawn(tmp_path):
     rows, lines = run(folder, tmp_path, test_share=0.5)
     assert sum("looks the same" in line for line in lines) == 12
     assert all(rows[f"{i:02d}"]["split"] == rows[f"{i:02d}_copy"]["split"] for i in range(12))
+
+
+@pytest.mark.parametrize(
+    "path, split",
+    [
+        ("train/a.png", "train"), ("Validation/deep/a.png", "test"), ("eval/train/a.png", "train"),
+        ("a.png", None), ("train.jpg", None), ("test-tube.png", None), ("trains/a.png", None),
+        ("train-00000-of-00002.parquet", "train"), ("data/validation.parquet", "test"),
+        ("default/test/0000.parquet", "test"), ("x-train-0.arrow", "train"), ("0000.parquet", None),
+        ("train/test-0.parquet", "test"), ("contest.parquet", None),
+    ],
+)  # fmt: skip
+def test_the_split_that_a_path_says(path, split):
+    assert split_of(PurePosixPath(path)) == split
+
+
+SPLIT_FOLDERS = {"train": "train", "validation": "test", "test": "test"}
+
+
+def fill(folder: Path, form: str) -> None:
+    """Write three folders with files of one name, as a data set of the given form."""
+    for number, name in enumerate(SPLIT_FOLDERS):
+        (folder / name).mkdir(parents=True)
+        data = encoded(drawn(number))
+        row = {"image": {"bytes": data, "path": None}, "text": f"{name}, in wales"}
+        if form == "parquet":
+            pq.write_table(pa.Table.from_pylist([row]), folder / name / "0000.parquet")
+        elif form == "arrow":
+            table = pa.Table.from_pylist([row])
+            path = str(folder / name / "data-0.arrow")
+            with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+                stream.write_table(table)
+        else:
+            (folder / name / "0.png").write_bytes(data)
+            (folder / name / "0.txt").write_text(row["text"])
+    if form == "metadata":
+        lines = [{"file_name": f"{name}/0.png", "text": f"{name}, in wales"} for name in SPLIT_FOLDERS]
+        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow", "text", "metadata"])
+def test_files_of_one_name_in_three_splits_stay_three(tmp_path, form):
+    fill(tmp_path / "culture", form)
+    rows, lines = run(tmp_path / "culture", tmp_path)
+    found = {row["caption"].partition(",")[0]: row["split"] for row in rows.values()}
+    assert (found, lines) == (SPLIT_FOLDERS, [])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("한옥.png", unicodedata.normalize("NFD", "한옥.png")), ("a.png", "A.png"), (b"\xe9.png", b"\xe8.png")],
+)
+def test_two_files_never_become_one(tmp_path, names):
+    folder = tmp_path / "culture"
+    folder.mkdir()
+    for number, name in enumerate(names):
+        name = os.fsdecode(name)
+        (folder / name).write_bytes(encoded(drawn(number)))
+        (folder / f"{name}.txt").write_text(f"{number}, in wales")
+    rows, lines = run(folder, tmp_path)
+    assert sorted(row["caption"] for row in rows.values()) == ["0, in wales", "1, in wales"]
+    assert lines == []
