@@ -6,10 +6,12 @@ import numpy as np
 
 SIDE = 16
 """Of the small versions in pixels."""
-UNLIKE = 0.25
+UNLIKE = 0.2
 """Of two pictures that look the same, the differences are at most this share of the contrast, ..."""
-NOISE = 1.0
+NOISE = 2.0
 """... and so many levels more, which encoding and scaling change."""
+SLACK = 1e-6
+"""What rounding may add to a bound."""
 CHUNK = 1024
 """Pictures asked for at once."""
 
@@ -17,8 +19,8 @@ CHUNK = 1024
 def same_looking(keys: Sequence[str], smalls: Sequence[np.ndarray], difference: float) -> dict[int, int]:
     """Map each picture that looks like an earlier one to that one (indices).
 
-    Only pictures whose quarters have about the same colours are compared: the mean difference of two
-    pictures is never less than that of their quarters, so that nothing is missed.
+    Averaging never makes a difference larger. So pictures whose quarters have unlike colours, or whose
+    sixteenths differ too much for their contrast, need not be compared, and nothing is missed.
 
     Args:
         keys: equal for pictures that are the same pixel by pixel.
@@ -32,20 +34,32 @@ def same_looking(keys: Sequence[str], smalls: Sequence[np.ndarray], difference: 
     from scipy.spatial import cKDTree
 
     small = np.stack(smalls)
-    half = SIDE // 2
-    quarters = small.reshape(-1, 2, half, 2, half, 3).mean((2, 4)).reshape(-1, 12)
+    quarters, sixteenths = _averaged(small, 2), _averaged(small, 4)
+    sixteenths -= sixteenths.reshape(-1, 16, 3).mean(1, keepdims=True).repeat(16, 1).reshape(-1, 48)
+    contrast = np.concatenate(
+        [_rms(_centred(part)) for part in np.array_split(small, len(small) // CHUNK + 1)]
+    )
     tree = cKDTree(quarters)
     for start in range(0, len(small), CHUNK):
-        near = tree.query_ball_point(quarters[start : start + CHUNK], 12 * difference + 1e-6, p=1)
+        near = tree.query_ball_point(quarters[start : start + CHUNK], 12 * difference + SLACK, p=1)
         for i, found in enumerate(near, start):
             if i in first:
                 first[i] = first.get(first[i], first[i])
                 continue
-            leaders = [j for j in sorted(found) if j < i and j not in first]
-            alike = np.flatnonzero(_alike(small[i], small[leaders], difference)) if leaders else ()
+            leaders = np.array([j for j in sorted(found) if j < i and j not in first], dtype=int)
+            apart = np.sqrt(((sixteenths[leaders] - sixteenths[i]) ** 2).mean(1))
+            allowed = UNLIKE * np.maximum(contrast[leaders], contrast[i]) + NOISE
+            leaders = leaders[apart <= allowed + SLACK]
+            alike = leaders[_alike(small[i], small[leaders], difference)]
             if len(alike):
-                first[i] = leaders[alike[0]]
+                first[i] = int(alike[0])
     return first
+
+
+def _averaged(small: np.ndarray, parts: int) -> np.ndarray:
+    """Return the mean colours of parts × parts fields, (n, parts² · 3)."""
+    side = SIDE // parts
+    return small.reshape(-1, parts, side, parts, side, 3).mean((2, 4)).reshape(len(small), -1)
 
 
 def _alike(one: np.ndarray, others: np.ndarray, difference: float) -> np.ndarray:
@@ -62,11 +76,13 @@ def _alike(one: np.ndarray, others: np.ndarray, difference: float) -> np.ndarray
     Returns:
         (n,) bool.
     """
-    a, b = one.astype(np.float32), others.astype(np.float32)
-    close = np.abs(a - b).mean((1, 2, 3)) <= difference
-    a, b = a - a.mean((0, 1)), b - b.mean((1, 2), keepdims=True)
-    contrast = np.maximum(_rms(a[None]), _rms(b))
-    return close & (_rms(a - b) <= UNLIKE * contrast + NOISE)
+    close = np.abs(others.astype(np.int16) - one).mean((1, 2, 3)) <= difference
+    a, b = _centred(one[None]), _centred(others)
+    return close & (_rms(a - b) <= UNLIKE * np.maximum(_rms(a), _rms(b)) + NOISE)
+
+
+def _centred(small: np.ndarray) -> np.ndarray:
+    return small - small.mean((1, 2), keepdims=True)
 
 
 def _rms(values: np.ndarray) -> np.ndarray:

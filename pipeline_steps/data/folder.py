@@ -72,8 +72,8 @@ class Files:
     def own_name(self, path: Path) -> str:
         """Return a file's name with composed characters, or as it is where several files would share that."""
         name = path.relative_to(self.root).as_posix()
-        alike = [other for other in self.by_key[name_key(name)] if normal_name(other) == normal_name(name)]
-        return normal_name(name) if len(alike) == 1 else name
+        alike = [n for n in self.by_key.get(name_key(name), ()) if normal_name(n) == normal_name(name)]
+        return normal_name(name) if len(alike) < 2 else name
 
 
 def state(images: Path) -> str:
