@@ -66,7 +66,7 @@ def test_windows_1252_is_read_where_asked_for_and_likely(tmp_path, text, read):
     else:
         with pytest.raises(UserError, match="line 1 is not UTF-8"):
             read_text(path, notes)
-    with pytest.raises(UserError, match="line . is not UTF-8"):
+    with pytest.raises(UserError, match=r"line \d is not UTF-8"):
         read_text(path)
 
 
@@ -85,9 +85,11 @@ def test_values_that_are_as_good_as_text(value, text):
     "value, reason",
     [
         (None, "page is missing"), ("", "page is missing"), ("\u200b\u3164", "page is missing"),
-        (float("nan"), "page is missing"), (True, "page is no text (True)"), (["a"], "page is no text (['a'])"),
-        ({"a": 1}, "page is no text"), (b"a", "page is no text (b'a')"), ("a" * 201, "page is longer than 200"),
-        (10**5000, "page is longer than 200 letters"), ("\ud800", "page holds half a character ('?')"),
+        (float("nan"), "page is missing"),
+        (True, "page is no text (True)"), (["a"], "page is no text (['a'])"),
+        ({"a": 1}, "page is no text"), (b"a", "page is no text (b'a')"), 
+        ("a" * 201, "page is longer than 200 letters"),
+        (10**300, "page is longer than 200 letters"), ("\ud800", "page holds half a character ('?')"),
     ],
 )  # fmt: skip
 def test_values_that_are_no_text(value, reason):
