@@ -24,7 +24,7 @@ TINY = {
     "filter": {"min_distance": 0.0},
     "train": {"updates": 3, "perceptual_every": 2, "denoising": {"steps": 2}, "tensorboard": False},
     "sample": {"images_per_prompt": 2, "steps": 4},
-    "score": {"bootstrap": 100, "neighbours": 1},
+    "score": {"neighbours": 1},
 }
 
 

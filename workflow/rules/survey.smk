@@ -144,7 +144,6 @@ rule survey_aggregate:
         "../../envs/pipeline.yaml"
     params:
         seed=SETTINGS.seed,
-        config=survey_settings("resamples"),
     shell:
         """
         python -m pipeline_steps.survey_aggregate \
@@ -154,7 +153,6 @@ rule survey_aggregate:
             --skills {output.skills:q} \
             --statistics {output.statistics:q} \
             --seed {params.seed} \
-            --config {params.config:q} \
             2>&1 | tee {log:q}
         """
 
