@@ -180,37 +180,25 @@ def _scopes(rankings: Rankings) -> Iterator[tuple[str, str, Rankings]]:
 
 def _statistics(rankings: Rankings, variants: list[str]) -> Iterator[Row]:
     """Figures with intervals: jackknifed over participants and prompts, within cultures."""
-    from pipeline_steps.method import ranks
-    from pipeline_steps.method.estimate import Estimate, from_jackknife, parts
+    from pipeline_steps.method.ranks import estimates
 
     named = list(_named(variants))
     for culture, item, part in _scopes(rankings):
-        people, prompts = len(set(part.participant)), len(set(part.prompt))
-        how = f"{people} participants and {prompts} prompts"
-        sides = [side for who in (part.participant, part.prompt) for side in parts(who, part.culture)]
         units = list(zip(part.page, part.item, strict=True))
-        values, without = ranks.figures(part.ranks, part.shown, part.participant, units, sides)
-        for number, (statistic, subject, within) in enumerate(named):
-            estimate = Estimate(values[number], None, None, "none: needs two participants and two prompts")
-            if people > 1 and prompts > 1:
-                estimate = from_jackknife(values[number], [side[:, number] for side in without], how, within)
+        found = estimates(part.ranks, part.shown, part.participant, part.prompt, units, part.culture)
+        for (statistic, subject), estimate in zip(named, found, strict=True):
             yield _row(culture, item, statistic, subject, estimate, part)
 
 
-def _named(variants: list[str]) -> Iterator[tuple[str, str, tuple[float, float]]]:
-    """Statistic, subject and range of each of :func:`~pipeline_steps.method.ranks.figures`, in its order."""
+def _named(variants: list[str]) -> Iterator[tuple[str, str]]:
+    """Statistic and subject of each of :func:`~pipeline_steps.method.ranks.figures`, in its order."""
     k = len(variants)
-    for number in range(k):
-        yield "mean_rank", variants[number], (1, k)
-    for number in range(k):
-        yield "position_rank", f"position {number + 1}", (1, k)
-    for number in range(k):
-        yield "plackett_luce", variants[number], (0, 1)
-    for b in range(k):
-        for a in range(b):
-            yield "win_share", f"{variants[b]} over {variants[a]}", (0, 1)
-    yield "kendall_w", "participants", (0, 1)
-    yield "krippendorff_alpha", "participants", (-float("inf"), 1)
+    yield from (("mean_rank", variant) for variant in variants)
+    yield from (("position_rank", f"position {number + 1}") for number in range(k))
+    yield from (("plackett_luce", variant) for variant in variants)
+    yield from (("win_share", f"{variants[b]} over {variants[a]}") for b in range(k) for a in range(b))
+    yield "kendall_w", "participants"
+    yield "krippendorff_alpha", "participants"
 
 
 def _rank_sums(people: "np.ndarray", ranks: "np.ndarray") -> "np.ndarray":

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from pipeline_steps.method.estimate import Estimate, from_jackknife, parts
@@ -65,11 +66,9 @@ def _balls(
         raise ValueError(
             f"{len(reference)} real pictures, but their {neighbours} nearest neighbours are needed"
         )
-    x, y = generated.double(), reference.double()
-    # By a matrix product a copy of a real picture would lie some way off it.
-    between, among = (
-        torch.cdist(side, y, compute_mode="donot_use_mm_for_euclid_dist").numpy() for side in (x, y)
-    )
+    x, y = generated.double().numpy(), reference.double().numpy()
+    # Not torch.cdist: by its matrix product a copy of a real picture lies some way off it.
+    between, among = cdist(x, y), cdist(y, y)
     np.fill_diagonal(among, np.inf)
     order = np.argsort(among, axis=1, kind="stable")
     rows = np.arange(len(y))

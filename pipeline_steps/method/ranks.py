@@ -12,7 +12,7 @@ from itertools import permutations
 import numpy as np
 from scipy import stats
 
-from pipeline_steps.method.estimate import codes
+from pipeline_steps.method.estimate import Estimate, codes, from_jackknife, parts
 
 PRIOR = 1.0
 """Plackett–Luce: weight, in rankings, of a prior under which every order is equally likely. Without
@@ -125,6 +125,38 @@ def krippendorff_ordinal(counts: np.ndarray) -> float:
     distance = (middle[:, None] - middle[None]) ** 2
     expected = (np.outer(n, n) * distance).sum() / (n.sum() - 1)
     return float(1 - (together * distance).sum() / expected) if expected else float("nan")
+
+
+def estimates(
+    ranks: np.ndarray,
+    shown: np.ndarray,
+    participants: Sequence[Hashable],
+    prompts: Sequence[Hashable],
+    units: Sequence[Hashable],
+    strata: Sequence[Hashable],
+) -> list[Estimate]:
+    """A survey's figures, in the order of :func:`figures`, jackknifed over participants and prompts.
+
+    Args:
+        ranks: rank of each variant, shape (n, k).
+        shown: the same in the order in which the page showed the variants.
+        participants: who gave each ranking.
+        prompts: for which prompt.
+        units: what was ranked: the same pictures, the same question.
+        strata: in which culture; a participant and a prompt belong to one.
+    """
+    k, pairs = ranks.shape[1], ranks.shape[1] * (ranks.shape[1] - 1) // 2
+    ends = [(1.0, float(k))] * (2 * k) + [(0.0, 1.0)] * (k + pairs + 1) + [(-np.inf, 1.0)]
+    sides = [side for who in (participants, prompts) for side in parts(who, strata)]
+    values, without = figures(ranks, shown, participants, units, sides)
+    counts = len(set(participants)), len(set(prompts))
+    if min(counts) < 2:
+        return [Estimate(v, None, None, "none: needs two participants and two prompts") for v in values]
+    how = f"{counts[0]} participants and {counts[1]} prompts"
+    return [
+        from_jackknife(value, [side[:, number] for side in without], how, within)
+        for number, (value, within) in enumerate(zip(values, ends, strict=True))
+    ]
 
 
 def figures(
