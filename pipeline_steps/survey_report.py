@@ -11,6 +11,7 @@ from pipeline_steps.artifacts import CONSENSUS, POWER, REJECTED, SKILLS, STATIST
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import LABELS, VARIANTS
 from pipeline_steps.fig5 import violins
+from pipeline_steps.method.estimate import FEW
 from pipeline_steps.paper_table import PAPER
 from pipeline_steps.survey_page import ITEMS
 
@@ -77,6 +78,7 @@ def survey_report(
         "<h2>How sure is this?</h2>",
         _sure(figures, cultures),
         "<h2>What these figures mean, and what they do not</h2>",
+        _few(figures.values()),
         _meaning(),
         "<h2>Answers left out</h2>",
         _rejected(rejected),
@@ -330,13 +332,28 @@ def _sure(figures: dict, cultures: list[str]) -> str:
     )
 
 
+def _few(rows: Iterable[Row]) -> str:
+    """Name the cultures whose intervals rest on few people or prompts."""
+    where = sorted(
+        {
+            "all cultures" if row["culture"] == ALL else row["culture"]
+            for row in rows
+            if FEW in row["interval"]
+        }
+    )
+    if not where:
+        return ""
+    return (
+        f"<p><strong>Some intervals for {escape(', '.join(where))} come from few people or few prompts: they "
+        "may hold the truth in 90 rather than 95 of 100 surveys.</strong></p>"
+    )
+
+
 def _meaning() -> str:
     lines = (
-        "An interval is where the figure would fall in 95 of 100 surveys like this one, with other people "
-        "of the same "
-        "kind and other prompts of the same kind. Few people or few prompts make it wide, however many "
-        "rankings they "
-        "gave. Where none is given, there are too few.",
+        "An interval holds what many such surveys would show on average, in 95 of 100 surveys like this "
+        "one, with other people of the same kind and other prompts of the same kind. Few people or few "
+        "prompts make it wide, however many rankings they gave. Where none is given, there are too few.",
         "Kendall's W says whether people prefer the same <em>variants</em>: 1 if all order them alike. By "
         "chance alone it "
         "is about 1 divided by the number of people. Krippendorff's α says whether they rank the same "

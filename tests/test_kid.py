@@ -137,7 +137,7 @@ def test_pairs_of_one_prompt_raise_kid_and_not_kid_between():
         between.append(kid_between(x, y, groups).value)
     error = np.std(between) / 60**0.5
     assert abs(np.mean(between)) < 3 * error < np.mean(usual)
-    assert "pairs of one prompt raise the figure" in kid(x, y, groups).interval
+    assert "raised by pairs of one prompt" in kid(x, y, groups).interval
     assert "pairs of one prompt" not in kid(x, y).interval
 
 

@@ -101,6 +101,28 @@ def test_figures_by_counting_again_without_each_part():
         np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
+def test_interval_of_two_cultures_is_the_stratified_one():
+    """Textbook variance of a stratified mean, Σ w² s²/n; the two prompts of a culture are alike."""
+    table = np.repeat(rankings(13, seed=6, pull=0.4), 2, axis=0)
+    who, culture = np.arange(26) // 2, np.repeat([0, 1], [16, 10])
+    prompt = np.arange(26) % 2 + 2 * culture
+    found = ranks.estimates(table, table, who.tolist(), prompt.tolist(), prompt.tolist(), culture.tolist())
+    own, weights = [table[:16:2, 0], table[16::2, 0]], np.array([16 / 26, 10 / 26])
+    parts = [w**2 * x.var(ddof=1) / len(x) for w, x in zip(weights, own, strict=True)]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 7 + parts[1] ** 2 / 4)
+    t, share = stats.t.ppf(0.975, freedom), (table[:, 0].mean() - 1) / 3
+    draws = share * (1 - share) / (sum(parts) / 9)
+    low, high = sorted(np.roots([1 + t**2 / draws, -2 * share - t**2 / draws, share**2]))
+    assert (found[0].low, found[0].high) == pytest.approx((1 + 3 * low, 1 + 3 * high))
+    assert found[0].interval == "95%, jackknife over 13 participants and 4 prompts"
+
+
+def test_interval_says_why_there_is_none():
+    table = rankings(6)
+    found = ranks.estimates(table, table, ["a"] * 6, list(range(6)), list(range(6)), ["x"] * 6)
+    assert all(e.low is None and "needs two participants" in e.interval for e in found)
+
+
 def test_kendall_w():
     # Siegel & Castellan's recipe on a hand case: three judges, R = (4, 6, 8), S = 8, W = 12·8/(9·24).
     scores = np.array([[1, 2, 3], [1, 3, 2], [2, 1, 3]])

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from pipeline_steps.method.coverage import density_and_coverage
-from pipeline_steps.method.estimate import clustered_mean, from_jackknife, jackknife, parts
+from pipeline_steps.method.estimate import FEW, clustered_mean, from_jackknife, jackknife, parts
 from pipeline_steps.method.similarity import clip_score, cosine, diversity
 
 
@@ -43,7 +43,11 @@ def test_clustered_mean_is_students_t_over_prompts():
     expected = stats.t.interval(0.95, 4, means.mean(), stats.sem(means))
     found = clustered_mean(values.ravel(), np.repeat(list("abcde"), 4).tolist())
     assert (found.low, found.high) == pytest.approx(expected)
-    assert found.value == pytest.approx(values.mean()) and found.interval == "95%, jackknife over 5 prompts"
+    assert (
+        found.value == pytest.approx(values.mean())
+        and found.interval == f"95%, jackknife over 5 prompts; {FEW}"
+    )
+    assert FEW not in clustered_mean(range(11), range(11)).interval
 
 
 def test_clustered_mean_of_unlike_prompts_by_leaving_each_out():

@@ -238,6 +238,7 @@ def test_the_report(summed):
     assert f"{mean:.2f} <small>(" in text
     assert re.search(r'<svg [^>]*aria-label="Ranks given by \d+ simulated participants', text)
     assert "How many people should we ask?" in text
+    assert re.search(r"Some intervals for [^.]*korea come from few people or few prompts", text)
     assert not re.search(r'(src|href)="(?!data:)', text), "everything is inside"
     assert report(folder, power) == text
 

@@ -8,6 +8,8 @@ from scipy import stats
 
 GROUPS = 50
 """Most parts of a jackknife: each costs the statistic once more, and more hardly better the interval."""
+FEW, FEWEST = "few, so nearer 90% where they are skewed", 10
+"""What is said of an interval with fewer degrees of freedom (measured by benchmarks/coverage.py)."""
 ROUNDING = 1e-20
 """A smaller variance of a share is rounding."""
 
@@ -84,7 +86,7 @@ def from_jackknife(
     variance = float(variances.sum())
     freedom = variance**2 / (variances**2 / freedoms).sum() if variance else freedoms.min()
     t = float(stats.t.ppf(0.975, freedom))
-    (low, high), text = within, f"95%, jackknife over {how}"
+    (low, high), text = within, f"95%, jackknife over {how}" + (f"; {FEW}" if freedom < FEWEST else "")
     if not np.isfinite(within).all():
         reach = t * variance**0.5
         return Estimate(value, max(value - reach, low), min(value + reach, high), text)

@@ -80,7 +80,7 @@ def kid(
     within_y, left_y = _within(y, left_out.y, kernel)
     value = float(whole + within_y)
     paired = groups is not None and len(set(groups)) < len(x)
-    note = "; pairs of one prompt raise the figure" if paired else ""
+    note = "; raised by pairs of one prompt, so it misses the models' distance more often" if paired else ""
     return _with_interval(value, without_x + within_y, without_y + left_y, left_out.how + note)
 
 
@@ -198,7 +198,7 @@ def kid_subsets(generated: Tensor, reference: Tensor) -> Estimate | None:
         verbose=False,
     )
     mean, deviation = result[KEY_METRIC_KID_MEAN], result[KEY_METRIC_KID_STD]
-    how = f"± one standard deviation over {SUBSETS} subsets of {size}"
+    how = f"± one standard deviation over {SUBSETS} subsets of {size}, which is no 95% interval"
     return Estimate(mean, mean - deviation, mean + deviation, how)
 
 

@@ -153,8 +153,15 @@ def estimates(
     if min(counts) < 2:
         return [Estimate(v, None, None, "none: needs two participants and two prompts") for v in values]
     how = f"{counts[0]} participants and {counts[1]} prompts"
+    # Whoever is left out takes weight from their culture, so what is left of it moves the whole by less
+    # than it should: a stratified jackknife gives that weight to the others of the stratum.
+    shares, numbers = [(side >= 0).mean() for side in sides], [side.max() + 1 for side in sides]
+    stretched = [
+        values + (side - values) * (1 - share / number) / (1 - 1 / number)
+        for side, share, number in zip(without, shares, numbers, strict=True)
+    ]
     return [
-        from_jackknife(value, [side[:, number] for side in without], how, within)
+        from_jackknife(value, [side[:, number] for side in stretched], how, within)
         for number, (value, within) in enumerate(zip(values, ends, strict=True))
     ]
 
