@@ -52,13 +52,16 @@ def run(what: Literal["scores", "survey"], trials: int = 1000) -> None:
 
 
 def _covered(trials: list[list[tuple[str, Estimate | None, float | None]]]) -> dict[str, str]:
-    """Share of the trials in which each interval holds the truth."""
+    """Share of the trials in which each interval holds the truth; in brackets mean and truth, where not 0."""
     found = {}
     for same in zip(*trials, strict=True):
         kept = [(e, truth) for _, e, truth in same if e is not None and e.low is not None]
         middle = np.mean([e.value for e, _ in kept])
         hits = [e.low <= (middle if truth is None else truth) <= e.high for e, truth in kept]
-        found[same[0][0]] = f"{np.mean(hits):.3f}".removeprefix("0") if hits else "–"
+        name, _, truth = same[0]
+        found[name] = (f"{np.mean(hits):.3f}" if hits else "–") + (
+            f" ({middle:.2f}, {truth:.2f})" if truth else ""
+        )
     return found
 
 
