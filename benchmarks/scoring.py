@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -64,7 +63,7 @@ def _timed(threads: int, module: str, *arguments: str | Path) -> dict[str, float
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     limit = {"OMP_NUM_THREADS": str(threads)}
     command = [
-        sys.executable,
+        "python",
         "-m",
         f"pipeline_steps.{module}",
         *map(str, arguments),

@@ -31,4 +31,5 @@ def simulate_ranks(
     scores = skills[:, None, None] * np.asarray(strengths) + rng.gumbel(
         size=(len(skills), answers, len(strengths))
     )
-    return (-scores).argsort(-1).argsort(-1) + 1
+    ranks: np.ndarray = (-scores).argsort(-1).argsort(-1) + 1
+    return ranks

@@ -14,17 +14,20 @@ Predict = Callable[[Tensor, Tensor, Condition], Tensor]
 """(z, t, condition) to the network's prediction."""
 
 
-def recorded_step(record: Literal["first", "last", "random"], count: Tensor, draw: Tensor) -> Tensor:
+def recorded_step(record: Literal["first", "last", "random"], count: Tensor, draw: Tensor | None) -> Tensor:
     """Choose the step whose network call is recorded: (n,) of step numbers.
 
     Args:
         record: which (Fig. 7).
         count: steps of each picture, (n,).
-        draw: uniform numbers in [0, 1), (n,), used by "random".
+        draw: uniform numbers in [0, 1), (n,); needed by "random".
     """
     if record == "first":
         return torch.zeros_like(count)
-    return count - 1 if record == "last" else (draw * count).long()
+    if record == "last":
+        return count - 1
+    assert draw is not None
+    return (draw * count).long()
 
 
 def guided(conditional: Tensor, null: Tensor | None, scale: float) -> Tensor:
@@ -44,7 +47,8 @@ def _both(
     if scale == 1:
         return predict(z, t, condition), None
     joined = {name: torch.cat([value, null[name]]) for name, value in condition.items()}
-    return predict(z.repeat(2, 1, 1, 1), t.repeat(2), joined).chunk(2)
+    conditional, unconditional = predict(z.repeat(2, 1, 1, 1), t.repeat(2), joined).chunk(2)
+    return conditional, unconditional
 
 
 def denoise(

@@ -98,7 +98,7 @@ def forward(
     batch: Batch,
     objective: Objective,
     predict: Predict,
-    decode: Callable[[Tensor], Tensor],
+    decode: Callable[[Tensor], Tensor] | None,
     extract: Extractor | None,
     process: NoiseProcess,
     *,
@@ -114,8 +114,8 @@ def forward(
         batch: the pictures.
         objective: weights and settings.
         predict: the current network, (z, t, condition) to its prediction.
-        decode: latents to pictures in [0, 1], with gradient.
-        extract: feature extractor of S.
+        decode: latents to pictures in [0, 1], with gradient; needed for L_P and L_C.
+        extract: feature extractor of S; likewise.
         process: the model's noise process.
         perceptual: evaluate L_P and L_C on this update.
     """
@@ -125,7 +125,7 @@ def forward(
     predicted = predict(z_t, batch.t, batch.text)
     blip, null = _without_gradient(batch, o, predict, z_t, perceptual)
 
-    weight = 1.0 if o.snr_gamma is None else process.min_snr_weight(batch.t, o.snr_gamma)
+    weight: Tensor | float = 1.0 if o.snr_gamma is None else process.min_snr_weight(batch.t, o.snr_gamma)
     target = process.target(batch.z0, batch.noise, batch.t)
     parts = Parts(ldm=losses.ldm_loss(predicted, target, weight))
     if blip is not None:
@@ -133,6 +133,7 @@ def forward(
     if not perceptual:
         return parts
 
+    assert decode is not None and extract is not None and batch.boxes is not None
     latents = denoise(
         predict,
         z_t,
@@ -153,6 +154,7 @@ def forward(
     if o.p > 0:
         parts.p = t_weight * losses.perceptual_loss(positive)
     if o.c > 0:
+        assert batch.present is not None
         negative = view_distance([layer[:, None] for layer in features], batch.negative)
         parts.c = t_weight * losses.contrastive_loss(
             positive, negative, batch.present, lam=o.lam, margin=o.margin, hinge=o.hinge
@@ -191,4 +193,4 @@ def weighted(parts: Parts, objective: Objective) -> tuple[Tensor, Tensor | None]
     if parts.m is not None:
         diffusion = diffusion + objective.b * parts.m
     terms = [w * x for w, x in ((objective.p, parts.p), (objective.c, parts.c)) if x is not None]
-    return diffusion, sum(terms) if terms else None
+    return diffusion, sum(terms[1:], terms[0]) if terms else None

@@ -91,7 +91,7 @@ class Validation:
     """The figures of the family in ``root``, one method per model."""
 
     def __init__(self, root: Path, pictures: int = PICTURES, generated: int = GENERATED) -> None:
-        self.root, self.generated = root, generated
+        self.root, self.pictures, self.generated = root, pictures, generated
         self.drawn: Corpus = unbiased_corpus(pictures, seed=SEED)
         self.biased: Corpus = base_corpus(pictures, seed=SEED)
         self.read = encoders.attribute_encoder(self.ref("oracle"))
@@ -219,11 +219,12 @@ class Validation:
 
     def dino(self) -> Iterator[Figure]:
         """Triplets."""
-        yield from _triplets("dino", encoders.dino_encoder(self.ref("dino")), 0.8, 0.7)
+        yield from _triplets("dino", encoders.dino_encoder(self.ref("dino")), self.pictures, 0.8, 0.7)
 
     def dreamsim(self) -> Iterator[Figure]:
         """Triplets, also of the kind the filter decides."""
-        yield from _triplets("dreamsim", encoders.dreamsim_encoder(self.ref("dreamsim")), 0.9, 0.9)
+        look = encoders.dreamsim_encoder(self.ref("dreamsim"))
+        yield from _triplets("dreamsim", look, self.pictures, 0.9, 0.9)
 
     def inception(self) -> Iterator[Figure]:
         """KID between halves of one distribution, against KID to the biased pictures."""
@@ -248,7 +249,7 @@ def _correlation(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _triplets(
-    model: str, encode: Callable[[torch.Tensor], torch.Tensor], bar: float, cultural_bar: float
+    model: str, encode: Callable[[torch.Tensor], torch.Tensor], count: int, bar: float, cultural_bar: float
 ) -> Iterator[Figure]:
     """How often the copy that keeps more of a reference is the nearer one.
 
@@ -265,7 +266,7 @@ def _triplets(
 
     def accuracy(near: Callable[[], Sequence[str]], far: Callable[[], Sequence[str]]) -> float:
         sets = []
-        for _ in range(PICTURES):
+        for _ in range(count):
             scene = draw_attributes(random)
             sets.append([render(s)[0] for s in (scene, copy(scene, near()), copy(scene, far()))])
         views = [
@@ -275,7 +276,7 @@ def _triplets(
         return float(((views[0] * views[1]).sum(-1) > (views[0] * views[2]).sum(-1)).float().mean())
 
     def some(count: int) -> Callable[[], Sequence[str]]:
-        return lambda: random.choice(list(ATTRIBUTES), count, replace=False)
+        return lambda: random.choice(list(ATTRIBUTES), count, replace=False).tolist()
 
     yield Figure(model, "triplets: one attribute changed against four", accuracy(some(1), some(4)), bar, 0.5)
     yield Figure(
@@ -293,15 +294,20 @@ ORDER = (
 
 
 def validate(
-    root: Path = Path("resources/mini"), table: Path = Path("resources/mini/validation.csv")
+    root: Path = Path("resources/mini"),
+    table: Path = Path("resources/mini/validation.csv"),
+    pictures: int = PICTURES,
+    generated: int = GENERATED,
 ) -> None:
     """Measure every model of the family and write the table.
 
     Args:
         root: the family.
         table: CSV file to write: model, measure, value, bar, chance, reached.
+        pictures: drawn pictures behind each figure; at least 32, among which captions are looked for.
+        generated: generated pictures behind each figure of a generative model.
     """
-    family = Validation(root)
+    family = Validation(root, pictures, generated)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["model", "measure", "value", "bar", "chance", "reached"])

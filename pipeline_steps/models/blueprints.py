@@ -58,7 +58,7 @@ def _published() -> list[dict[str, Any]]:
     ]
 
 
-def diffusion(ref: ModelRef, part: str, folder: str = "") -> nn.Module:
+def diffusion(ref: ModelRef, part: str, folder: str = "") -> Any:
     """Build a denoiser, an autoencoder or a ControlNet of diffusers."""
     import diffusers
 
@@ -67,7 +67,7 @@ def diffusion(ref: ModelRef, part: str, folder: str = "") -> nn.Module:
         return getattr(diffusers, config["_class_name"]).from_config(config).requires_grad_(False).eval()
 
 
-def text_encoder(ref: ModelRef, part: str) -> nn.Module:
+def text_encoder(ref: ModelRef, part: str) -> Any:
     """Build a text encoder of transformers."""
     import transformers
 
@@ -78,7 +78,7 @@ def text_encoder(ref: ModelRef, part: str) -> nn.Module:
     return network.requires_grad_(False).eval()
 
 
-def looking(ref: ModelRef, part: str) -> nn.Module:
+def looking(ref: ModelRef, part: str) -> Any:
     """Build CLIP, DINOv2, BLIP or DPT of transformers."""
     import transformers
 

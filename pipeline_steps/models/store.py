@@ -8,7 +8,7 @@ from pipeline_steps.config import HUB_ID, LINK, ModelRef
 from pipeline_steps.errors import UserError
 
 STORE = Path("models")
-"""Folder that `snakemake models` fills; make it a link to keep models elsewhere."""
+"""Folder that `snakemake --cores 1 models` fills; make it a link to keep models elsewhere."""
 MANIFEST = "fetched.json"
 """In each fetched folder: its commit and the size and SHA-256 of every file; written last."""
 COMMAND = "on a machine with network, run 'snakemake --cores 1 models' with the same configuration"

@@ -1,8 +1,8 @@
 """What each stage of one culture costs: operations, memory and disk, counted from the networks' own code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline_steps.config import BaseRef, ModelRef, PipelineConfig
 from pipeline_steps.planning.cards import CONTEXT, FRAGMENTS
@@ -55,7 +55,7 @@ def _bytes(ref: ModelRef) -> int:
     return FULL if ref.dtype == "float32" else HALF
 
 
-def _half(network: "nn.Module", ref: ModelRef) -> "nn.Module":
+def _half(network: Any, ref: ModelRef) -> Any:
     import torch
 
     return network.to(getattr(torch, ref.dtype))
@@ -101,7 +101,7 @@ class _Base:
 
         return _bytes(self.base) * sum(map(parameters, networks))
 
-    def noise(self, gradient: list["Tensor"] | None = None) -> "Footprint":
+    def noise(self, gradient: "Sequence[Tensor] | None" = None) -> "Footprint":
         """One picture through the denoiser, and back to the given LoRA."""
         import torch
 
@@ -260,7 +260,7 @@ class _Eye:
 
         def run() -> object:
             pixels = start * 1  # not a leaf, as in training
-            return torch.autograd.grad(sum(layer.sum() for layer in self.look(pixels)), pixels)
+            return torch.autograd.grad([layer.sum() for layer in self.look(pixels)], pixels)
 
         return _cost(run, gradient=True)
 

@@ -49,8 +49,8 @@ def cache(
     origin = artifacts.same_origin((IMAGES, images), (CAPTIONS, captions), culture=culture)
     family = family_of(base)
     blip: dict[str, list[str]] = {}
-    for row in CAPTIONS.rows(captions):
-        blip.setdefault(row["image_id"], []).append(row["caption"])
+    for line in CAPTIONS.rows(captions):
+        blip.setdefault(line["image_id"], []).append(line["caption"])
 
     sizes = [artifacts.picture_size(row["image"]) for row in IMAGES.rows(images) if row["split"] == "train"]
     widest, highest = (max(sides) for sides in zip(*sizes, strict=True))

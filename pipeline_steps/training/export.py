@@ -75,9 +75,11 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 It fits {base["path"]} and models of the same kind, no other. Prompts end with "{suffix}".
 
 ```python
+import torch
 from diffusers import AutoPipelineForText2Image
 
-pipeline = AutoPipelineForText2Image.from_pretrained("{base["path"].partition("@")[0]}")
+base = "{base["path"].partition("@")[0]}"
+pipeline = AutoPipelineForText2Image.from_pretrained(base, dtype=torch.float32)
 pipeline.load_lora_weights(".", weight_name="lora.safetensors")  # in this folder
 pipeline("a house{suffix}").images[0].save("house.png")
 ```

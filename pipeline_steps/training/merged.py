@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -19,7 +20,8 @@ class MergedWeights:
     """
 
     def __init__(self, denoiser: nn.Module) -> None:
-        self.layers = [layer for layer in denoiser.modules() if isinstance(layer, LoraLayer)]
+        # Any: LoraLayer does not name what all of its kinds have.
+        self.layers: list[Any] = [layer for layer in denoiser.modules() if isinstance(layer, LoraLayer)]
         self.own = [layer.get_base_layer().weight.data for layer in self.layers]
         self.merged: list[Tensor] | None = None
 

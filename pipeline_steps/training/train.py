@@ -82,6 +82,7 @@ def train(
     main = processes.rank == 0
     watched = main and (watch.tensorboard or watch.wandb is not None)
     if objective.perceptual:
+        assert extractor is not None
         trainer.look(family.vae(), extractors.feature_extractor(extractor, config.perceptual))
     elif watched and watch.sample_every:
         trainer.look(family.vae())

@@ -94,7 +94,11 @@ def build_optimiser(parameters: list[Parameter], config: TrainConfig) -> torch.o
     Raises:
         UserError: the 8-bit form is wanted and bitsandbytes is not installed.
     """
-    options = {"lr": config.learning_rate, "betas": (0.9, 0.999), "weight_decay": config.weight_decay}
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (0.9, 0.999),
+        "weight_decay": config.weight_decay,
+    }
     if config.optimiser == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **options)
     try:
@@ -143,7 +147,7 @@ class Trainer:
         denoiser.add_adapter(
             LoraConfig(
                 r=config.lora_rank,
-                lora_alpha=config.lora_alpha or config.lora_rank,
+                lora_alpha=config.lora_alpha or config.lora_rank,  # type: ignore[arg-type]  # a float will do
                 init_lora_weights="gaussian",
                 target_modules=list(config.lora_targets),
             )
@@ -169,14 +173,14 @@ class Trainer:
         """Give the trainer eyes: the VAE's decoder and, for L_P and L_C, the feature extractor of S."""
         if self.config.gradient_checkpointing:
             vae.enable_gradient_checkpointing()
-        vae.encoder = None  # nothing is encoded here, and it is two fifths of the weights
+        del vae.encoder  # nothing is encoded here, and it is two fifths of the weights
         self.decode, self.extract = partial(self.family.decode_latents, vae), extract
 
     def predict(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Call the denoiser in its own precision; LoRA weights stay float32."""
-        merge = self.merged is not None and not torch.is_grad_enabled()
+        merged = None if torch.is_grad_enabled() else self.merged
         with (
-            self.merged.applied() if merge else nullcontext(),
+            nullcontext() if merged is None else merged.applied(),
             torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
         ):
             return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
@@ -200,6 +204,7 @@ class Trainer:
             scale=self.objective.scale,
             record=torch.full_like(start, -1),
         )
+        assert self.decode is not None
         return torch.cat(list(self.decode(latents).cpu()), dim=-1)
 
     def update(self, update: int, data: TrainingSet) -> dict[str, Any]:
@@ -289,7 +294,7 @@ class Trainer:
         self.optimiser.step()
         if self.merged is not None:
             self.merged.forget()
-        if self.average is not None:
+        if self.average is not None and self.config.ema_decay is not None:
             torch._foreach_lerp_(
                 self.average, [p.detach() for p in self.parameters], 1 - self.config.ema_decay
             )
@@ -336,13 +341,13 @@ class Trainer:
         state: dict[int, dict[str, Any]] = {}
         for name, found in tensors.items():
             if name.startswith("moment."):
-                _, index, *outer, key = name.split(".")
-                place = state.setdefault(int(index), {})
+                _, number, *outer, key = name.split(".")
+                place = state.setdefault(int(number), {})
                 for part in outer:
                     place = place.setdefault(part, {})
                 # bitsandbytes counts its steps in plain integers; AdamW's are a float32 tensor.
-                number = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
-                place[key] = found.item() if number else found
+                plain = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
+                place[key] = found.item() if plain else found
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if self.merged is not None:

@@ -4,7 +4,7 @@
 #         {results}/{culture}/negatives.parquet         the un-tuned model's own pictures of each scene
 #         {results}/{culture}/{run}negatives_kept.parquet    those that are no false negatives
 #         {results}/{culture}/{run}distances.parquet         DreamSim distance of each to its positive
-# On request (snakemake purge_negatives) all pictures of negatives are deleted.
+# On request (snakemake --cores 1 purge_negatives) all pictures of negatives are deleted.
 
 
 rule caption:
