@@ -15,6 +15,11 @@ PRESETS = Path("config/presets")
 WATCHING = ("tensorboard", "wandb", "sample_every", "sample_pictures", "checkpoint_every", "checkpoints_kept")
 MOVED = {f"train.{name}": f"watch.{name}" for name in WATCHING} | {"score.batch_size": "features.batch_size"}
 """Settings of earlier versions, and what they are called now."""
+GONE = {
+    "score.bootstrap": "intervals are jackknives now; leave it out",
+    "survey.resamples": "intervals are jackknives now; leave it out",
+}
+"""Settings of earlier versions that nothing takes the place of."""
 
 
 def preset_files(raw: dict[str, Any]) -> list[Path]:
@@ -215,7 +220,9 @@ def explain(error: Any) -> str:
         return "cultures: there is none; add yours with python -m pipeline_steps.new_culture"
     if error["type"] == "extra_forbidden":
         old = next((old for old in MOVED if key.endswith(old)), None)
-        return f"{key}: is called {MOVED[old]} now" if old else f"{key}: no such setting"
+        if old:
+            return f"{key}: is called {MOVED[old]} now"
+        return f"{key}: {GONE.get(key, 'no such setting')}"
     shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"
     if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type", "bool_type"):
         shown += "; write it without quotes, and a power of ten as 1.0e-4"

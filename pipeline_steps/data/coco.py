@@ -12,6 +12,7 @@ from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
 from pipeline_steps.data.entries import entries
 from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import read_text
 from pipeline_steps.seeds import generator
 
 ANNOTATIONS = Path("annotations/captions_val2017.json")
@@ -77,7 +78,7 @@ def _captioned(folder: Path, caption_column: str) -> Iterator[tuple[str, str, Pa
             yield entry.name, " ".join(entry.caption.split()), entry.data
         return
     try:
-        listing = json.loads(annotations.read_text(encoding="utf-8"))
+        listing = json.loads(read_text(annotations))
         names = {picture["id"]: picture["file_name"] for picture in listing["images"]}
         captions: dict[int, str] = {}
         for note in sorted(listing["annotations"], key=lambda note: note["id"]):

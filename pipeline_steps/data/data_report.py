@@ -12,7 +12,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FINDINGS, IMAGES, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import BaseRef
-from pipeline_steps.data.entries import LEFT_OUT, MEND, NOTE, Finding
+from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
 from pipeline_steps.drawing import page
 from pipeline_steps.drawing.pictures import thumbnail
 from pipeline_steps.errors import UserError

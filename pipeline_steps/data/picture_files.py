@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from pipeline_steps.data.duplicates import SIDE
+
 READABLE = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 """Formats that are opened. EPS and the like would run other programs, so they are not."""
 LEAST_SIDE = 16
@@ -46,10 +48,12 @@ class Cut:
         height: of the upright source in pixels.
         crop: left, top, right, bottom in upright source pixels.
         format: of the source, e.g. "JPEG".
+        small: its central square, 16 × 16 pixels, whatever the training size: duplicates share it.
         oddities: one clause per thing that was decided for the user.
     """
 
     picture: Image.Image
+    small: Image.Image
     width: int
     height: int
     crop: tuple[int, int, int, int]
@@ -116,7 +120,9 @@ def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
     picture.info.clear()  # colour profile, GPS position and comments end here
     if all(high - low <= 1 for low, high in cast("tuple[tuple[int, int], ...]", picture.getextrema())):
         raise UnusableError("is one flat colour; replace it")
-    return Cut(picture, width, height, crop, str(source.format), oddities)
+    side, (left, top) = min(rgb.size), centre_crop(*rgb.size, (1, 1))[:2]
+    small = rgb.resize((SIDE, SIDE), Image.Resampling.BOX, (left, top, left + side, top + side))
+    return Cut(picture, small, width, height, crop, str(source.format), oddities)
 
 
 def centre_crop(width: int, height: int, size: Size) -> tuple[int, int, int, int]:

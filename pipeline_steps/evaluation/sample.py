@@ -7,7 +7,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, SAMPLES, WHOLE, Row, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, SampleConfig
-from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import read_prompts
 from pipeline_steps.seeds import derive_seed
 
 
@@ -72,22 +72,6 @@ def sample(
             for row, picture in zip(batch, pictures, strict=True):
                 name = f"{row['prompt_id']}_{row['index']:03d}.png"
                 table.add({**row, "image": artifacts.encode_picture(picture, name)})
-
-
-def read_prompts(path: Path) -> list[str]:
-    """Read a prompt file: one prompt a line, blank lines and # comments left out.
-
-    Raises:
-        UserError: nothing to draw, or a prompt twice (its pictures would be the same).
-    """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    if not lines:
-        raise UserError(f"{path}: no prompts; write one a line")
-    for number, line in enumerate(lines):
-        if line in lines[:number]:
-            raise UserError(f"{path}: the prompt {line!r} stands there twice; leave one out")
-    return lines
 
 
 def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) -> Iterator[Row]:

@@ -58,6 +58,22 @@ def test_the_reference_is_that_of_the_classes(file, write):
     assert not diff, f"{diff}\n\nmend it with:  python -m pipeline_steps.config.reference"
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"train": {"tensorboard": False}}, "train.tensorboard: is called watch.tensorboard now"),
+        ({"score": {"batch_size": 2}}, "score.batch_size: is called features.batch_size now"),
+        ({"survey": {"resamples": 200}}, "survey.resamples: intervals are jackknives now; leave it out"),
+        (
+            {"runs": {"long": {"train": {"checkpoint_every": 9}}}},
+            "runs.long.train.checkpoint_every: is called watch.checkpoint_every now",
+        ),
+    ],
+)
+def test_a_setting_of_an_earlier_version_is_answered_with_what_became_of_it(settings, line):
+    assert line in refused(whole(**settings))
+
+
 def test_every_setting_has_a_sentence_and_a_default():
     def walk(section, path):
         for name, field in section.model_fields.items():

@@ -7,7 +7,8 @@ from PIL import Image
 from pipeline_steps.artifacts import IMAGES, SAMPLES, Origin, decode_picture, encode_picture
 from pipeline_steps.config import BaseRef, SampleConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.evaluation.sample import read_prompts, sample
+from pipeline_steps.evaluation.sample import sample
+from pipeline_steps.inputs.text import read_prompts
 from pipeline_steps.models.families import stable_diffusion
 
 BASE = BaseRef(path="resources/mini/base")

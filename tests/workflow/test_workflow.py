@@ -25,7 +25,7 @@ TINY = {
     "train": {"updates": 3, "perceptual_every": 2, "denoising": {"steps": 2}},
     "watch": {"tensorboard": False},
     "sample": {"images_per_prompt": 2, "steps": 4},
-    "score": {"bootstrap": 100, "neighbours": 1},
+    "score": {"neighbours": 1},
 }
 
 

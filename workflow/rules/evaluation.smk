@@ -215,7 +215,7 @@ rule score:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        config=section("score", "neighbours", "bootstrap"),
+        config=section("score", "neighbours"),
     shell:
         """
         python -m pipeline_steps.evaluation.score \

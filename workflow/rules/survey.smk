@@ -168,7 +168,6 @@ rule survey_aggregate:
         "../../envs/pipeline.yaml"
     params:
         seed=seed,
-        config=section("survey", "resamples"),
     shell:
         """
         python -m pipeline_steps.survey.survey_aggregate \
@@ -178,7 +177,6 @@ rule survey_aggregate:
             --skills {output.skills:q} \
             --statistics {output.statistics:q} \
             --seed {params.seed} \
-            --config {params.config:q} \
             2>&1 | tee {log:q}
         """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import read_lines
 
 LOG = logging.getLogger("scoft")
 ADMIN_TOKEN = "SURVEY_ADMIN_TOKEN"
@@ -71,10 +72,9 @@ def read_codes(path: Path) -> frozenset[str]:
     """Read participant codes, one a line.
 
     Raises:
-        UserError: none, a repeated or a malformed one.
+        UserError: in another encoding, none, a repeated or a malformed one.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    codes = [line for line in lines if line and not line.startswith("#")]
+    codes = read_lines(path)
     for number, code in enumerate(codes, 1):
         if not re.fullmatch(r"[A-Za-z0-9_-]{6,64}", code):
             raise UserError(
