@@ -574,6 +574,19 @@ def test_targets_that_messages_name_exist():
     assert {"models", "plan", "data_report", "purge_negatives", "withdraw_report", "sbom"} <= checked
 
 
+def test_flags_that_pages_name_exist(world):
+    """Pieces of commands between backticks: ``--flag value``."""
+    ours = "".join(text for path, text in sources().items() if path.endswith(".py"))
+    known = set(re.findall(r"--[a-z][\w-]+", world.run("snakemake --help")))
+    known |= set(re.findall(r"add_argument\(\"(--[\w-]+)\"", ours))
+    known |= {
+        f"--{name.replace('_', '-')}" for name in re.findall(r"^ +(\w+): [\w.\[\] |]+(?: =|,)", ours, re.M)
+    }
+    pieces = [code for page in PAGES for code in inline(page.read_text()) if code.startswith("--")]
+    named = {flag for piece in pieces for flag in re.findall(r"(?:^| )(--[a-z][\w-]+)", piece)}
+    assert len(named) > 15 and not named - known
+
+
 def test_extras_that_anything_names_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {extra for text in sources().values() for extra in re.findall(r"install '\.\[(\w+)\]'", text)}

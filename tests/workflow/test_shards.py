@@ -132,6 +132,9 @@ def planned(tmp_path, shards, *targets):
     plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert plan.returncode == 0, plan.stderr
     text = plan.stdout + plan.stderr
+    assert "Traceback" not in text, (
+        "a rule that makes the file in one piece, or in shards, is passed over quietly"
+    )
     return re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE), text
 
 
