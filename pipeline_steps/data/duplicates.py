@@ -34,11 +34,10 @@ def same_looking(keys: Sequence[str], smalls: Sequence[np.ndarray], difference: 
     from scipy.spatial import cKDTree
 
     small = np.stack(smalls)
-    quarters, sixteenths = _averaged(small, 2), _averaged(small, 4)
-    sixteenths -= sixteenths.reshape(-1, 16, 3).mean(1, keepdims=True).repeat(16, 1).reshape(-1, 48)
-    contrast = np.concatenate(
-        [_rms(_centred(part)) for part in np.array_split(small, len(small) // CHUNK + 1)]
-    )
+    quarters, sixteenths = _averaged(small, 2).reshape(-1, 12), _averaged(small, 4)
+    sixteenths -= sixteenths.mean((1, 2), keepdims=True)
+    parts = np.array_split(small, len(small) // CHUNK + 1)
+    contrast = np.concatenate([_rms(_centred(part)) for part in parts])
     tree = cKDTree(quarters)
     for start in range(0, len(small), CHUNK):
         near = tree.query_ball_point(quarters[start : start + CHUNK], 12 * difference + SLACK, p=1)
@@ -47,7 +46,7 @@ def same_looking(keys: Sequence[str], smalls: Sequence[np.ndarray], difference: 
                 first[i] = first.get(first[i], first[i])
                 continue
             leaders = np.array([j for j in sorted(found) if j < i and j not in first], dtype=int)
-            apart = np.sqrt(((sixteenths[leaders] - sixteenths[i]) ** 2).mean(1))
+            apart = _rms(sixteenths[leaders] - sixteenths[i])
             allowed = UNLIKE * np.maximum(contrast[leaders], contrast[i]) + NOISE
             leaders = leaders[apart <= allowed + SLACK]
             alike = leaders[_alike(small[i], small[leaders], difference)]
@@ -57,9 +56,9 @@ def same_looking(keys: Sequence[str], smalls: Sequence[np.ndarray], difference: 
 
 
 def _averaged(small: np.ndarray, parts: int) -> np.ndarray:
-    """Return the mean colours of parts × parts fields, (n, parts² · 3)."""
+    """Return the mean colours of parts × parts fields, (n, parts, parts, 3)."""
     side = SIDE // parts
-    return small.reshape(-1, parts, side, parts, side, 3).mean((2, 4)).reshape(len(small), -1)
+    return small.reshape(-1, parts, side, parts, side, 3).mean((2, 4))
 
 
 def _alike(one: np.ndarray, others: np.ndarray, difference: float) -> np.ndarray:
