@@ -69,20 +69,8 @@ def csv_rows(path: Path, text: str, known: Collection[str]) -> Rows:
     Raises:
         UserError: quotes that do not end.
     """
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    said = re.fullmatch(r" *sep=(.)[\r\n ]*", first, re.IGNORECASE)  # Excel's own line
-    csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=said[1] if said else _mark(first, known))
-    table = (
-        (reader.line_num, fields)
-        for fields in reader
-        if not said or fields[:1] != [first.partition("=")[0] + "="]
-    )
-    try:
-        for number, row in _under_header(table):
-            yield number, _known_names(row, known)
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: {error}; mend its quotes") from error
+    for number, row in _under_header(_csv_table(path, text, known)):
+        yield number, _known_names(row, known)
 
 
 def arrow_batches(path: Path) -> "Iterator[pa.RecordBatch]":
@@ -128,9 +116,37 @@ def batch_rows(batch: "pa.RecordBatch") -> Iterator[Row | RejectedError]:
                 yield RejectedError(f"cannot be read ({first_line(error)})")
 
 
+def table_columns(path: Path, known: Collection[str]) -> list[str]:
+    """Return the names of a table's columns, the known ones as the caller spells them; see `table_rows`.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    ending = path.suffix.lower()
+    if ending in (".parquet", ".arrow"):
+        names = arrow_columns(path)
+    elif ending == ".jsonl":
+        names = list(next(_json_rows(path), (0, {}))[1])
+    else:
+        table = _excel_table(path, []) if ending == ".xlsx" else _csv_table(path, read_text(path, []), known)
+        names = next(_filled(table), (0, []))[1]
+    return list(_known_names(dict.fromkeys(name.strip() for name in names), known))
+
+
 def is_header(line: str, known: Collection[str]) -> bool:
     """Tell whether a line names one of the known columns, whichever mark separates them."""
     return _fields_known(line, known, _mark(line, known)) > 0
+
+
+def arrow_metadata(path: Path) -> dict[str, str]:
+    """Return the notes that a Parquet or Arrow file carries.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _arrow(path) as (schema, _):
+        notes = schema.metadata or {}
+    return {key.decode("utf-8", "replace"): note.decode("utf-8", "replace") for key, note in notes.items()}
 
 
 def arrow_columns(path: Path) -> list[str]:
@@ -160,6 +176,19 @@ def _json_rows(path: Path) -> Rows:
 
 Table = Iterator[tuple[int, list[str]]]
 """Line number and fields, the header first."""
+
+
+def _csv_table(path: Path, text: str, known: Collection[str]) -> Table:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    said = re.fullmatch(r" *sep=(.)[\r\n ]*", first, re.IGNORECASE)  # Excel's own line
+    csv.field_size_limit(1 << 24)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=said[1] if said else _mark(first, known))
+    try:
+        for fields in reader:
+            if not said or fields[:1] != [first.partition("=")[0] + "="]:
+                yield reader.line_num, fields
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: {error}; mend its quotes") from error
 
 
 def _excel_table(path: Path, notes: list[str]) -> Table:
@@ -194,11 +223,13 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def _filled(table: Table) -> Table:
+    return ((number, fields) for number, fields in table if any(field.strip() for field in fields))
+
+
 def _under_header(table: Table) -> Rows:
     names: list[str] | None = None
-    for number, fields in table:
-        if not any(field.strip() for field in fields):
-            continue
+    for number, fields in _filled(table):
         if names is None:
             names = [name.strip() for name in fields]
             while names and not names[-1]:

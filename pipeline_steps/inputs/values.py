@@ -17,29 +17,31 @@ class RejectedError(Exception):
     """This value, row or file cannot be used; the message says why."""
 
 
-def as_text(value: Any, what: str) -> str:
+def as_text(value: Any, what: str, longest: int = LONGEST) -> str:
     """Return a name or an answer as text without spaces around it; whole numbers are as good as text.
 
     Args:
         value: as a reader gave it.
         what: named in the message.
+        longest: letters it may have.
 
     Raises:
-        RejectedError: missing, longer than 200 letters, no text, or text that cannot be stored or seen.
+        RejectedError: missing, too long, no text, or text that cannot be stored or seen.
     """
     if isinstance(value, float | Decimal) and value == value and abs(value) < 2**53 and value == int(value):
         value = int(value)  # spreadsheets and data frames know no other numbers
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal | None):
+    too_large = isinstance(value, float) and abs(value) >= 2**53
+    if isinstance(value, bool) or too_large or not isinstance(value, str | int | float | Decimal | None):
         raise RejectedError(f"{what} is no text ({quoted(value)})")
-    if isinstance(value, int) and abs(value) >= 10**LONGEST:
-        raise RejectedError(f"{what} is longer than {LONGEST} letters")
+    if isinstance(value, int) and abs(value) >= 10**longest:
+        raise RejectedError(f"{what} is longer than {longest} letters")
     text = "" if value is None or value != value else str(value).replace(MARK, "").strip()
     if any("\ud800" <= c <= "\udfff" for c in text):
         raise RejectedError(f"{what} holds half a character ({quoted(text)})")
     if not is_visible(text):
         raise RejectedError(f"{what} is missing")
-    if len(text) > LONGEST:
-        raise RejectedError(f"{what} is longer than {LONGEST} letters")
+    if len(text) > longest:
+        raise RejectedError(f"{what} is longer than {longest} letters")
     return unicodedata.normalize("NFC", text)
 
 

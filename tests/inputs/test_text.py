@@ -87,7 +87,7 @@ def test_values_that_are_as_good_as_text(value, text):
         (None, "page is missing"), ("", "page is missing"), ("\u200b\u3164", "page is missing"),
         (float("nan"), "page is missing"),
         (True, "page is no text (True)"), (["a"], "page is no text (['a'])"),
-        ({"a": 1}, "page is no text"), (b"a", "page is no text (b'a')"), 
+        ({"a": 1}, "page is no text"), (b"a", "page is no text (b'a')"),
         ("a" * 201, "page is longer than 200 letters"),
         (10**300, "page is longer than 200 letters"), ("\ud800", "page holds half a character ('?')"),
     ],
