@@ -58,7 +58,7 @@ def table_rows(path: Path, known: Collection[str], notes: list[str] | None = Non
         yield number, row if isinstance(row, RejectedError) else _known_names(row, known)
 
 
-def csv_rows(path: Path, text: str, known: Collection[str]) -> Rows:
+def csv_rows(path: Path, text: str, known: Collection[str]) -> Iterator[tuple[int, Row]]:
     """Yield line number and row of text whose fields are separated by commas, semicolons or tabs.
 
     Args:
@@ -227,7 +227,7 @@ def _filled(table: Table) -> Table:
     return ((number, fields) for number, fields in table if any(field.strip() for field in fields))
 
 
-def _under_header(table: Table) -> Rows:
+def _under_header(table: Table) -> Iterator[tuple[int, Row]]:
     names: list[str] | None = None
     for number, fields in _filled(table):
         if names is None:
