@@ -107,13 +107,19 @@ def _arrow(path: Path) -> "Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]"
 def batch_rows(batch: "pa.RecordBatch") -> Iterator[Row | RejectedError]:
     """Yield a batch's rows; one that cannot be read costs itself alone."""
     try:
-        yield from batch.to_pylist()
+        yield from _valid_rows(batch)
     except Exception:
         for number in range(batch.num_rows):
             try:
-                yield batch.slice(number, 1).to_pylist()[0]
+                yield _valid_rows(batch.slice(number, 1))[0]
             except Exception as error:  # text that is none, dates after the year 9999, …
                 yield RejectedError(f"cannot be read ({first_line(error)})")
+
+
+def _valid_rows(batch: "pa.RecordBatch") -> list[Row]:
+    # Arrow trusts the lengths that a file states: unchecked, a wrong one reads foreign memory, and crashes.
+    batch.validate(full=True)
+    return list(batch.to_pylist())
 
 
 def readable(row: Row | RejectedError) -> Row:
