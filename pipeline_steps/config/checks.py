@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from pipeline_steps.config import HUB, LINK, Models, PerceptualConfig, PipelineConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import read_prompts
 
 PRESETS = Path("config/presets")
 WATCHING = ("tensorboard", "wandb", "sample_every", "sample_pictures", "checkpoint_every", "checkpoints_kept")
@@ -112,7 +113,7 @@ def _unreadable(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
 
 
 def _mistakes(config: PipelineConfig) -> list[str]:
-    return [*_contradictions(config), *_missing(config)]
+    return [*_contradictions(config), *_missing(config), *_prompts(config)]
 
 
 def _mistakes_of_runs(config: PipelineConfig, known: list[str]) -> Iterator[str]:
@@ -194,6 +195,25 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
     for key, (kind, path) in wanted.items():
         if path is not None and not _is_there(path, kind):
             yield f"{key}: no such {kind}: {path}"
+
+
+def _prompts(config: PipelineConfig) -> Iterator[str]:
+    """Name prompts that cannot be read, and those that draw too few pictures for a score."""
+    given = {f"cultures.{name}.prompts": culture.prompts for name, culture in config.cultures.items()}
+    given |= {
+        "evaluation.prompts": config.evaluation.prompts,
+        "evaluation.generic_prompts": config.evaluation.generic_prompts,
+    }
+    for key, path in given.items():
+        if path is None or not _is_there(path, "file"):
+            continue
+        try:
+            pictures = len(read_prompts(path)) * config.sample.images_per_prompt
+        except UserError as error:
+            yield f"{key}: {error}"
+        else:
+            if pictures < 2:
+                yield f"{key}: {path} draws one picture, and scores need two; write more prompts"
 
 
 def _is_there(path: Path, kind: str) -> bool:

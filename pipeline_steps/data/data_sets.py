@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pipeline_steps.data.folder import Files, is_picture
 from pipeline_steps.data.rows import COLUMNS, Entry, Intake
 from pipeline_steps.data.splits import TABLES, split_of
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.tables import arrow_columns, table_rows
+from pipeline_steps.inputs.tables import Row, arrow_columns, readable, table_rows
 from pipeline_steps.inputs.text import normal_name
 from pipeline_steps.inputs.values import RejectedError, quoted
 
@@ -61,9 +60,10 @@ def entries_of_tables(tables: Sequence[PurePosixPath], files: Files, intake: Int
             missing = intake.caption_column if column else "image"
             hint = "rename it, or set data.caption_column (for all)" if column else "rename it"
             raise UserError(f"{path}: no column '{missing}' (there are: {', '.join(columns)}); {hint}")
-        for number, row in table_rows(path, (*COLUMNS, column, intake.caption_column)):
+        for number, read in table_rows(path, (*COLUMNS, column, intake.caption_column)):
             plain = f"{table.stem}_{number - 1:06d}"
             try:
+                row = readable(read)
                 name, data = _picture(row, column, files, table.parent)
             except RejectedError as error:
                 intake.left_out("row", plain, f"{table.name} row {number} {error}")
@@ -76,16 +76,12 @@ def entries_of_tables(tables: Sequence[PurePosixPath], files: Files, intake: Int
             yield from intake.entry(name, data, row, split_of(table))
 
 
-def _picture(
-    row: dict[Any, Any] | RejectedError, column: str, files: Files, folder: PurePosixPath
-) -> tuple[str | None, Path | bytes]:
+def _picture(row: Row, column: str, files: Files, folder: PurePosixPath) -> tuple[str | None, Path | bytes]:
     """Take the picture out of a row: what it is called, if anything, and its file or bytes.
 
     Raises:
-        RejectedError: the row cannot be read, or has no picture.
+        RejectedError: the row has no picture.
     """
-    if isinstance(row, RejectedError):
-        raise row
     cell = row.pop(column)
     if not isinstance(cell, dict):
         cell = {"path" if isinstance(cell, str) else "bytes": cell}

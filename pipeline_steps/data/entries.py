@@ -14,7 +14,7 @@ from pipeline_steps.data.folder import METADATA, Files, is_metadata, is_picture
 from pipeline_steps.data.rows import COLUMNS, Entry, Intake
 from pipeline_steps.data.splits import SPLITS, split_of
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.tables import table_rows
+from pipeline_steps.inputs.tables import Row, readable, table_rows
 from pipeline_steps.inputs.text import name_key, normal_name, read_text, shown
 from pipeline_steps.inputs.values import RejectedError, as_text
 
@@ -92,12 +92,13 @@ def _from_metadata(tables: list[PurePosixPath], files: Files, intake: Intake) ->
     count = 0
     for table in tables:
         notes: list[str] = []
-        for line, row in table_rows(files.root / table, (*COLUMNS, intake.caption_column), notes):
+        for line, read in table_rows(files.root / table, (*COLUMNS, intake.caption_column), notes):
             where = f"{table.name} line {line}"
-            if count == 0 and not isinstance(row, RejectedError):
-                _check_columns(files.root / table, row, intake.caption_column)
+            if count == 0 and not isinstance(read, RejectedError):
+                _check_columns(files.root / table, read, intake.caption_column)
             count += 1
             try:
+                row = readable(read)
                 name = _file_name(row)
             except RejectedError as error:
                 intake.left_out("row", where, str(error))
@@ -112,8 +113,8 @@ def _from_metadata(tables: list[PurePosixPath], files: Files, intake: Intake) ->
             own = files.own_name(path)
             listed.add(own)
             yield from intake.entry(own, path, row, split_of(table))
-        for line in notes:
-            intake.note("table", str(table), line)
+        for note in notes:
+            intake.note("table", str(table), note)
     if count == 0:
         raise UserError(f"{files.root / tables[0]}: holds no row; write one line per picture")
     for name in files.names:
@@ -121,14 +122,12 @@ def _from_metadata(tables: list[PurePosixPath], files: Files, intake: Intake) ->
             intake.left_out("file", name, "no row in the metadata names it; add one with its caption")
 
 
-def _file_name(row: dict[Any, Any] | RejectedError) -> str:
+def _file_name(row: Row) -> str:
     """Take the picture's name out of a row.
 
     Raises:
-        RejectedError: the row has none, or cannot be read.
+        RejectedError: the row has none.
     """
-    if isinstance(row, RejectedError):
-        raise row
     if None in row:
         raise RejectedError("has more fields than the header; quote texts with commas")
     name = row.pop("file_name", None)

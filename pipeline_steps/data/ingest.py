@@ -27,6 +27,9 @@ from pipeline_steps.inputs.text import shown
 from pipeline_steps.inputs.values import as_json
 from pipeline_steps.seeds import derive_seed
 
+LEAST_SCORED = 2
+"""Held-out pictures without which there are no scores."""
+
 
 @dataclass
 class Held:
@@ -63,6 +66,7 @@ def ingest(
     findings: Path | None = None,
     withdrawn: Path | None = None,
     data_sets: Path | None = None,
+    neighbours: int | None = None,
 ) -> None:
     """Read a culture's pictures, decide on every oddity once, and write one table.
 
@@ -80,6 +84,7 @@ def ingest(
         findings: table to write: everything that was odd, worst first.
         withdrawn: list of pictures to leave out; see :func:`withdrawn_names`.
         data_sets: folder that keeps, for every fingerprint, which pictures it stands for.
+        neighbours: k of density and coverage, where scores are wanted: too few held-out pictures are named.
 
     Raises:
         UserError: nothing usable, or the same picture in both splits.
@@ -95,7 +100,7 @@ def ingest(
         held.sort(key=lambda one: one.image_id)
         alike = _same_looking(held, config.duplicate_difference)
         _split(held, alike, culture, seed, config.test_share)
-        found += [*_check_splits(culture, held, alike), *_suffix_missing(held, suffix)]
+        found += [*_check_splits(culture, held, alike, neighbours), *_suffix_missing(held, suffix)]
         origin = Origin(culture, _fingerprint(held))
         with IMAGES.writer(images, origin, {"resolution": config.resolution}) as table:
             for one in held:
@@ -251,8 +256,10 @@ def _split(held: list[Held], alike: dict[int, int], culture: str, seed: int, tes
         one.split = one.split or given.get(leader) or ("test" if leader in test else "train")
 
 
-def _check_splits(culture: str, held: list[Held], alike: dict[int, int]) -> Iterator[Finding]:
-    """Name the duplicates, refuse those in both splits, and splits that are empty."""
+def _check_splits(
+    culture: str, held: list[Held], alike: dict[int, int], neighbours: int | None
+) -> Iterator[Finding]:
+    """Name duplicates, and too few held-out pictures; refuse twins across splits, and no training picture."""
     for i, other in sorted(alike.items()):
         one, twin = held[i], held[other]
         same = "is the same picture as" if one.pixels == twin.pixels else "looks the same as"
@@ -267,6 +274,11 @@ def _check_splits(culture: str, held: list[Held], alike: dict[int, int]) -> Iter
         raise UserError(f"{culture}: all {len(held)} pictures are in the test split; mark some as train")
     if not splits["test"]:
         yield Finding(MEND, "split", "", "no picture is held out for scoring; mark some as test")
+    elif neighbours and splits["test"] < LEAST_SCORED:
+        yield Finding(MEND, "split", "", "one picture is held out, and scores need two; mark more as test")
+    elif neighbours and splits["test"] <= neighbours:
+        line = f"{splits['test']} pictures are held out, and density and coverage need more than"
+        yield Finding(MEND, "split", "", f"{line} score.neighbours ({neighbours}); mark more as test")
 
 
 def _suffix_missing(held: list[Held], suffix: str) -> Iterator[Finding]:

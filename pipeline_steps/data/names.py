@@ -6,9 +6,8 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.tables import csv_rows, is_header, table_rows
+from pipeline_steps.inputs.tables import csv_rows, is_header, readable, table_rows
 from pipeline_steps.inputs.text import HIDDEN, clean_text, name_key, read_lines
-from pipeline_steps.inputs.values import RejectedError
 
 CALLED = ("file_name", "image_id", "sha256")
 """Columns of a withdrawn list that may say which picture is meant."""
@@ -27,7 +26,7 @@ def withdrawn_names(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     if path.suffix.lower() == ".xlsx":
-        rows = [row for _, row in table_rows(path, CALLED)]
+        rows = [readable(row) for _, row in table_rows(path, CALLED)]
         if rows and not set(CALLED) & rows[0].keys():
             raise UserError(f"{path}: no column {', '.join(CALLED)}; name the one with the names so")
     else:
@@ -35,7 +34,7 @@ def withdrawn_names(path: Path | None) -> dict[str, str]:
         if not (lines and is_header(lines[0], CALLED)):
             return {name_key(line): line for line in lines}
         rows = [row for _, row in csv_rows(path, "\n".join(lines), CALLED)]
-    found = [row.get(c) for row in rows if not isinstance(row, RejectedError) for c in CALLED]
+    found = [row.get(column) for row in rows for column in CALLED]
     return {name_key(name.strip()): name.strip() for name in found if name and name.strip()}
 
 

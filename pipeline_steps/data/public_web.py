@@ -103,8 +103,8 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         proxies = kwargs.get("proxies") or {}
-        if select_proxy(request.url, proxies):
-            parts = urlsplit(str(request.url))
+        parts = urlsplit(request.url or "")
+        if select_proxy(parts.geturl(), proxies):
             with contextlib.suppress(socket.gaierror):  # a name that the proxy alone knows
                 checked_addresses(parts.hostname or "", parts.port or 80, self.allowed_hosts)
         return super().send(request, *args, **kwargs)

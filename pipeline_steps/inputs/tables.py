@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import read_text
-from pipeline_steps.inputs.values import RejectedError, first_line, read_json
+from pipeline_steps.inputs.values import RejectedError, first_line, read_json, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,13 +107,30 @@ def _arrow(path: Path) -> "Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]"
 def batch_rows(batch: "pa.RecordBatch") -> Iterator[Row | RejectedError]:
     """Yield a batch's rows; one that cannot be read costs itself alone."""
     try:
-        yield from batch.to_pylist()
+        yield from _valid_rows(batch)
     except Exception:
         for number in range(batch.num_rows):
             try:
-                yield batch.slice(number, 1).to_pylist()[0]
+                yield _valid_rows(batch.slice(number, 1))[0]
             except Exception as error:  # text that is none, dates after the year 9999, …
                 yield RejectedError(f"cannot be read ({first_line(error)})")
+
+
+def _valid_rows(batch: "pa.RecordBatch") -> list[Row]:
+    # Arrow trusts the lengths that a file states: unchecked, a wrong one reads foreign memory, and crashes.
+    batch.validate(full=True)
+    return list(batch.to_pylist())
+
+
+def readable(row: Row | RejectedError) -> Row:
+    """Return a row that was read.
+
+    Raises:
+        RejectedError: it could not be.
+    """
+    if isinstance(row, RejectedError):
+        raise row
+    return row
 
 
 def table_columns(path: Path, known: Collection[str]) -> list[str]:
@@ -126,7 +143,7 @@ def table_columns(path: Path, known: Collection[str]) -> list[str]:
     if ending in (".parquet", ".arrow"):
         names = arrow_columns(path)
     elif ending == ".jsonl":
-        names = list(next(_json_rows(path), (0, {}))[1])
+        names = list(next((row for _, row in _json_rows(path)), {}))
     else:
         table = _excel_table(path, []) if ending == ".xlsx" else _csv_table(path, read_text(path, []), known)
         names = next(_filled(table), (0, []))[1]
@@ -159,7 +176,7 @@ def arrow_columns(path: Path) -> list[str]:
         return list(schema.names)
 
 
-def _json_rows(path: Path) -> Rows:
+def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
@@ -218,9 +235,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         value = value.date()
-    if isinstance(value, float) and value == value and abs(value) < 2**53 and value == int(value):
-        value = int(value)
-    return str(value)
+    return str(whole(value) if isinstance(value, float) else value)
 
 
 def _filled(table: Table) -> Table:

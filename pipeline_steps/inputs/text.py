@@ -59,8 +59,8 @@ def read_text(path: Path, notes: list[str] | None = None) -> str:
     try:
         return data.decode(encoding).replace(MARK, "")
     except UnicodeDecodeError as error:
-        western = None if notes is None or encoding == "utf-16" else _western(data)
-        if western is not None:
+        western = None if encoding == "utf-16" else _western(data)
+        if notes is not None and western is not None:
             notes.append("is not UTF-8; read as Windows-1252: save it as UTF-8 if letters are wrong")
             return western
         line = data[: error.start].count(b"\n") + 1

@@ -28,8 +28,8 @@ def as_text(value: Any, what: str, longest: int = LONGEST) -> str:
     Raises:
         RejectedError: missing, too long, no text, or text that cannot be stored or seen.
     """
-    if isinstance(value, float | Decimal) and value == value and abs(value) < 2**53 and value == int(value):
-        value = int(value)  # spreadsheets and data frames know no other numbers
+    if isinstance(value, float | Decimal):
+        value = whole(value)
     too_large = isinstance(value, float) and abs(value) >= 2**53
     if isinstance(value, bool) or too_large or not isinstance(value, str | int | float | Decimal | None):
         raise RejectedError(f"{what} is no text ({quoted(value)})")
@@ -43,6 +43,13 @@ def as_text(value: Any, what: str, longest: int = LONGEST) -> str:
     if len(text) > longest:
         raise RejectedError(f"{what} is longer than {longest} letters")
     return unicodedata.normalize("NFC", text)
+
+
+def whole(value: float | Decimal) -> int | float | Decimal:
+    """Return a number as a whole one where it is: spreadsheets and data frames often know no other kind."""
+    if value != value or abs(float(value)) >= 2**53 or value != int(value):
+        return value
+    return int(value)
 
 
 def quoted(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.tables import Row, Rows, arrow_metadata, table_columns, table_rows
+from pipeline_steps.inputs.tables import Row, Rows, arrow_metadata, readable, table_columns, table_rows
 from pipeline_steps.inputs.text import read_text
 from pipeline_steps.inputs.values import RejectedError, as_text, read_json
 from pipeline_steps.survey import mechanical_turk as turk
@@ -89,10 +89,9 @@ def _generic(rows: Rows, columns: Sequence[str], name: str, simulated: bool = Fa
     if missing:
         raise RejectedError(f"no column {', '.join(map(repr, missing))}; needed are {', '.join(GENERIC)}")
     groups: dict[tuple[str, ...], list[tuple[int, str, Row]]] = defaultdict(list)
-    for number, row in rows:
+    for number, read in rows:
         try:
-            if isinstance(row, RejectedError):
-                raise row
+            row = readable(read)
             if None in row or None in (row.get(column) for column in GENERIC[:-1]):
                 raise RejectedError("the number of fields differs from the header's")
             who = participant_of(row["participant"])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline_steps.inputs.tables import Row, Rows
+from pipeline_steps.inputs.tables import Row, Rows, readable
 from pipeline_steps.inputs.values import RejectedError, as_text, quoted, read_json
 from pipeline_steps.survey.answers import Answer, Entries, Page, Pages, participant_of, rank_of
 from pipeline_steps.survey.shown import ITEMS
@@ -29,16 +29,14 @@ def mechanical_turk(rows: Rows, columns: Sequence[str], name: str, known: Pages)
     if missing:
         raise RejectedError(f"no column {', '.join(map(repr, missing))}")
     images = sorted((c for c in columns if re.fullmatch(r"Input\.img\d+", c)), key=lambda c: int(c[9:]))
-    for number, row in rows:
+    for number, read in rows:
         try:
-            if isinstance(row, RejectedError):
-                raise row
+            row = readable(read)
             _check_review(row)
             participant = participant_of(row.get("WorkerId"), "WorkerId")
             shown = [_blank_or_text(row.get(column), column) for column in images]
-            page = _page(
-                shown, *(_blank_or_text(row.get(c), c) for c in ("Input.prompt", "Input.seed")), known
-            )
+            prompt, seed = (_blank_or_text(row.get(c), c) for c in ("Input.prompt", "Input.seed"))
+            page = _page(shown, prompt, seed, known)
             pictures = [_picture(image, known[page]) for image in shown]
             given = _given(row.get("Answer.taskAnswers"))
         except RejectedError as error:

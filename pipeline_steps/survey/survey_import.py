@@ -71,7 +71,8 @@ def _collect(folder: Path, known: Pages) -> tuple[list[Answer], list[Finding]]:
     found: list[Answer] = []
     findings: list[Finding] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."):
-        name, notes = shown(str(path.relative_to(folder))), []
+        name = shown(str(path.relative_to(folder)))
+        notes: list[str] = []
         try:
             for row, answer in read_answers(path, name, known, notes):
                 if isinstance(answer, Answer):

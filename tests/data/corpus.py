@@ -59,12 +59,13 @@ class Corpus:
             table.writerows(self.rows)
 
 
-def run(folder: Path, out: Path, withdrawn: Path | None = None, **config):
+def run(folder: Path, out: Path, withdrawn: Path | None = None, neighbours: int | None = None, **config):
     """Ingest and return the rows by id and the findings as "file: line"."""
     settings = DataConfig(**{"resolution": SIDE} | config)
     ingest(
         folder, out / "images.parquet", "wales", ", in wales", 7, settings,
         findings=out / "findings.parquet", withdrawn=withdrawn, data_sets=out / "data_sets",
+        neighbours=neighbours,
     )  # fmt: skip
     rows = {row["image_id"]: row for row in IMAGES.rows(out / "images.parquet")}
     lines = [f"{row['file']}: {row['line']}" for row in FINDINGS.rows(out / "findings.parquet")]

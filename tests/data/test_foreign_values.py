@@ -61,3 +61,20 @@ def test_numbers_without_an_end_and_long_names_stop_nothing(corpus, tmp_path):
     rows, lines = run(corpus.folder, tmp_path)
     assert "odd" in rows
     assert len(lines) == 2
+
+
+def test_an_arrow_file_that_lies_about_lengths_costs_its_rows(tmp_path):
+    """Arrow trusts them, and would read foreign memory."""
+    folder = tmp_path / "culture"
+    folder.mkdir()
+    pictures = [{"bytes": encoded(drawn(n)), "path": f"{n}.png"} for n in range(2)]
+    table = pa.table({"image": pictures, "text": ["x" * 7, "y" * 9]})
+    path = folder / "data-0.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    true, false = (np.array([0, 7, end], np.int32).tobytes() for end in (16, 2**30))
+    assert path.read_bytes().count(true) == 1
+    path.write_bytes(path.read_bytes().replace(true, false))
+    rows, lines = run(folder, tmp_path)
+    assert sorted(rows) == ["0"]
+    assert any(line.startswith("data-0_000001: data-0.arrow row 2 cannot be read (") for line in lines)

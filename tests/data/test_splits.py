@@ -162,3 +162,26 @@ def test_two_files_never_become_one(tmp_path, names):
     rows, lines = run(folder, tmp_path)
     assert sorted(row["caption"] for row in rows.values()) == ["0, in wales", "1, in wales"]
     assert lines == []
+
+
+NEED_MORE = "density and coverage need more than score.neighbours (3); mark more as test"
+
+
+@pytest.mark.parametrize(
+    "held_out, line",
+    [
+        (0, "no picture is held out for scoring; mark some as test"),
+        (1, "one picture is held out, and scores need two; mark more as test"),
+        (2, f"2 pictures are held out, and {NEED_MORE}"),
+        (3, f"3 pictures are held out, and {NEED_MORE}"),
+        (4, None),
+    ],
+)
+def test_what_scores_will_lack_is_said_at_once(corpus, tmp_path, held_out, line):
+    corpus.rows = corpus.rows[:1]
+    for number in range(held_out):
+        corpus.add(f"{number}.png", encoded(drawn(number)), split="test")
+    (corpus.folder / "good_test.png").unlink()
+    corpus.write()
+    _, lines = run(corpus.folder, tmp_path, neighbours=3)
+    assert lines == ([f": {line}"] if line else [])

@@ -69,6 +69,8 @@ TABLE = [
     ("data.aspect", "buckets", {"ingest"}),
     ("data.test_share", 0.5, {"ingest"}),
     ("data.allow_upscale", False, {"ingest"}),
+    ("data.require_consent", True, {"ingest"}),
+    ("data.allowed_hosts", ["x.org"], {"download"}),
     ("data.duplicate_difference", 1.0, {"ingest"}),
     ("data.max_megapixels", 50.0, {"ingest", "coco"}),
     ("data.max_megabytes", 50.0, {"ingest", "download"}),

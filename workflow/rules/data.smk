@@ -34,7 +34,7 @@ def pictures_of(wildcards):
     images = not_drawn(culture(wildcards).images, f"cultures.{wildcards.culture}.images")
     if str(images).startswith(HUB):
         return DATA_SET
-    return DOWNLOADED if images.suffix.lower() == ".csv" else str(images)
+    return DOWNLOADED if culture(wildcards).has_links else str(images)
 
 
 rule download:
@@ -53,7 +53,7 @@ rule download:
         "../../envs/pipeline.yaml"
     params:
         country=lambda wildcards: optional("--country", culture(wildcards).country),
-        config=section("data", "caption_column", "max_megabytes"),
+        config=section("data", "caption_column", "max_megabytes", "allowed_hosts"),
     shell:
         """
         python -m pipeline_steps.data.download \
@@ -109,7 +109,19 @@ rule ingest:
         withdrawn=lambda wildcards, input: optional("--withdrawn", input.withdrawn),
         # Not a flag: it makes Snakemake see an edited caption, which leaves the folder's own time alone.
         state=lambda wildcards: state(culture(wildcards).images),
-        config=section("data"),
+        config=section(
+            "data",
+            "caption_column",
+            "resolution",
+            "aspect",
+            "test_share",
+            "allow_upscale",
+            "require_consent",
+            "duplicate_difference",
+            "max_megapixels",
+            "max_megabytes",
+        ),
+    # The neighbours are no parameter: another number of them makes no picture anew.
     shell:
         """
         python -m pipeline_steps.data.ingest \
@@ -122,6 +134,7 @@ rule ingest:
             --suffix {params.suffix:q} \
             --seed {params.seed} \
             --config {params.config:q} \
+            --neighbours {SETTINGS.score.neighbours} \
             2>&1 | tee {log:q}
         """
 
