@@ -38,7 +38,8 @@ def density_and_coverage(
     how = f"{len(set(clusters))} prompts and {m} pictures of the reference"
 
     def without_real(counts: np.ndarray, widened: np.ndarray) -> np.ndarray:
-        return counts.sum() - counts + (widened - counts) @ near
+        remaining: np.ndarray = counts.sum() - counts + (widened - counts) @ near
+        return remaining
 
     density = [
         np.array([kept.sum() / (neighbours * len(kept)) for kept in prompts]),

@@ -95,8 +95,10 @@ def from_jackknife(
     draws = share * (1 - share) / spread if varies else freedoms.min() + 1
     middle = (share + t**2 / draws / 2) / (1 + t**2 / draws)
     reach = t * (share * (1 - share) / draws + (t / draws / 2) ** 2) ** 0.5 / (1 + t**2 / draws)
-    ends = (low + (high - low) * float(np.clip(end, 0, 1)) for end in (middle - reach, middle + reach))
-    return Estimate(value, *ends, text)
+    lower, upper = (
+        low + (high - low) * float(np.clip(end, 0, 1)) for end in (middle - reach, middle + reach)
+    )
+    return Estimate(value, lower, upper, text)
 
 
 def clustered_mean(

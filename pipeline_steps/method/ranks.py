@@ -201,25 +201,25 @@ def figures(
         ((unit[:, None] * k + np.arange(k)) * k + ranks - 1, one.repeat(k, 1), ((unit.max() + 1) * k, k)),
     )
     everyone = np.zeros(len(ranks), np.int64)
-    whole = [_counted(*table, everyone) for table in tables]
+    whole = [_counted(table, everyone) for table in tables]
     without = [
-        [total - _counted(*table, side) for total, table in zip(whole, tables, strict=True)] for side in sides
+        [total - _counted(table, side) for total, table in zip(whole, tables, strict=True)] for side in sides
     ]
-    return _figures(*whole, k)[0], [_figures(*counts, k) for counts in without]
+    return _figures(whole, k)[0], [_figures(counts, k) for counts in without]
 
 
-def _counted(cells: np.ndarray, weights: np.ndarray, shape: tuple[int, ...], side: np.ndarray) -> np.ndarray:
+def _counted(table: tuple[np.ndarray, np.ndarray, tuple[int, ...]], side: np.ndarray) -> np.ndarray:
     """Sum the weights in each cell of a table, one table for each part: shape (parts, …)."""
+    cells, weights, shape = table
     own, number, size = side >= 0, side.max() + 1, int(np.prod(shape))
     flat = side[own, None] * size + cells[own]
     counts = np.bincount(flat.ravel(), weights[own].ravel(), number * size)
     return counts.reshape(number, *shape)
 
 
-def _figures(
-    given: np.ndarray, placed: np.ndarray, people: np.ndarray, units: np.ndarray, k: int
-) -> np.ndarray:
+def _figures(counts: Sequence[np.ndarray], k: int) -> np.ndarray:
     """The figures of :func:`figures` from stacked tables, shape (stack, s)."""
+    given, placed, people, units = counts
     means = [person[person[:, k] > 0] for person in people]
     return np.column_stack(
         [
@@ -258,7 +258,7 @@ def wilcoxon(first: np.ndarray, second: np.ndarray, answers: np.ndarray) -> floa
     difference = [Fraction(int(a) - int(b), int(n)) for a, b, n in zip(first, second, answers, strict=True)]
     if not any(difference):
         return float("nan")
-    place = {size: number for number, size in enumerate(sorted({0, *map(abs, difference)}))}
+    place = {size: number for number, size in enumerate(sorted({Fraction(0), *map(abs, difference)}))}
     # The test knows sizes by their order alone: the n-th smallest may as well be n.
     return float(stats.wilcoxon([place[abs(d)] * (-1 if d < 0 else 1) for d in difference]).pvalue)
 

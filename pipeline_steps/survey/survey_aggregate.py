@@ -190,7 +190,8 @@ def _statistics(rankings: Rankings, variants: list[str]) -> Iterator[Row]:
     named = list(_named(variants))
     for culture, item, part in _scopes(rankings):
         units = list(zip(part.page, part.item, strict=True))
-        found = estimates(part.ranks, part.shown, part.participant, part.prompt, units, part.culture)
+        who, what, where = (column.tolist() for column in (part.participant, part.prompt, part.culture))
+        found = estimates(part.ranks, part.shown, who, what, units, where)
         for (statistic, subject), estimate in zip(named, found, strict=True):
             yield _row(culture, item, statistic, subject, estimate, part)
 
