@@ -206,6 +206,7 @@ class Fuzz:
             ],
             "js": [{"participant": "s", "culture": "korea", "years": 9, f"{page}/description": names}],
         }
+        (self.sound / "good.json").write_text(json.dumps(saved | {"participant": "good"}))
         for name, content in contents.items():
             (folder / f"{name}.json").write_text(json.dumps(content))
 
@@ -242,11 +243,16 @@ class Fuzz:
         list(IMAGES.rows(images)), list(FINDINGS.rows(findings))
 
     def importer(self, rng: random.Random) -> None:
-        """Spoil a file of answers."""
-        given, out = self._given("answers", rng), self.case / "results"
+        """Spoil a file of answers; the sound one beside it must be counted."""
+        given, out = self.case / "in", self.case / "results"
+        given.mkdir()
+        source = rng.choice(sorted((self.sound / "answers").iterdir()))
+        self._spoil(Path(shutil.copy(source, given)), f"answers/{source.name}", rng)
+        shutil.copy(self.sound / "good.json", given)
         answers, rejected = out / "answers.parquet", out / "rejected.parquet"
         survey_import(given, [self.pages], answers, rejected, SurveyConfig())
-        list(ANSWERS.rows(answers)), list(REJECTED.rows(rejected))
+        assert "good" in {row["participant"] for row in ANSWERS.rows(answers)}
+        list(REJECTED.rows(rejected))
 
     def texts(self, rng: random.Random) -> None:
         """Spoil prompts, codes or links."""
@@ -268,12 +274,16 @@ class Fuzz:
         kind.read(path)
 
     def _given(self, name: str, rng: random.Random) -> Path:
-        """Copy a folder and spoil one of its files: its bytes, a value in it, or its name."""
+        """Copy a folder and spoil one of its files."""
         given = self.case / "in"
         shutil.copytree(self.sound / name, given)
         path = rng.choice(sorted(path for path in given.rglob("*") if path.is_file()))
-        rows = self.rows.get(f"{name}/{path.relative_to(given)}")
-        how = rng.random()
+        self._spoil(path, f"{name}/{path.relative_to(given)}", rng)
+        return given
+
+    def _spoil(self, path: Path, name: str, rng: random.Random) -> None:
+        """Spoil a file: its bytes, a value in it, or its name."""
+        rows, how = self.rows.get(name), rng.random()
         if how < 0.4 and rows:
             try:
                 write_table(path, rows, rng)
@@ -286,7 +296,6 @@ class Fuzz:
             path.rename(path.with_name(os.fsdecode(rng.choice(NAMES))))
         else:
             path.write_bytes(spoil(path.read_bytes(), rng))
-        return given
 
 
 def hang(*_: object) -> None:
