@@ -170,7 +170,9 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
         "evaluation.prompts": ("file", config.evaluation.prompts),
         "evaluation.coco": ("folder", config.evaluation.coco),
         "evaluation.generic_prompts": ("file", config.evaluation.generic_prompts),
-        "survey.wording": ("file", config.survey.wording),
+        "survey.translations": ("file", config.survey.translations),
+        "survey.codes": ("file", config.survey.codes),
+        **{f"survey.wording ({path})": ("file", path) for path in config.survey.wordings},
     }
     for name, culture in config.cultures.items():
         wanted |= {

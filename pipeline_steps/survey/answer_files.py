@@ -43,8 +43,10 @@ class Answer:
         page: name of the page.
         item: one of ITEMS.
         ranks: picture to rank; empty if left blank.
-        revision: of several answers by one participant to one question the highest counts.
+        revision: of several answers under one key to one question the highest counts.
         simulated: the participant never lived.
+        key: of the device that saved the file, which no other knows; "" where the form has none.
+        began: when the participant began, as ISO text; "" where the form does not say.
     """
 
     file: str
@@ -57,6 +59,8 @@ class Answer:
     ranks: Mapping[str, Any]
     revision: int = 0
     simulated: bool = False
+    key: str = ""
+    began: str = ""
 
 
 Pages = dict[str, Page]
@@ -141,16 +145,14 @@ def _generic(
                 if place is None:
                     answers.append(place := {})
                 place[row["picture"]] = _rank(row["rank"])
-            years = _years(group[0][1].get("years"))
+            years, began = _years(group[0][1].get("years")), str(group[0][1].get("began") or "")[:40]
         except RejectedError as error:
             yield number, str(error)
             continue
         for ranks in answers:
             given = {} if all(rank is None for rank in ranks.values()) else ranks
-            yield (
-                number,
-                Answer(name, number, participant, culture, years, page, item, given, simulated=simulated),
-            )
+            who = (participant, culture, years, page, item, given)
+            yield number, Answer(name, number, *who, simulated=simulated, began=began)
 
 
 def _survey_page(content: dict[str, Any], name: str) -> Entries:
@@ -158,7 +160,9 @@ def _survey_page(content: dict[str, Any], name: str) -> Entries:
     if content.get("version") != 1 or not isinstance(content.get("answers"), list):
         raise RejectedError("not a file of this survey's version 1")
     simulated, exported = bool(content.get("simulated")), content.get("exported")
-    revision = exported if isinstance(exported, int) else 0
+    key = str(content.get("key") or "")[:200]
+    # Without a key nobody knows whose file it is, and a later one has no more weight than an earlier one.
+    revision = exported if key and isinstance(exported, int) else 0
     for number, entry in enumerate(content["answers"], 1):
         try:
             who = (_text(content.get("participant"), "participant"), _text(content.get("culture"), "culture"))
@@ -171,7 +175,7 @@ def _survey_page(content: dict[str, Any], name: str) -> Entries:
         except (KeyError, TypeError, AttributeError):
             yield number, "needs page, item and ranks"
             continue
-        yield number, Answer(name, number, *who, years, page, item, ranks, revision, simulated)
+        yield number, Answer(name, number, *who, years, page, item, ranks, revision, simulated, key)
 
 
 def _mechanical_turk(

@@ -10,7 +10,7 @@ from pipeline_steps.survey.shown import ITEMS
 from pipeline_steps.survey.survey_html import survey_html
 from pipeline_steps.survey.survey_import import survey_import
 from pipeline_steps.survey.wording import read_wording
-from tests.survey.survey_world import BROWSER_FLAGS, CHROMIUM, Server, dealt, make_pages, shown
+from tests.survey.survey_world import ADMIN_TOKEN, BROWSER_FLAGS, CHROMIUM, Server, dealt, make_pages, shown
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[test]'"
@@ -329,7 +329,7 @@ def test_two_people_at_once_and_an_outage(chromium, survey, tmp_path):
         people[1].wait_for_selector("fieldset")
         assert selects(people[1], "description") == list("2143")
         request = urllib.request.Request(
-            f"{server.url}/admin/answers.csv", headers={"Authorization": "Bearer secret"}
+            f"{server.url}/admin/answers.csv", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}
         )
         rows = list(csv.DictReader(io.StringIO(urllib.request.urlopen(request).read().decode())))
         assert len(rows) == (4 + 4 + 4) * 4
