@@ -116,9 +116,7 @@ def read_wordings(paths: Sequence[Path]) -> list[Wording]:
     for path in paths:
         wording = read_wording(path)
         if wording.language in found:
-            raise UserError(
-                f"{path}: a second wording in '{wording.language}'; survey.wording names one of each"
-            )
+            raise UserError(f"{path}: '{wording.language}' has a wording already; name one of each")
         if wording.draft:
             LOG.warning("%s is a draft: let a speaker check it, then set 'draft: false' in it", path)
         found[wording.language] = wording
