@@ -232,7 +232,7 @@ def test_who_may_not_take_part(context, survey):
     page.click("button[type=submit]")
     assert "tick the box" in page.locator(".error").inner_text()
     enrol(page, "with space")
-    assert "A code has" in page.locator(".error").inner_text()
+    assert "as it was given to you" in page.locator(".error").inner_text()
     enrol(page, "seoul-1")
     assert "is not short" in page.locator(".error").inner_text(), "a code that can be guessed"
     enrol(page, "youngyoungyoung", years="4")
