@@ -20,11 +20,6 @@ def answers_folder(wildcards):
     return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
 
 
-def shown_name(culture):
-    """A culture's name as people write it."""
-    return SETTINGS.cultures[culture].name or culture if culture in SETTINGS.cultures else culture
-
-
 def codes_file(wildcards):
     """The codes that were handed out; simulated people have none."""
     return [str(path) for path in [SETTINGS.survey.codes] if path and wildcards.survey == "survey"]
@@ -87,7 +82,7 @@ rule survey_html:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        name=lambda wildcards: shown_name(wildcards.culture),
+        name=shown_name,
         translations=optional("--translations", SETTINGS.survey.translations),
         config=section("survey", "min_years", "jpeg_quality"),
     shell:
@@ -242,7 +237,14 @@ rule survey_people:
         "../../envs/pipeline.yaml"
     params:
         seed=seed,
-        config=section("survey", "variants", "pages_per_participant", "simulation.difference", "simulation.chance"),
+        config=section(
+            "survey",
+            "variants",
+            "pages_per_participant",
+            "simulation.power_careless",
+            "simulation.difference",
+            "simulation.chance",
+        ),
     shell:
         """
         python -m pipeline_steps.survey.survey_people \
@@ -271,7 +273,7 @@ rule survey_report:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        names=[shown_name(culture) for culture in SURVEYED],
+        names=[SETTINGS.cultures[culture].name or culture for culture in SURVEYED],
         cultures=SURVEYED,
     shell:
         """
