@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 
 from pipeline_steps.survey.shown import ITEMS
-from tests.survey.survey_world import Server, make_pages, shown
+from tests.survey.survey_world import ADMIN_TOKEN, Server, make_pages, shown
 
 Log = list[tuple[str, float, float, int]]
 """Path, start, seconds taken and status (0: no connection) of each request."""
@@ -128,7 +128,9 @@ def run(database: str = "", people: int = 200, pages: int = 20, arrive: float = 
                 crowd(server, pictures, people, pages, arrive, think, arrive / 2)
             )
             export = httpx.get(
-                f"{server.url}/admin/answers.csv", headers={"Authorization": "Bearer secret"}, timeout=60
+                f"{server.url}/admin/answers.csv",
+                headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
+                timeout=60,
             )
     stored, rows = {}, list(csv.DictReader(io.StringIO(export.text)))
     for row in rows:

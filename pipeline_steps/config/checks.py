@@ -176,7 +176,12 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
         "evaluation.prompts": ("file", config.evaluation.prompts),
         "evaluation.coco": ("folder", config.evaluation.coco),
         "evaluation.generic_prompts": ("file", config.evaluation.generic_prompts),
-        "survey.wording": ("file", config.survey.wording),
+        "survey.translations": ("file", config.survey.translations),
+        "survey.codes": ("file", config.survey.codes),
+        **{
+            "survey.wording" + f".{number}" * bool(number): ("file", path)
+            for number, path in enumerate(config.survey.wordings)
+        },
     }
     for name, culture in config.cultures.items():
         wanted |= {
@@ -235,7 +240,10 @@ def explain(error: Any) -> str:
     """Return one of pydantic's errors as a line that names the key."""
     key = ".".join(str(part) for part in error["loc"]) or "(top level)"
     if error["type"] == "string_pattern_mismatch" and key.endswith(".[key]"):
-        return f"{key.removesuffix('.[key]')}: a name has lower-case letters, digits, _ and -, a letter first"
+        return (
+            f"{key.removesuffix('.[key]')}: a name has lower-case letters (a–z), digits, _ and -, a letter "
+            "first; a culture's own 'name' may have any, e.g. name: Yorùbá"
+        )
     if key == "cultures" and error["type"] in ("missing", "too_short"):
         return "cultures: there is none; add yours with python -m pipeline_steps.new_culture"
     if error["type"] == "extra_forbidden":

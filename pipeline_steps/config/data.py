@@ -26,15 +26,17 @@ class Culture(Section):
     """Of a table of links, take only the rows with this country_code."""
     withdrawn: Path | None = None
     """List of withdrawn pictures, one file name or image id a line; they are left out."""
+    name: str | None = None
+    """As people write it, e.g. "Yorùbá"; pages show it instead of the name in the configuration."""
     prompts: Path | None = None
     """Text file with one test prompt a line; the suffix is appended to each. null: evaluation.prompts."""
 
-    @field_validator("suffix")
+    @field_validator("suffix", "name")
     @classmethod
-    def _one_line(cls, suffix: str) -> str:
-        if not suffix.strip(" ,.") or not suffix.isprintable() or suffix.startswith("-"):
+    def _one_line(cls, text: str | None) -> str | None:
+        if text is not None and (not text.strip(" ,.") or not text.isprintable() or text.startswith("-")):
             raise ValueError("must be one line of visible text without a leading '-', e.g. ', in Korea'")
-        return suffix
+        return text
 
     @field_validator("images")
     @classmethod

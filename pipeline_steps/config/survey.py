@@ -28,6 +28,11 @@ class SimulationConfig(Section):
     """Shares of adversarial participants in it."""
     power_trials: PositiveInt = 100
     """Simulated surveys behind each of its rows."""
+    difference: float = Field(0.6, gt=0.5, lt=1)
+    """A difference worth seeing when people are counted beforehand: the share of pages on which the better of
+    two variants stands higher; 0.5 is none."""
+    chance: float = Field(0.8, gt=0, lt=1)
+    """How sure the survey shall be to see it."""
 
     @field_validator("strengths")
     @classmethod
@@ -56,11 +61,23 @@ class SurveyConfig(Section):
     """Participants who fail more checks than this are left out."""
     min_years: float = Field(5, ge=0, le=120)
     """Years lived in the culture from which on someone may take part."""
-    wording: Path = Path("resources/survey/wording.en.yaml")
-    """Every sentence participants read; translate it by copying the file."""
+    wording: Path | Annotated[tuple[Path, ...], EachOnce, Field(min_length=1)] = Path(
+        "resources/survey/wording.en.yaml"
+    )
+    """Every sentence participants read, or a list of such files: participants choose their language, and the
+    first one is the page's. Translate by copying the file."""
+    translations: Path | None = None
+    """The prompts in other languages: a table with a column "prompt" and one for each language, e.g. "ko"."""
+    codes: Path | None = None
+    """Participants' codes, one a line; answers under any other are left out. null: anyone may answer."""
     jpeg_quality: int | None = Field(92, ge=50, le=100)
     """Pictures inside the page are JPEG of this quality; null: PNG, five times as large."""
     answers: Path = Path("answers")
     """Folder of collected answers in any accepted form."""
     simulation: SimulationConfig = SimulationConfig()
     """Simulated participants."""
+
+    @property
+    def wordings(self) -> tuple[Path, ...]:
+        """The files of all languages offered."""
+        return (self.wording,) if isinstance(self.wording, Path) else self.wording

@@ -14,6 +14,7 @@ from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import BaseRef
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
 from pipeline_steps.drawing import page
+from pipeline_steps.drawing.labels import many
 from pipeline_steps.drawing.pictures import thumbnail
 from pipeline_steps.errors import UserError
 
@@ -42,6 +43,7 @@ THUMBNAIL = 160
 class Summary:
     """What is counted while the pictures pass."""
 
+    called: tuple[str, ...] = ()
     splits: Counter[str] = field(default_factory=Counter)
     kinds: Counter[tuple[str, str]] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
@@ -49,6 +51,7 @@ class Summary:
     sides: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     long: list[Finding] = field(default_factory=list)
+    nameless: list[Finding] = field(default_factory=list)
     sheet: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -58,6 +61,8 @@ def data_report(
     report: Path,
     culture: str,
     base: BaseRef,
+    name: str = "",
+    suffix: str = "",
     template: Path = page.TEMPLATES / "data.html",
     style: Path = page.STYLE,
 ) -> None:
@@ -70,6 +75,8 @@ def data_report(
         culture: its name.
         base: the model to be mended, whose tokenizer says which captions are too long; where it has not been
             fetched yet, they are not counted.
+        name: of the culture as people write it, which the page shows.
+        suffix: of its prompts, which names it as captions should.
         template: Jinja template of the page.
         style: its CSS.
     """
@@ -86,7 +93,8 @@ def data_report(
         line = f"their lengths are not known before the models are fetched; then: {again}"
         uncounted = [Finding(NOTE, "caption", "", line)]
         tokenizer, limit = None, 0
-    summary = Summary()
+    name = name or culture
+    summary = Summary(called=_called(culture, name, suffix))
     every = -(-IMAGES.count(images) // SHEET)
     for number, row in enumerate(IMAGES.rows(images)):
         _count(summary, row)
@@ -95,10 +103,12 @@ def data_report(
         if number % every == 0:
             summary.sheet.append(_shown(row))
     told = [Finding(**row) for row in FINDINGS.rows(findings)]
-    found = sorted([*told, *uncounted, *_further(summary)], key=_badness)
-    verdict = _verdict(culture, summary, found)
+    found = sorted([*told, *uncounted, *_further(summary, name)], key=_badness)
+    verdict = _verdict(name, summary, found)
     contents = _contents(summary, found, limit)
-    artifacts.write_text(report, page.render(template, style, origin=origin, verdict=verdict, **contents))
+    artifacts.write_text(
+        report, page.render(template, style, name=name, origin=origin, verdict=verdict, **contents)
+    )
     LOG.info("%s; see %s", verdict, report)
 
 
@@ -107,7 +117,16 @@ def _count(summary: Summary, row: Row) -> None:
     summary.kinds[row["category"] or "(none)", row["era"] or "(none)"] += 1
     summary.missing.update(column for column in OWNED if row[column] is None)
     summary.contributors.update([row["contributor"]] if row["contributor"] else [])
+    if not any(word in row["caption"].casefold() for word in summary.called):
+        line = f"its caption names none of {', '.join(sorted(summary.called))}"
+        summary.nameless.append(Finding(NOTE, "culture", row["image_id"], line))
     summary.sides.append(min(row["source_width"], row["source_height"]))
+
+
+def _called(culture: str, name: str, suffix: str) -> tuple[str, ...]:
+    """What a caption may call the culture: its names, and the last word of the suffix of its prompts."""
+    last = suffix.strip(" ,.").rpartition(" ")[2]
+    return tuple({word.casefold() for word in (culture, name, last) if word})
 
 
 def _count_tokens(summary: Summary, row: Row, tokens: int, limit: int) -> None:
@@ -117,13 +136,18 @@ def _count_tokens(summary: Summary, row: Row, tokens: int, limit: int) -> None:
         summary.long.append(Finding(MEND, "caption", row["image_id"], line))
 
 
-def _further(summary: Summary) -> Iterator[Finding]:
+def _further(summary: Summary, name: str) -> Iterator[Finding]:
     """Yield what only the whole shows."""
     yield from summary.long
+    if summary.nameless:
+        line = f"captions should name {name}, or the model does not learn what is its own; do these?"
+        yield Finding(NOTE, "culture", "", line)
+        yield from summary.nameless
     total = summary.splits.total()
     for split, least in (("train", FEW_TRAIN), ("test", FEW_TEST)):
         if summary.splits[split] < least:
-            line = f"{summary.splits[split]} {split} pictures are few; {least} or more serve better"
+            there = many(summary.splits[split], f"{split} picture")
+            line = f"only {there}; {least} or more serve better"
             yield Finding(MEND, "number", "", line)
     for column in OWNED:
         if summary.missing[column]:
@@ -133,7 +157,10 @@ def _further(summary: Summary) -> Iterator[Finding]:
     if summary.contributors and len(summary.contributors) < CONTRIBUTORS:
         people = len(summary.contributors)
         yield Finding(
-            NOTE, "ownership", "", f"{people} contributors; {CONTRIBUTORS} or more see a culture wider"
+            NOTE,
+            "ownership",
+            "",
+            f"{many(people, 'contributor')}; {CONTRIBUTORS} or more see a culture wider",
         )
 
 
@@ -144,9 +171,8 @@ def _badness(finding: Finding) -> tuple[int, int, Finding]:
 
 def _verdict(culture: str, summary: Summary, found: Sequence[Finding]) -> str:
     counts = Counter(finding.severity for finding in found)
-    pictures = (
-        f"{summary.splits.total()} pictures ({summary.splits['train']} train, {summary.splits['test']} test)"
-    )
+    total = many(summary.splits.total(), "picture")
+    pictures = f"{total} ({summary.splits['train']} train, {summary.splits['test']} test)"
     worst = f"; worst: {f'{found[0].file} {found[0].line}'.strip()}" if found else ""
     return f"{culture}: {pictures}, {counts[LEFT_OUT]} left out, {counts[MEND]} to be mended{worst}"
 

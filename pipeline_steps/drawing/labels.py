@@ -3,6 +3,11 @@
 from typing import NamedTuple
 
 
+def many(count: int, what: str) -> str:
+    """Return a number with its noun, e.g. "1 picture" and "2 pictures"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 class ItemLabel(NamedTuple):
     """What a survey item is called; participants read the survey's wording instead.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pipeline_steps.artifacts import Row
 from pipeline_steps.config import LABELS, VARIANTS
 from pipeline_steps.drawing import charts
-from pipeline_steps.drawing.labels import SURVEY_ITEMS
+from pipeline_steps.drawing.labels import SURVEY_ITEMS, many
 
 
 def violins(answers: Iterable[Row], simulated: bool) -> str:
@@ -39,9 +39,9 @@ def violins(answers: Iterable[Row], simulated: bool) -> str:
     }
     worst = max(map(len, rows.values()), default=0)
     people = sum(map(len, participants.values()))
-    who = f"{people} simulated participants" if simulated else f"{people} participants"
+    who = many(people, "simulated participant" if simulated else "participant")
     return charts.violin_chart(f"Ranks given by {who} (1 is best)", rows, worst)
 
 
 def _heading(panel: str, participants: dict[str, set[str]]) -> str:
-    return f"{panel} ({len(participants[panel])} participants)" if panel in participants else panel
+    return f"{panel} ({many(len(participants[panel]), 'participant')})" if panel in participants else panel

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline_steps.survey.answers import (
     Answer,
     Entries,
     Pages,
+    began_of,
     culture_of,
     participant_of,
     rank_of,
@@ -25,7 +27,7 @@ from pipeline_steps.survey.shown import ITEMS
 
 GENERIC = ("participant", "culture", "page", "item", "picture", "rank")
 """Columns of the generic long form, one row per picture."""
-COLUMNS = (*GENERIC, "years", *turk.NEEDED, *turk.REVIEW, *MIN, *ITEMS)
+COLUMNS = (*GENERIC, "years", "began", *turk.NEEDED, *turk.REVIEW, *MIN, *ITEMS)
 TABLES = (".csv", ".tsv", ".xlsx", ".parquet")
 
 
@@ -110,16 +112,14 @@ def _generic(rows: Rows, columns: Sequence[str], name: str, simulated: bool = Fa
                 if place is None:
                     answers.append(place := {})
                 place[picture] = rank_of(row.get("rank"))
-            years = years_of(first.get("years"))
+            years, began = years_of(first.get("years")), began_of(first.get("began"))
         except RejectedError as error:
             yield number, str(error)
             continue
         for ranks in answers:
             given = {} if all(rank is None for rank in ranks.values()) else ranks
-            yield (
-                number,
-                Answer(name, number, participant, culture, years, page, item, given, simulated=simulated),
-            )
+            answer = Answer(name, number, participant, culture, years, page, item, given)
+            yield number, replace(answer, simulated=simulated, began=began)
 
 
 def _survey_page(content: dict[str, Any], name: str) -> Entries:
@@ -127,7 +127,9 @@ def _survey_page(content: dict[str, Any], name: str) -> Entries:
     if content.get("version") != 1 or not isinstance(content.get("answers"), list):
         raise RejectedError("not a file of this survey's version 1")
     simulated, exported = bool(content.get("simulated")), content.get("exported")
-    revision = exported if isinstance(exported, int) else 0
+    key = str(content.get("key") or "")[:200]
+    # Without a key nobody knows whose file it is, and a later one has no more weight than an earlier one.
+    revision = exported if key and isinstance(exported, int) else 0
     for number, entry in enumerate(content["answers"], 1):
         try:
             who = (participant_of(content.get("participant")), as_text(content.get("culture"), "culture"))
@@ -141,7 +143,7 @@ def _survey_page(content: dict[str, Any], name: str) -> Entries:
         except (KeyError, TypeError, AttributeError):
             yield number, "needs page, item and ranks"
             continue
-        yield number, Answer(name, number, *who, years, page, item, ranks, revision, simulated)
+        yield number, Answer(name, number, *who, years, page, item, ranks, revision, simulated, key)
 
 
 def _survey_js(responses: Any, name: str) -> Entries:

@@ -38,8 +38,10 @@ class Answer:
         page: name of the page.
         item: one of ITEMS.
         ranks: picture to rank; empty if left blank.
-        revision: of several answers by one participant to one question the highest counts.
+        revision: of several answers under one key to one question the highest counts.
         simulated: the participant never lived.
+        key: of the device that saved the file, which no other knows; "" where the form has none.
+        began: when the participant began, as ISO text; "" where the form does not say.
     """
 
     file: str
@@ -52,6 +54,8 @@ class Answer:
     ranks: Mapping[str, Any]
     revision: int = 0
     simulated: bool = False
+    key: str = ""
+    began: str = ""
 
 
 Pages = dict[str, Page]
@@ -99,6 +103,15 @@ def rank_of(value: Any) -> int | None:
         return int(number)
     except (ValueError, OverflowError):
         raise RejectedError(f"{quoted(value)} is no rank") from None
+
+
+def began_of(value: Any) -> str:
+    """Return when a participant began, as text; "" where the form does not say.
+
+    Raises:
+        RejectedError: it is no text.
+    """
+    return "" if value is None else as_text(value, "began")[:40]
 
 
 def years_of(value: Any) -> float | None:

@@ -1,14 +1,17 @@
 """What participants are shown: pages, pictures and the template they are put into."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline_steps.artifacts import FORMS, PAGES, Row, decode_picture
 from pipeline_steps.drawing import pictures
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
-from pipeline_steps.survey.wording import Wording
+from pipeline_steps.survey.wording import Translations, Wording
+
+LOG = logging.getLogger(__name__)
 
 TEMPLATE = Path("resources/survey/page.html")
 ITEMS = tuple(SURVEY_ITEMS)
@@ -25,12 +28,24 @@ def read_forms(path: Path) -> list[list[str]]:
     return forms
 
 
-def page_contents(pages: Path) -> dict[str, dict[str, Any]]:
-    """Return what may be shown of each page: prompt, picture names in order, whether it is a check."""
+def page_contents(pages: Path, translations: Translations) -> dict[str, dict[str, Any]]:
+    """Return what may be shown of each page: prompt, picture names in order, whether it is a check.
+
+    Args:
+        pages: table of pages.
+        translations: the prompts in other languages.
+    """
     shown: dict[str, dict[str, Any]] = {}
+    missing = set()
     for row in PAGES.rows(pages, ["picture", "prompt", "check"]):
-        page = shown.setdefault(row["page"], {"prompt": row["prompt"], "check": row["check"], "pictures": []})
-        page["pictures"].append(row["picture"])
+        prompt, check = row["prompt"], row["check"]
+        prompts = translations.get(prompt, {})
+        page = {"prompt": prompt, "prompts": prompts, "check": check, "pictures": []}
+        shown.setdefault(row["page"], page)["pictures"].append(row["picture"])
+        if translations and prompt not in translations:
+            missing.add(prompt)
+    if missing:
+        LOG.warning("%s: %d prompts are not in the table of translations", pages, len(missing))
     return shown
 
 
@@ -42,16 +57,17 @@ def encode(cell: Row, jpeg_quality: int | None) -> pictures.Encoded:
     return pictures.encode(picture, "JPEG", jpeg_quality)
 
 
-def render(template: Path, wording: Wording, survey: Mapping[str, Any], nonce: str = "") -> str:
-    """Put wording and survey into the template.
+def render(template: Path, wordings: Sequence[Wording], survey: Mapping[str, Any], nonce: str = "") -> str:
+    """Put wordings and survey into the template.
 
     Args:
         template: HTML with the marks ``{{lang}}``, ``{{dir}}``, ``{{title}}``, ``{{nonce}}``, ``{{survey}}``.
-        wording: the sentences.
+        wordings: the sentences in every language offered; the page begins with the first.
         survey: what the page's script reads.
         nonce: for the content security policy of a server.
     """
-    data = {"items": ITEMS, "wording": wording.model_dump(), **survey}
+    wording = wordings[0]
+    data = {"items": ITEMS, "wordings": [each.model_dump() for each in wordings], **survey}
     # "<" would let a prompt end the script element.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     page = template.read_text(encoding="utf-8")

@@ -7,16 +7,18 @@ from pipeline_steps.artifacts import FORMS, PAGES
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.survey.shown import TEMPLATE, encode, page_contents, read_forms, render
-from pipeline_steps.survey.wording import read_wording
+from pipeline_steps.survey.wording import read_translations, read_wordings
 
 
 def survey_html(
     pages: Path,
     forms: Path,
-    wording: Path,
+    wordings: list[Path],
     survey: Path,
     culture: str,
     config: SurveyConfig,
+    name: str = "",
+    translations: Path | None = None,
     template: Path = TEMPLATE,
 ) -> None:
     """Write the survey page with everything inside; answers are saved as a JSON file.
@@ -26,26 +28,29 @@ def survey_html(
     Args:
         pages: what is shown.
         forms: who sees what.
-        wording: every sentence, in the participants' language.
+        wordings: every sentence in each language that participants can choose.
         survey: HTML file to write.
         culture: its name.
         config: least years, quality of the pictures.
+        name: of the culture, as people write it.
+        translations: the prompts in other languages.
         template: the page's HTML, style and script.
 
     Raises:
         UserError: a sentence is missing in the wording.
     """
     origin = artifacts.same_origin((PAGES, pages), (FORMS, forms), culture=culture)
-    contents = page_contents(pages)
+    offered = read_wordings(wordings)
+    contents = page_contents(pages, read_translations(translations, offered))
     for row in PAGES.rows(pages):
         shown = contents[row["page"]].setdefault("sources", [])
         shown.append(encode(row["image"], config.jpeg_quality).uri)
     data = {
-        "cultures": {culture: {"forms": read_forms(forms), "pages": contents}},
+        "cultures": {culture: {"name": name or culture, "forms": read_forms(forms), "pages": contents}},
         "minYears": config.min_years,
         "fingerprint": origin.fingerprint,
     }
-    artifacts.write_text(survey, render(template, read_wording(wording), {**data, "server": None}))
+    artifacts.write_text(survey, render(template, offered, {**data, "server": None}))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pipeline_steps.inputs.text import clean_text, shown
 from pipeline_steps.inputs.values import RejectedError
 from pipeline_steps.survey.answer_files import read_answers
 from pipeline_steps.survey.answers import Answer, Page, Pages
+from pipeline_steps.survey.codes import most_together, read_codes
 from pipeline_steps.survey.shown import ITEMS
 
 LOG = logging.getLogger(__name__)
@@ -22,7 +23,12 @@ Finding = tuple[str, int, str]
 
 
 def survey_import(
-    folder: Path, pages: list[Path], answers: Path, rejected: Path, config: SurveyConfig
+    folder: Path,
+    pages: list[Path],
+    answers: Path,
+    rejected: Path,
+    config: SurveyConfig,
+    codes: Path | None = None,
 ) -> None:
     """Read every file of a folder, keep the good answers, and say of each other what is wrong.
 
@@ -31,7 +37,9 @@ def survey_import(
     Label Studio's JSON, JSON-MIN or CSV with a Ranker per item; SurveyJS results with a ranking per
     page and item.
     Several answers to one question: equal ones count once, contradicting ones not at all, so that
-    the order of rows and files changes nothing.
+    the order of rows and files changes nothing. A later file of the survey page replaces an earlier one only
+    where both carry the same key, which the device keeps that saved them: by its date alone anybody could
+    replace anybody's.
 
     Args:
         folder: the answers, also in sub-folders.
@@ -39,13 +47,14 @@ def survey_import(
         answers: table to write.
         rejected: table to write: file, row and reason of what was left out.
         config: least years, failed checks allowed.
+        codes: those handed out, one a line: answers under any other are left out.
 
     Raises:
         UserError: no folder, no good answer at all, or simulated answers among real ones.
     """
-    known = _known(pages)
+    known, admitted = _known(pages), read_codes(codes) if codes else None
     found, findings = _collect(folder, known)
-    good = _check_each(found, known, config, findings)
+    good = _check_each(found, known, config, admitted, findings)
     good = _settle_repeats(good, findings)
     good = _check_attention(good, known, config.failed_checks, findings)
     _say(findings)
@@ -58,7 +67,13 @@ def survey_import(
         made_up = next(answer.file for answer in good if answer.simulated)
         raise UserError(f"{folder}: simulated answers ({made_up}) lie among real ones; move them out")
 
-    note = {"simulated": good[0].simulated, "rejected": len(findings)}
+    began = {(answer.participant, answer.began) for answer in good if answer.began}
+    note = {
+        "simulated": good[0].simulated,
+        "rejected": len(findings),
+        "codes": admitted is not None,
+        "together": most_together([time for _, time in began]),
+    }
     REJECTED.write(rejected, _counted(findings), extra=note)
     rows = [_row(answer, known[answer.page]) for answer in good]
     rows.sort(key=lambda row: tuple(row[name] for name in ANSWERS.key))
@@ -132,12 +147,18 @@ def _say(findings: list[Finding]) -> None:
 
 
 def _check_each(
-    found: list[Answer], known: Pages, config: SurveyConfig, findings: list[Finding]
+    found: list[Answer],
+    known: Pages,
+    config: SurveyConfig,
+    admitted: frozenset[str] | None,
+    findings: list[Finding],
 ) -> list[Answer]:
     """Keep the answers that are good by themselves."""
     good = []
     for answer in found:
         fault = _fault(answer, known, config.min_years)
+        if admitted is not None and answer.participant not in admitted:
+            fault = f"participant '{answer.participant}' is none of the codes handed out"
         if fault:
             findings.append((answer.file, answer.row, fault))
         else:
@@ -169,15 +190,17 @@ def _fault(answer: Answer, known: Pages, min_years: float) -> str:
 
 
 def _settle_repeats(good: list[Answer], findings: list[Finding]) -> list[Answer]:
-    """Keep one answer to each question: the last revision, unless its copies contradict one another."""
+    """Keep one answer to each question: each device's last, unless these contradict one another."""
     # Not by declared culture: a page has one culture, and not every form names it.
     groups: dict[tuple[str, str, str], list[Answer]] = defaultdict(list)
     for answer in good:
         groups[answer.participant, answer.page, answer.item].append(answer)
     kept = []
     for answers in groups.values():
-        last = max(answer.revision for answer in answers)
-        newest = [answer for answer in answers if answer.revision == last]
+        last: dict[str, int] = {}
+        for answer in answers:
+            last[answer.key] = max(answer.revision, last.get(answer.key, 0))
+        newest = [answer for answer in answers if answer.revision == last[answer.key]]
         filled = [answer for answer in newest if answer.ranks] or newest
         filled.sort(key=lambda answer: (answer.file, answer.row))
         if any(answer.ranks != filled[0].ranks for answer in filled):
@@ -193,7 +216,7 @@ def _settle_repeats(good: list[Answer], findings: list[Finding]) -> list[Answer]
         kept += filled[:1]
         for answer in answers:
             if not any(answer is other for other in filled[:1]) and (filled or answer not in newest):
-                why = "the same again" if answer.revision == last else "replaced by a later one"
+                why = "the same again" if answer.revision == last[answer.key] else "replaced by a later one"
                 text = (
                     f"double answer: {answer.item} of page '{answer.page}' by '{answer.participant}', {why}"
                 )

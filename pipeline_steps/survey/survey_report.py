@@ -1,5 +1,6 @@
 """The survey's result on one page, in plain words."""
 
+import ast
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +23,12 @@ from pipeline_steps.drawing import page, paper
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.drawing.page import Figure
 from pipeline_steps.drawing.ranks import violins
-from pipeline_steps.method.estimate import FEW
+from pipeline_steps.method.estimate import FEW as WEAK
 
 ALL = "all"
 EVERYBODY = "all cultures"
+FEW = 5
+"""Fewer people than this have no interval: too few differ to say how far others would."""
 SHOWN = 100
 """Rejected answers listed on the page."""
 METHODS = {"mmsr_vote": "MMSR+Vote", "majority": "plain majority", "plackett_luce": "Plackett–Luce"}
@@ -47,6 +50,8 @@ def survey_report(
     statistics: Path,
     report: Path,
     power: Path | None = None,
+    cultures: Sequence[str] = (),
+    names: Sequence[str] = (),
     template: Path = page.TEMPLATES / "survey.html",
     style: Path = page.STYLE,
 ) -> None:
@@ -61,6 +66,8 @@ def survey_report(
         statistics: mean ranks and the rest.
         report: HTML file to write, with its figures inside.
         power: simulated surveys that say how many people are needed.
+        cultures: as they are called in the configuration.
+        names: of these cultures, as people write them.
         template: Jinja template of the page.
         style: its CSS.
     """
@@ -69,24 +76,31 @@ def survey_report(
         (row["culture"], row["item"], row["statistic"], row["subject"]): row
         for row in STATISTICS.rows(statistics)
     }
-    cultures = sorted({culture for culture, *_ in figures} - {ALL})
+    called = {ALL: EVERYBODY} | dict(zip(cultures, names, strict=True))
+    asked = sorted({culture for culture, *_ in figures} - {ALL})
+    called = {culture: culture for culture in asked} | called
     variants = [name for name in VARIANTS if (ALL, ALL, "mean_rank", name) in figures]
     orders = _orders(CONSENSUS.rows(consensus))
     text = page.render(
         template,
         style,
         note=note,
-        cultures=cultures,
+        cultures=[called[culture] for culture in asked],
+        few=FEW,
+        admission=_admission(ANSWERS.note(answers)),
         variants=variants,
         headings=[item.heading for item in SURVEY_ITEMS.values()],
-        short=_short(figures, orders, cultures),
-        orders=_consensus(orders, cultures),
-        few=_few(figures.values()),
+        short=_short(figures, orders, asked),
+        orders=_consensus(orders, asked, called),
+        weak=_weak(figures.values()),
         trust=_trust(VOTES.read(votes), SKILLS.rows(skills)),
         ranks=_ranks(figures, variants),
-        violins=violins(ANSWERS.rows(answers), note["simulated"]),
+        violins=violins(
+            ({**row, "culture": called[row["culture"]]} for row in ANSWERS.rows(answers)), note["simulated"]
+        ),
         wins=_wins(figures, variants),
-        agreement=[_agreement(figures, culture) for culture in (ALL, *cultures)],
+        by_culture=_by_culture(figures, variants, asked),
+        agreement=[(called[culture], *_agreement(figures, culture)) for culture in (ALL, *asked)],
         positions=_positions(figures),
         worths=_worths(figures),
         rejected=_rejected(rejected),
@@ -96,9 +110,11 @@ def survey_report(
 
 
 def _figure(row: Row | None, form: str = ".2f", scale: float = 1) -> Figure:
-    """A figure and its interval, or a dash."""
+    """A figure and its interval, or a dash; few people have no interval that could be relied on."""
     if row is None or row["value"] is None:
         return Figure("–")
+    if row["participants"] < FEW:
+        return Figure(format(row["value"] * scale, form))
     value, low, high = (
         None if end is None else format(end * scale, form) for end in (row["value"], row["low"], row["high"])
     )
@@ -127,33 +143,37 @@ def _in_words(order: Order) -> str:
     return text
 
 
-def _few(rows: Iterable[Row]) -> list[str]:
+def _weak(rows: Iterable[Row]) -> list[str]:
     """Name the cultures whose intervals rest on few people or prompts."""
-    found = {row["culture"] for row in rows if FEW in row["interval"]}
+    found = {row["culture"] for row in rows if WEAK in row["interval"]}
     return sorted("all cultures" if culture == ALL else culture for culture in found)
 
 
 def _short(figures: Figures, orders: Orders, cultures: list[str]) -> dict[str, Any]:
     """The result in a sentence."""
     whole = orders[ALL, ALL]
-    best = whole[0][1]
-    rank = figures[ALL, ALL, "mean_rank", best]
+    best = [variant for place, variant in whole if place == whole[0][0]]
+    rank = figures[ALL, ALL, "mean_rank", best[0]]
     return {
         "people": rank["participants"],
         "rankings": rank["rankings"],
         "order": _in_words(whole),
-        "best": LABELS[best],
-        "rank": _figure(rank),
+        "best": [(LABELS[name], _figure(figures[ALL, ALL, "mean_rank", name])) for name in best],
         "agreeing": sum(orders[culture, ALL] == whole for culture in cultures),
     }
 
 
-def _consensus(orders: Orders, cultures: list[str]) -> list[tuple[str, ...]]:
+def _admission(note: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether only codes that were handed out were let in, and how many people began within a minute."""
+    return {"codes": bool(note.get("codes")), "together": int(note.get("together", 0))}
+
+
+def _consensus(orders: Orders, cultures: list[str], called: Mapping[str, str]) -> list[tuple[str, ...]]:
     """Culture, question, order, and whether it is the order of all."""
     questions = {ALL: "all four questions"} | {name: item.heading for name, item in SURVEY_ITEMS.items()}
     return [
         (
-            culture if culture != ALL else EVERYBODY,
+            called[culture],
             question,
             _in_words(orders[culture, item]),
             "yes" if orders[culture, item] == orders[ALL, ALL] else "no",
@@ -205,11 +225,31 @@ def _wins(figures: Figures, variants: Sequence[Variant]) -> list[list[str | Figu
     return rows
 
 
-def _agreement(figures: Figures, culture: str) -> tuple[str | int | Figure, ...]:
+def _by_culture(figures: Figures, variants: Sequence[Variant], cultures: list[str]) -> dict[str, Any]:
+    """Mean ranks and shares of wins of each culture, all questions together."""
+    pairs = [(better, other) for number, better in enumerate(variants) for other in variants[:number]]
+    return {
+        "ranks": [
+            [LABELS[v], *(_figure(figures.get((culture, ALL, "mean_rank", v))) for culture in cultures)]
+            for v in variants
+        ],
+        "wins": [
+            [
+                f"{LABELS[better]} over {LABELS[other]}",
+                *(
+                    _figure(figures.get((culture, ALL, "win_share", f"{better} over {other}")), ".0f", 100)
+                    for culture in cultures
+                ),
+            ]
+            for better, other in pairs
+        ],
+    }
+
+
+def _agreement(figures: Figures, culture: str) -> tuple[int | Figure, ...]:
     """How far a culture's people agree."""
     w = figures[culture, ALL, "kendall_w", "participants"]
     return (
-        culture if culture != ALL else EVERYBODY,
         w["participants"],
         w["rankings"],
         _figure(w),
@@ -263,7 +303,10 @@ def _power(power: Path) -> dict[str, Any]:
     sought = {"true_order": "whole order", "true_best": "best"}
     columns = list(itertools.product(sought, METHODS))
     return {
-        "strengths": POWER.note(power)["strengths"],
+        "strengths": ", ".join(
+            f"{LABELS.get(name, name)} {strength:g}"
+            for name, strength in ast.literal_eval(POWER.note(power)["strengths"]).items()
+        ),
         "head": [
             *("People", "Careless", "Adversarial"),
             *(f"{sought[statistic]}, {METHODS[method]}, %" for statistic, method in columns),

@@ -1,5 +1,7 @@
 """Every sentence that participants read, checked."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,13 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.tables import readable, table_rows
+from pipeline_steps.inputs.text import clean_text
+from pipeline_steps.inputs.values import RejectedError
+
+LOG = logging.getLogger(__name__)
+Translations = dict[str, dict[str, str]]
+"""Prompts by the prompt itself and the language."""
 
 
 class Item(BaseModel):
@@ -25,7 +34,10 @@ class Wording(BaseModel):
     """Every sentence participants read; resources/survey/wording.en.yaml says what each is for."""
 
     model_config = ConfigDict(extra="forbid")
-    language: str = Field(pattern=r"[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")
+    draft: bool = False
+    language: str = Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")
+    language_name: str
+    language_choose: str
     direction: Literal["ltr", "rtl"]
     title: str
     consent: list[str] = Field(min_length=1)
@@ -44,6 +56,7 @@ class Wording(BaseModel):
     error_code: str
     error_culture: str
     error_years: str
+    closed: str
     not_eligible: str
     instructions: str
     description: str
@@ -51,6 +64,10 @@ class Wording(BaseModel):
     enlarge: str
     close: str
     page_of: str
+    loading: str
+    loading_again: str
+    your_code: str
+    print: str
     items: dict[str, Item]
     check: str
     rank_of: str
@@ -74,8 +91,11 @@ class Wording(BaseModel):
     done_title: str
     done_file: str
     done_server: str
+    done_kiosk: str
     download: str
     another: str
+    not_saved: str
+    leave: str
 
     @field_validator("items")
     @classmethod
@@ -85,6 +105,59 @@ class Wording(BaseModel):
                 "items", "needs {names} and no other", {"names": ", ".join(SURVEY_ITEMS)}
             )
         return items
+
+
+def read_wordings(paths: Sequence[Path]) -> list[Wording]:
+    """Read the wordings that participants choose from, the first one first.
+
+    Raises:
+        UserError: one is wrong, or two are of one language.
+    """
+    found: dict[str, Wording] = {}
+    for path in paths:
+        wording = read_wording(path)
+        if wording.language in found:
+            raise UserError(f"{path}: '{wording.language}' has a wording already; name one of each")
+        if wording.draft:
+            LOG.warning("%s is a draft: let a speaker check it, then set 'draft: false' in it", path)
+        found[wording.language] = wording
+    return list(found.values())
+
+
+def read_translations(path: Path | None, wordings: Sequence[Wording]) -> Translations:
+    """Read the prompts in other languages: a column "prompt", and one for each language.
+
+    What is not translated is shown as it stands in the prompts, and said.
+
+    Args:
+        path: .csv, .tsv or .jsonl; none: nothing is translated.
+        wordings: that participants choose from.
+
+    Returns:
+        By prompt and language.
+
+    Raises:
+        UserError: the table cannot be read, or has no column "prompt".
+    """
+    if path is None:
+        return {}
+    found: Translations = {}
+    offered = [wording.language for wording in wordings]
+    for number, read in table_rows(path, ("prompt", *offered)):
+        try:
+            row = readable(read)
+        except RejectedError as error:
+            raise UserError(f"{path}: line {number}: {error}") from error
+        prompt = clean_text(str(row.get("prompt") or ""))
+        if not prompt:
+            raise UserError(f"{path}: line {number}: no prompt; name the first column 'prompt' and fill it")
+        texts = {language: clean_text(str(row.get(language) or "")) for language in offered}
+        found[prompt] = {language: text for language, text in texts.items() if text}
+    for language in offered[1:]:
+        missing = sum(language not in texts for texts in found.values())
+        if missing:
+            LOG.warning("%s: %d of %d prompts have no text in '%s'", path, missing, len(found), language)
+    return found
 
 
 def read_wording(path: Path) -> Wording:

@@ -16,20 +16,39 @@ class Sessions:
 
     Attributes:
         cookie: its name; sites on one host need different ones.
+        path: below which it is sent.
     """
 
     cookie: str
+    path: str = "/"
 
     def token(self, request: Request) -> str:
         """Return the session's secret, or an empty text."""
         return request.cookies.get(self.cookie, "")
 
-    def begin(self, response: Response, request: Request, token: str) -> None:
-        """Hand the session's secret to the browser, out of reach of scripts and other sites."""
+    def begin(self, response: Response, request: Request, token: str, days: int | None = DAYS) -> None:
+        """Hand the session's secret to the browser, out of reach of scripts and other sites.
+
+        Args:
+            response: that carries it.
+            request: that asked for it.
+            token: the secret.
+            days: the browser keeps it; none: until it is closed.
+        """
         secure = request.url.scheme == "https"
         response.set_cookie(
-            self.cookie, token, max_age=DAYS * 86400, httponly=True, samesite="strict", secure=secure
+            self.cookie,
+            token,
+            max_age=None if days is None else days * 86400,
+            path=self.path,
+            httponly=True,
+            samesite="strict",
+            secure=secure,
         )
+
+    def end(self, response: Response) -> None:
+        """Let the browser forget the session."""
+        response.delete_cookie(self.cookie, path=self.path)
 
     async def guard(self, request: Request) -> None:
         """Let only this site's own page change anything: it alone knows the session's CSRF token.
@@ -37,8 +56,16 @@ class Sessions:
         Raises:
             HTTPException: 403, no session, no token, or another site asks.
         """
-        token, given = self.token(request), request.headers.get("x-csrf-token", "")
-        if not token or not hmac.compare_digest(given.encode(), csrf_of(token).encode()):
+        self.check(request, request.headers.get("x-csrf-token", ""))
+
+    def check(self, request: Request, given: str) -> None:
+        """Compare a CSRF token with the session's, as :meth:`guard` does.
+
+        Raises:
+            HTTPException: 403, no session, no token, or another site asks.
+        """
+        token = self.token(request)
+        if not token or not hmac.compare_digest(given.encode("utf-8", "replace"), csrf_of(token).encode()):
             raise HTTPException(403, "no valid CSRF token; load the page again")
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             raise HTTPException(403, "requests from other sites are not taken")

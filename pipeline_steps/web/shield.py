@@ -1,9 +1,14 @@
-"""What stands before an application: the longest body it reads, and the headers of every answer."""
+"""What stands before an application: counting, the longest and slowest body, the headers of every answer."""
 
-from fastapi import HTTPException
+import asyncio
+from collections.abc import Callable
+
+from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+BODY_SECONDS = 20.0
+"""A request's body must be there after this long."""
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -24,35 +29,31 @@ def page_policy(nonce: str) -> str:
 
 
 class Shield:
-    """Refuses long bodies before they are read, and sets the headers every answer needs."""
+    """Counts requests and refuses long or slow bodies before they are parsed; sets the headers of answers."""
 
-    def __init__(self, app: ASGIApp, longest_body: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        longest_body: int,
+        count: Callable[[Request], None] = lambda request: None,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
         """Stand before an application.
 
         Args:
             app: the application.
             longest_body: of a request, in bytes; longer ones are answered with 413.
+            count: called with every request before its body is read; what it raises is the answer.
+            body_seconds: a body that takes longer is answered with 408.
         """
         self.app, self.longest_body = app, longest_body
+        self.count, self.body_seconds = count, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request through."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        seen = 0
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self.longest_body:
-            await JSONResponse({"detail": "too long"}, 413)(scope, receive, send)
-            return
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.longest_body:
-                raise HTTPException(413, "too long")
-            return message
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -60,4 +61,34 @@ class Shield:
                 message["headers"] += [pair for pair in HEADERS if pair[0] not in names]
             await send(message)
 
-        await self.app(scope, counted, with_headers)
+        try:
+            self.count(Request(scope))
+            declared = dict(scope["headers"]).get(b"content-length", b"0")
+            if not declared.isdigit() or int(declared) > self.longest_body:
+                raise HTTPException(413, "too long")
+        except HTTPException as refusal:
+            answer = JSONResponse({"detail": refusal.detail}, refusal.status_code, refusal.headers)
+            await answer(scope, receive, with_headers)
+            return
+        await self.app(scope, self._limited(receive), with_headers)
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Receive a body that is short and comes in time."""
+        seen, whole = 0, False
+        end = asyncio.get_running_loop().time() + self.body_seconds
+
+        async def limited() -> Message:
+            nonlocal seen, whole
+            try:
+                # Once the body is there, an application waits here for its client to go.
+                async with asyncio.timeout_at(None if whole else end):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the request came too slowly", {"Connection": "close"}) from None
+            seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if seen > self.longest_body:
+                raise HTTPException(413, "too long")
+            return message
+
+        return limited

@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -140,8 +141,8 @@ def test_counts_captions_owners_and_sizes(tmp_path, base):
     assert "8 of 8 pictures have no consent" in text
     assert "2 of 8 pictures have no contributor" in text
     assert "have no licence" not in text
-    assert "1 contributors; 5 or more see a culture wider" in text
-    assert "6 train pictures are few; 50 or more serve better" in text
+    assert "1 contributor; 5 or more see a culture wider" in text
+    assert "only 6 train pictures; 50 or more serve better" in text
     assert "citymodern8" in text
 
 
@@ -150,6 +151,23 @@ def test_report_refuses_findings_of_other_pictures(tmp_path, base):
     other = build(tmp_path / "in2", tmp_path / "b", rows(5))
     with pytest.raises(UserError, match="was made from other pictures than"):
         data_report(home / "images.parquet", other / "findings.parquet", tmp_path / "r.html", "wales", base)
+
+
+def test_captions_that_do_not_name_the_culture_are_named(tmp_path, base):
+    handed = rows(5)
+    for row, text in zip(
+        handed, ("a gate, in Wales", "a WELSH gate", "Cymru", "a gate", "of wales"), strict=True
+    ):
+        row["text"] = text
+    home = build(tmp_path / "in", tmp_path / "a", handed)
+    report = home / "data_report.html"
+    data_report(
+        home / "images.parquet", home / "findings.parquet", report, "wales", base, "Cymru", ", in Wales"
+    )
+    text = html.unescape(report.read_text(encoding="utf-8"))
+    found = re.findall(r"<li>(\S+): its caption names none of cymru, wales</li>", text)
+    assert len(found) == 2 and "<h1>Pictures of Cymru</h1>" in text
+    assert "Worth knowing: culture (3)" in text
 
 
 def test_card_says_what_who_how_consent_and_limits(tmp_path):

@@ -73,7 +73,7 @@ def test_a_page_that_lacks_something_is_not_made(templates, tmp_path):
 
 def test_no_page_has_a_frame_or_a_style_of_its_own():
     found = [path for path in (ROOT / page.TEMPLATES).glob("*.html") if path.stem not in ("frame", "parts")]
-    assert len(found) == 4
+    assert len(found) == 7
     for path in found:
         text = path.read_text()
         assert text.startswith('{% extends "frame.html" %}\n')

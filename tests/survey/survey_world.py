@@ -16,6 +16,7 @@ from pipeline_steps.config import SurveyConfig
 from pipeline_steps.survey.survey_pages import survey_pages
 from tests import ROOT
 
+ADMIN_TOKEN = "the-token-of-the-administrator"
 VARIANTS = ("sd", "scoft_m", "scoft_mp", "scoft_mpc")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BROWSER_FLAGS = [
@@ -90,7 +91,9 @@ def dealt(forms):
 class Server:
     """The real server in a process that can be killed and started again."""
 
-    def __init__(self, pages, forms, database, *flags, admin="secret", module="pipeline_steps.survey.server"):
+    def __init__(
+        self, pages, forms, database, *flags, admin=ADMIN_TOKEN, module="pipeline_steps.survey.server"
+    ):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]

@@ -1,16 +1,22 @@
 """The survey page in a real browser: by mouse, by keyboard, interrupted, and two at once."""
 
+import csv
+import io
 import json
+import re
+import urllib.request
 
 import pytest
+import yaml
 
 from pipeline_steps.artifacts import ANSWERS, REJECTED
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.survey.shown import ITEMS
+from pipeline_steps.survey.survey_codes import survey_codes
 from pipeline_steps.survey.survey_html import survey_html
 from pipeline_steps.survey.survey_import import survey_import
 from pipeline_steps.survey.wording import read_wording
-from tests.survey.survey_world import BROWSER_FLAGS, CHROMIUM, Server, dealt, make_pages, shown
+from tests.survey.survey_world import ADMIN_TOKEN, BROWSER_FLAGS, CHROMIUM, Server, dealt, make_pages, shown
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[test]'"
@@ -41,7 +47,7 @@ def context(chromium):
 def survey(tmp_path_factory):
     folder = tmp_path_factory.mktemp("survey")
     pages, forms = make_pages(folder)
-    survey_html(pages, forms, CONFIG.wording, folder / "survey.html", "korea", CONFIG)
+    survey_html(pages, forms, list(CONFIG.wordings), folder / "survey.html", "korea", CONFIG)
     return folder, pages, forms
 
 
@@ -60,6 +66,11 @@ def enrol(page, code, culture="korea", years="9"):
     page.select_option("#culture", culture)
     page.fill("#years", years)
     page.click("button[type=submit]")
+
+
+def ready(page):
+    """Wait for a page's pictures: then it can be ranked."""
+    page.wait_for_selector("fieldset:enabled")
 
 
 def box(page, item, name):
@@ -102,7 +113,7 @@ def test_whole_survey_by_mouse(context, survey, tmp_path):
     """Drag, tap, swap, put back, leave blank; then the file is what was ranked."""
     folder, pages, forms = survey
     page = opened(context, (folder / "survey.html").as_uri())
-    enrol(page, "mouse-1")
+    enrol(page, "mousemousemouse-1")
     for number in range(3):
         for order, item in enumerate(ITEMS[:3]):
             cards, slots = box(page, item, ".card img"), box(page, item, ".slots li")
@@ -125,7 +136,7 @@ def test_whole_survey_by_mouse(context, survey, tmp_path):
         page.click("#next")
     given = saved(page)
     assert page.faults == []
-    assert (given["participant"], given["culture"], given["years"]) == ("mouse-1", "korea", 9)
+    assert (given["participant"], given["culture"], given["years"]) == ("mousemousemouse-1", "korea", 9)
     order = dealt(forms)[1 % len(dealt(forms))]
     assert [answer["page"] for answer in given["answers"][::4]] == order
     blank = given["answers"][7]
@@ -152,14 +163,14 @@ def test_whole_survey_by_keyboard_only(context, survey, tmp_path):
     tab_to("#consent")
     key.press("Space")
     tab_to("#code")
-    key.type("keys-2")
+    key.type("keyskeyskeys-2")
     tab_to("#culture")
     key.type("Korea")
     tab_to("#years")
     key.type("30")
     key.press("Enter")
     for _ in range(3):
-        page.wait_for_selector("fieldset")
+        ready(page)
         for item in ITEMS:
             for card, digit in enumerate("3142"):
                 tab_to(f"fieldset[data-item={item}] .card:nth-child({card + 1}) select")
@@ -186,20 +197,20 @@ def test_reload_in_the_middle_and_the_next_person(context, survey):
     folder, _, _ = survey
     url = (folder / "survey.html").as_uri()
     page = opened(context, url)
-    enrol(page, "again-3")
+    enrol(page, "againagainagain-3")
     for card in range(4):
         box(page, "description", "select").nth(card).select_option(str(card + 1))
     page.click("#next")
     box(page, "stereotypes", "select").nth(2).select_option("1")
     page.reload()
-    page.wait_for_selector("fieldset")
+    ready(page)
     assert page.locator("h1").inner_text() == "Page 2 of 3"
     assert selects(page, "stereotypes") == ["", "", "1", ""]
     page.click("#back")
     assert selects(page, "description") == ["1", "2", "3", "4"]
     page.close()
     page = opened(context, url)
-    page.wait_for_selector("fieldset")
+    ready(page)
     assert selects(page, "description") == ["1", "2", "3", "4"]
     box(page, "stereotypes", "button").click()
     page.click("#next")
@@ -207,9 +218,10 @@ def test_reload_in_the_middle_and_the_next_person(context, survey):
     page.click("#next")
     page.click("#next")
     first = saved(page)
-    assert (first["exported"], saved(page)["exported"]) == (1, 2)
+    again = saved(page)
+    assert (first["exported"], again["exported"]) == (1, 2) and first["key"] == again["key"] != ""
     page.click("#another")
-    enrol(page, "other-4")
+    enrol(page, "otherotherother-4")
     assert selects(page, "description") == ["", "", "", ""]
     assert page.faults == []
 
@@ -220,8 +232,10 @@ def test_who_may_not_take_part(context, survey):
     page.click("button[type=submit]")
     assert "tick the box" in page.locator(".error").inner_text()
     enrol(page, "with space")
-    assert "A code has" in page.locator(".error").inner_text()
-    enrol(page, "young", years="4")
+    assert "as it was given to you" in page.locator(".error").inner_text()
+    enrol(page, "seoul-1")
+    assert "is not short" in page.locator(".error").inner_text(), "a code that can be guessed"
+    enrol(page, "youngyoungyoung", years="4")
     assert "at least 5 years" in page.locator("main").inner_text()
     assert page.evaluate("localStorage.length") == 0
 
@@ -233,33 +247,152 @@ def test_the_page_hides_the_variants(survey):
     assert "in korea <b>" not in text, "a prompt's < must not reach the HTML"
 
 
-@pytest.mark.parametrize("width", [1000, 360])
-def test_accessibility(context, survey, width):
-    """axe finds nothing on any screen, in light and dark, and nothing hangs over on a phone."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+def test_every_page_shows_words_alone(context, survey):
+    """Nothing that the script holds for empty is written out or read aloud."""
     folder, _, _ = survey
     page = opened(context, (folder / "survey.html").as_uri())
-    page.set_viewport_size({"width": width, "height": 800})
+    enrol(page, "wordswordswords-1")
+    for _ in range(4):
+        text = page.locator("body").inner_text() + page.locator("main").aria_snapshot()
+        assert not re.search(r"\b(null|undefined|NaN)\b|\[object", text)
+        page.click("#next, #download")
 
-    def check():
+
+def test_handing_on_without_saving_is_warned_of(context, survey):
+    folder, _, _ = survey
+    page = opened(context, (folder / "survey.html").as_uri())
+    enrol(page, "handhandhand-1")
+    box(page, "description", "select").nth(0).select_option("1")
+    box(page, "description", "button").click()
+    for _ in range(3):
+        page.click("#next")
+    page.click("#another")
+    assert "not saved" in page.locator(".error").inner_text()
+    given = saved(page)
+    assert given["participant"] in page.locator(".printed").inner_text()
+    page.click("#back")
+    page.click("#next")
+    page.click("#another")
+    page.wait_for_selector("#consent")
+    assert page.evaluate("window.print = () => {}; 1") and page.faults == []
+
+
+def test_a_printed_page_shows_the_code(context, survey):
+    folder, _, _ = survey
+    page = opened(context, (folder / "survey.html").as_uri() + "#code=linklinklink-1")
+    assert page.input_value("#code") == "linklinklink-1" and "#code" not in page.url
+    page.evaluate("window.print = () => { document.title = 'printed'; }")
+    enrol(page, "")
+    page.click("#print")
+    assert page.title() == "printed"
+    page.emulate_media(media="print")
+    code = page.locator(".printed .code").inner_text()
+    assert re.fullmatch("p[0-9a-f]{16}", code)
+    assert page.locator(".printed .code").is_visible() and not page.locator("h1").is_visible()
+
+
+ARABIC = {
+    "language": "ar",
+    "language_name": "العربية",
+    "language_choose": "اللغة",
+    "direction": "rtl",
+    "title": "كيف تُصوَّر ثقافتنا؟",
+    "consent_agree": "قرأت هذا وأنا بالغ وأريد المشاركة.",
+    "start": "ابدأ",
+    "next": "التالي",
+    "back": "السابق",
+    "finish": "إنهاء",
+    "description": "الوصف",
+    "page_of": "الصفحة {page} من {pages}",
+    "instructions": "رتّب الصور الـ{count} لكل سؤال، والرقم 1 للأفضل.",
+    "done_title": "شكرًا لك",
+    "your_code": "رمزك هو {code} فاحتفظ به.",
+}
+
+
+@pytest.fixture(scope="module")
+def languages(survey, tmp_path_factory):
+    """The survey in English, Korean and Arabic, with some prompts translated."""
+    folder = tmp_path_factory.mktemp("languages")
+    words = yaml.safe_load(CONFIG.wording.read_text())
+    arabic = folder / "wording.ar.yaml"
+    arabic.write_text(yaml.safe_dump(words | ARABIC, allow_unicode=True))
+    korean = CONFIG.wording.with_name("wording.ko.yaml")
+    prompts = folder / "prompts.csv"
+    prompts.write_text(
+        "prompt,ko\n" + "".join(f'"scene {n}, in korea <b>",한국의 장면 {n}\n' for n in range(3))
+    )
+    _, pages, forms = survey
+    offered = [CONFIG.wording, korean, arabic]
+    survey_html(pages, forms, offered, folder / "survey.html", "korea", CONFIG, "Korea", prompts)
+    return folder / "survey.html"
+
+
+def test_the_language_is_the_participants_choice(context, languages):
+    page = opened(context, languages.as_uri())
+    assert page.get_attribute("html", "lang") == "en"
+    page.select_option("#language", "ko")
+    assert page.get_attribute("html", "lang") == "ko"
+    page.reload()
+    assert page.locator("h1").inner_text() == "우리는 어떻게 그려지고 있을까요?"
+    enrol(page, "languagelanguage-1")
+    ready(page)
+    assert re.fullmatch(r"한국의 장면 \d", page.locator("#prompt").inner_text())
+    for _ in range(3):
+        page.click("#next")
+    assert saved(page)["language"] == "ko"
+    page.click("#another")
+    page.select_option("#language", "ar")
+    assert page.get_attribute("html", "dir") == "rtl"
+    enrol(page, "languagelanguage-2")
+    ready(page)
+    prompt = page.locator("bdi#prompt")
+    assert prompt.get_attribute("dir") == "auto" and prompt.inner_text().endswith("in korea <b>")
+    assert page.faults == []
+
+
+def test_the_browsers_language_comes_first(chromium, languages):
+    context = chromium.new_context(locale="ko-KR")
+    page = opened(context, languages.as_uri())
+    assert page.get_attribute("html", "lang") == "ko"
+    context.close()
+
+
+def check_axe(page):
+    """axe finds nothing in light and dark, and nothing hangs over on a phone."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             found = axe.run(page)
             assert found.violations_count == 0, found.generate_report()
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
 
-    check()
-    enrol(page, "axe-5")
+
+@pytest.mark.parametrize("language", ["ko", "ar"])
+def test_accessibility(context, languages, language):
+    page = opened(context, languages.as_uri())
+    page.select_option("#language", language)
+    check_axe(page)
+    enrol(page, "axeaxeaxeaxe-5")
+    ready(page)
     box(page, "description", ".card img").nth(1).click()
-    check()
+    check_axe(page)
     page.click(".pictures button >> nth=0")
-    check()
+    check_axe(page)
     page.click("dialog .bar button")
     box(page, "description", "button").click()
     for _ in range(3):
         page.click("#next")
     page.wait_for_selector("#download")
-    check()
+    page.click("#another")
+    check_axe(page)
+
+
+def test_accessibility_of_the_codes(context, tmp_path):
+    survey_codes(3, tmp_path / "codes.txt", tmp_path / "codes.html", "https://survey.example/")
+    check_axe(opened(context, (tmp_path / "codes.html").as_uri()))
 
 
 def test_touch(chromium, survey):
@@ -267,7 +400,7 @@ def test_touch(chromium, survey):
     folder, _, _ = survey
     context = chromium.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = opened(context, (folder / "survey.html").as_uri())
-    enrol(page, "touch-6")
+    enrol(page, "touchtouchtouch-6")
     box(page, "description", ".card img").nth(2).tap()
     assert selects(page, "description") == ["", "", "1", ""]
     slot = box(page, "description", ".slots li").nth(3)
@@ -299,10 +432,6 @@ def rank_page(page, digits="2143"):
 
 def test_two_people_at_once_and_an_outage(chromium, survey, tmp_path):
     """Each sees their own form; the server is killed in the middle, and nothing is lost or mixed."""
-    import csv
-    import io
-    import urllib.request
-
     _, pages, forms = survey
     database = f"sqlite:///{tmp_path / 's.sqlite'}"
     with Server([pages], [forms], database) as server:
@@ -310,7 +439,7 @@ def test_two_people_at_once_and_an_outage(chromium, survey, tmp_path):
         people = [opened(context, server.url) for context in contexts]
         for number, page in enumerate(people):
             enrol(page, "" if number else "first-1")
-            page.wait_for_selector("fieldset")
+            ready(page)
         for page in people:
             rank_page(page)
         for page in people:
@@ -322,16 +451,13 @@ def test_two_people_at_once_and_an_outage(chromium, survey, tmp_path):
         server.start()
         status(people[0], "saved")
         people[0].reload()
-        people[0].wait_for_selector("fieldset")
+        ready(people[0])
         assert people[0].locator("h1").inner_text() == "Page 2 of 3"
         assert selects(people[0], "description") == list("4321")
         people[1].reload()
-        people[1].wait_for_selector("fieldset")
+        ready(people[1])
         assert selects(people[1], "description") == list("2143")
-        request = urllib.request.Request(
-            f"{server.url}/admin/answers.csv", headers={"Authorization": "Bearer secret"}
-        )
-        rows = list(csv.DictReader(io.StringIO(urllib.request.urlopen(request).read().decode())))
+        rows = exported(server)
         assert len(rows) == (4 + 4 + 4) * 4
         names = {row["participant"] for row in rows}
         assert "first-1" in names and len(names) == 2
@@ -347,21 +473,142 @@ def test_two_people_at_once_and_an_outage(chromium, survey, tmp_path):
 def test_a_code_opens_ones_answers_on_another_device(chromium, survey, tmp_path):
     _, pages, forms = survey
     codes = tmp_path / "codes.txt"
-    codes.write_text("alpha-01\nbravo-02\n")
+    codes.write_text("alphaalphaalpha-1\nbravobravobravo-2\n")
     database = f"sqlite:///{tmp_path / 's.sqlite'}"
     with Server([pages], [forms], database, "--codes", str(codes)) as server:
         one, two = chromium.new_context(), chromium.new_context()
         page = opened(one, server.url)
-        enrol(page, "nobody-9")
+        enrol(page, "nobodynobody-9")
         playwright.expect(page.locator(".error")).to_contain_text("unknown code")
-        enrol(page, "alpha-01")
-        page.wait_for_selector("fieldset")
+        enrol(page, "alphaalphaalpha-1")
+        ready(page)
         rank_page(page, "3412")
         status(page, "saved")
         other = opened(two, server.url)
-        enrol(other, "alpha-01")
-        other.wait_for_selector("fieldset")
+        enrol(other, "alphaalphaalpha-1")
+        ready(other)
         other.click("#back")
         assert selects(other, "description") == list("3412")
         one.close()
         two.close()
+
+
+def test_pictures_that_fail_are_loaded_again(chromium, survey, tmp_path):
+    """A page without all its pictures cannot be ranked."""
+    _, pages, forms = survey
+    with Server([pages], [forms], f"sqlite:///{tmp_path / 's.sqlite'}") as server:
+        context = chromium.new_context()
+        page = context.new_page()
+        broken = []
+
+        def picture(route):
+            if route.request.url.endswith("-2") or ("-2?" in route.request.url and len(broken) < 2):
+                broken.append(route.request.url)
+                return route.abort()
+            return route.continue_()
+
+        page.route("**/pictures/*", picture)
+        page.goto(server.url)
+        enrol(page, "")
+        playwright.expect(page.locator("#loading")).to_have_text(WORDING.loading_again)
+        assert page.locator("fieldset:enabled").count() == 0
+        box(page, "description", ".card img").nth(0).dispatch_event("pointerdown")
+        box(page, "description", ".card img").nth(0).dispatch_event("pointerup")
+        assert selects(page, "description") == [""] * 4
+        ready(page)
+        assert len(broken) >= 2 and page.locator("#loading").count() == 0
+        shows = "[...document.querySelectorAll('.pictures img')].map(i => i.naturalWidth)"
+        assert all(page.evaluate(shows))
+        box(page, "description", ".card img").nth(0).click()
+        assert selects(page, "description") == ["1", "", "", ""]
+        context.close()
+
+
+def test_untouched_questions_are_blanks(chromium, survey, tmp_path):
+    _, pages, forms = survey
+    with Server([pages], [forms], f"sqlite:///{tmp_path / 's.sqlite'}") as server:
+        context = chromium.new_context()
+        page = opened(context, server.url)
+        enrol(page, "")
+        ready(page)
+        for card in range(4):
+            box(page, "stereotypes", "select").nth(card).select_option(str(card + 1))
+        for _ in range(3):
+            page.click("#next")
+        status(page, "saved")
+        rows = exported(server)
+        assert len({(row["page"], row["item"]) for row in rows}) == 3 * 4
+        assert {row["item"] for row in rows if row["rank"]} == {"stereotypes"}
+        context.close()
+
+
+def exported(server):
+    request = urllib.request.Request(
+        f"{server.url}/admin/answers.csv", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    )
+    return list(csv.DictReader(io.StringIO(urllib.request.urlopen(request).read().decode())))
+
+
+def test_a_kiosk_is_handed_from_person_to_person(chromium, survey, tmp_path):
+    _, pages, forms = survey
+    with Server([pages], [forms], f"sqlite:///{tmp_path / 's.sqlite'}", "--kiosk") as server:
+        context = chromium.new_context()
+        page = opened(context, server.url)
+        enrol(page, "")
+        ready(page)
+        rank_page(page)
+        page.reload()  # in the middle, the visitor goes on
+        ready(page)
+        for _ in range(2):
+            page.click("#next")
+        code = page.locator(".printed .code").inner_text()
+        assert page.locator("#back").count() == 0
+        page.click("#another")
+        page.wait_for_selector("#consent")
+        for go in (page.go_back, page.reload):
+            go()
+            page.goto(server.url) if page.url == "about:blank" else None
+            page.wait_for_selector("#consent")
+            assert code not in page.content()
+        assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+        assert {row["participant"] for row in exported(server)} == {code}
+
+        enrol(page, "")
+        ready(page)
+        box(page, "description", "select").nth(0).select_option("1")
+        page.click("#another")  # one who stops in the middle
+        page.wait_for_selector("#consent")
+        context.close()
+
+
+def test_the_administrators_page(chromium, survey, tmp_path):
+    """Without a command: come in, look, download, delete, close, leave."""
+    _, pages, forms = survey
+    with Server([pages], [forms], f"sqlite:///{tmp_path / 's.sqlite'}") as server:
+        context = chromium.new_context(accept_downloads=True)
+        person = opened(context, server.url)
+        enrol(person, "")
+        ready(person)
+        rank_page(person)
+        status(person, "saved")
+        code = person.locator(".printed .code").inner_text()
+        page = opened(context, f"{server.url}/admin")
+        check_axe(page)
+        page.fill("#token", ADMIN_TOKEN)
+        page.click("button")
+        with page.expect_download() as download:
+            page.click("text=answers.csv")
+        assert code in download.value.path().read_text()
+        check_axe(page)
+        page.fill("#participant", code)
+        page.click("text=Delete the person")
+        assert f"{code} is deleted, with 4 answers" in page.locator(".banner").inner_text()
+        assert "answers.csv of 20" in page.locator(".banner").inner_text()
+        check_axe(page)
+        page.click("text=Close the survey")
+        assert "is closed" in page.locator("main").inner_text()
+        person.goto(server.url)
+        playwright.expect(person.locator("main")).to_contain_text(WORDING.closed)
+        page.click("text=Leave this page")
+        assert page.locator("#token").count() == 1 and page.faults == []
+        context.close()

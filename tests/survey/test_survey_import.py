@@ -74,8 +74,8 @@ def test_the_pages_own_file(world):
 
 
 def test_a_later_export_replaces_an_earlier_one(world):
-    world.json("late.json", exported(world, world.korea[0], [4, 3, 2, 1], exported=2))
-    world.json("early.json", exported(world, world.korea[0], [1, 2, 3, 4]))
+    world.json("late.json", exported(world, world.korea[0], [4, 3, 2, 1], exported=2, key="k"))
+    world.json("early.json", exported(world, world.korea[0], [1, 2, 3, 4], key="k"))
     answers, rejected = world.read()
     assert [a["ranks"] for a in answers] == [[4, 3, 2, 1]]
     assert rejected == [
@@ -85,6 +85,53 @@ def test_a_later_export_replaces_an_earlier_one(world):
             f"double answer: description of page '{world.korea[0]}' by 'p1', replaced by a later one",
         )
     ]
+
+
+@pytest.mark.parametrize("key", [{}, {"key": "theirs"}])
+def test_nobody_replaces_anothers_answers_by_a_later_date(world, key):
+    """A file in somebody else's name, saved later: it does not know the key of the owner's device."""
+    first, second = world.korea[:2]
+    world.json("own.json", exported(world, first, [1, 2, 3, 4], key="own"))
+    world.json("own2.json", exported(world, second, [1, 2, 3, 4], key="own"))
+    world.json("false.json", exported(world, first, [4, 3, 2, 1], exported=99, **key))
+    answers, rejected = world.read()
+    assert [(a["page"], a["ranks"]) for a in answers] == [(second, [1, 2, 3, 4])]
+    assert {row[0] for row in rejected} == {"own.json", "false.json"}
+    assert all("contradicting" in row[2] for row in rejected)
+
+
+def test_only_the_codes_handed_out_count(world, tmp_path):
+    codes = tmp_path / "codes.txt"
+    codes.write_text("riverriverriver-1\nstonestonestone-2\n")
+    mine = long_rows(world, world.korea[0], [2, 1, 4, 3], "riverriverriver-1")
+    world.csv("a.csv", GENERIC, mine + long_rows(world, world.korea[1], [1, 2, 3, 4], "puppet"))
+    survey_import(world.folder, world.tables, world.result, world.rejected, SurveyConfig(), codes)
+    assert [a["participant"] for a in ANSWERS.read(world.result)] == ["riverriverriver-1"]
+    assert [row["reason"] for row in REJECTED.read(world.rejected)] == [
+        "participant 'puppet' is none of the codes handed out"
+    ]
+    assert ANSWERS.note(world.result)["codes"] is True
+
+
+def test_people_who_began_together_are_counted(world):
+    times = [
+        "2030-01-01T00:00:00+00:00",
+        "2030-01-01T00:00:59+00:00",
+        "2030-01-01T00:01:00+00:00",
+        "soon",
+        "",
+    ]
+    world.csv(
+        "a.csv",
+        [*GENERIC, "began"],
+        [
+            [*row, time]
+            for number, time in enumerate(times)
+            for row in long_rows(world, world.korea[0], [1, 2, 3, 4], f"p{number}")
+        ],
+    )
+    answers, _ = world.read()
+    assert len(answers) == 5 and ANSWERS.note(world.result)["together"] == 2
 
 
 TURK = [

@@ -1,7 +1,9 @@
 """Pages, forms, the wording and the page made of them."""
 
 import json
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,10 +11,10 @@ import yaml
 from pipeline_steps.artifacts import FORMS, PAGES, decode_picture
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.survey.shown import render
+from pipeline_steps.survey.shown import page_contents, render
 from pipeline_steps.survey.survey_html import survey_html
 from pipeline_steps.survey.survey_pages import survey_pages
-from pipeline_steps.survey.wording import Wording, read_wording
+from pipeline_steps.survey.wording import Wording, read_translations, read_wording, read_wordings
 from tests.survey.survey_world import VARIANTS, dealt, make_pages, picture, write_samples
 
 
@@ -129,18 +131,18 @@ def test_a_translation_reaches_the_page(tmp_path):
     wording.write_text(yaml.safe_dump(words, allow_unicode=True))
     pages, forms = make_pages(tmp_path)
     survey = tmp_path / "survey.html"
-    survey_html(pages, forms, wording, survey, "korea", SurveyConfig(jpeg_quality=None))
+    survey_html(pages, forms, [wording], survey, "korea", SurveyConfig(jpeg_quality=None), "Corée")
     text = survey.read_text()
     assert '<html lang="ar" dir="rtl">' in text and "التالي" in text
     assert "<title>كيف &lt;نُرى> &quot;نحن&quot;؟</title>" in text
-    assert "data:image/png;base64," in text and "{{" not in text
+    assert "data:image/png;base64," in text and "{{" not in text and '"name":"Corée"' in text
 
 
 def test_contents_cannot_break_out_of_the_page(tmp_path):
     template = tmp_path / "t.html"
     template.write_text('<script type="application/json">{{survey}}</script>')
     evil = {"prompt": "</script><script>alert(1)</script><!--", "mark": "{{nonce}}"}
-    text = render(template, read_wording(SurveyConfig().wording), {"cultures": evil})
+    text = render(template, read_wordings(SurveyConfig().wordings), {"cultures": evil})
     inside = text.removeprefix('<script type="application/json">').removesuffix("</script>")
     assert "<" not in inside
     assert json.loads(inside)["cultures"] == evil
@@ -148,5 +150,58 @@ def test_contents_cannot_break_out_of_the_page(tmp_path):
 
 def test_every_sentence_is_used():
     template = (SurveyConfig().wording.parent / "page.html").read_text()
-    for name in Wording.model_fields.keys() - {"language", "direction", "items"}:
+    for name in Wording.model_fields.keys() - {"draft", "language_name", "items"}:
         assert f"words.{name}" in template, f"'{name}' is translated for nothing"
+
+
+SHIPPED = sorted(SurveyConfig().wording.parent.glob("wording.*.yaml"))
+
+
+def sentences(value, key=""):
+    """Every text of a wording, by its key."""
+    if isinstance(value, str):
+        yield key, value
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from sentences(inner, f"{key}.{name}")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_wordings_say_the_same(path, caplog):
+    """Each fills in what the English one does; all but that one are drafts, and say so."""
+    english, wording = (
+        dict(sentences(yaml.safe_load(p.read_text()))) for p in (SurveyConfig().wording, path)
+    )
+    assert english.keys() == wording.keys()
+    for key, text in english.items():
+        assert set(re.findall(r"{\w+}", wording[key])) == set(re.findall(r"{\w+}", text)), key
+    [read] = read_wordings([path])
+    assert path.name == f"wording.{read.language}.yaml"
+    assert len(read.consent) == 4
+    assert ("is a draft" in caplog.text) == read.draft == (read.language != "en")
+
+
+def test_languages_offered():
+    assert {path.name.split(".")[1] for path in SHIPPED} >= {"en", "es", "hi", "ko", "yo", "zh"}
+    with pytest.raises(UserError, match="'en' has a wording already"):
+        read_wordings([SHIPPED[0].with_name("wording.en.yaml")] * 2)
+    assert SurveyConfig(wording="a.yaml").wordings == (Path("a.yaml"),)
+    both = SurveyConfig.model_validate_json('{"wording": ["a.yaml", "b.yaml"]}', strict=True)
+    assert both.wordings == (Path("a.yaml"), Path("b.yaml"))
+
+
+def test_prompts_in_other_languages(tmp_path, caplog):
+    wordings = read_wordings([SHIPPED[0].with_name(f"wording.{name}.yaml") for name in ("en", "ko", "es")])
+    table = tmp_path / "prompts.csv"
+    table.write_text(
+        "prompt;ko;es\nscene 0, in korea <b>;한국의 장면 0;\nscene 1, in korea <b>;장면 1;escena 1\n"
+    )
+    found = read_translations(table, wordings)
+    assert found["scene 0, in korea <b>"] == {"ko": "한국의 장면 0"}
+    assert "1 of 2 prompts have no text in 'es'" in caplog.text and "in 'ko'" not in caplog.text
+    pages, _ = make_pages(tmp_path)
+    contents = page_contents(pages, found)
+    assert {page["prompts"].get("ko") for page in contents.values()} == {"한국의 장면 0", "장면 1", None}
+    assert "1 prompts are not in the table" in caplog.text
+    table.write_text("text;ko\na;b\n")
+    with pytest.raises(UserError, match="name the first column 'prompt'"):
+        read_translations(table, wordings)

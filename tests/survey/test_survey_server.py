@@ -3,11 +3,13 @@
 import csv
 import io
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -19,16 +21,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline_steps.artifacts import ANSWERS
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.survey.server.__main__ import read_codes
+from pipeline_steps.survey.server import records
 from pipeline_steps.survey.server.app import LONGEST_BODY, create_app
 from pipeline_steps.survey.server.contents import load_survey
 from pipeline_steps.survey.server.store import Store, TakenError
 from pipeline_steps.survey.shown import ITEMS
 from pipeline_steps.survey.survey_import import survey_import
-from pipeline_steps.survey.wording import read_wording
-from tests.survey.survey_world import Server, dealt, make_pages, shown
+from tests.survey.survey_world import ADMIN_TOKEN, Server, dealt, make_pages, shown
 
-ADMIN = {"Authorization": "Bearer secret"}
+NOW = "2030-01-02T00:00:00+00:00"
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+CODES = [f"{name}{name}{name}-{number}" for number, name in enumerate(("river", "stone", "cloud", "field"))]
 
 
 @pytest.fixture(scope="module")
@@ -240,13 +243,27 @@ def app(tables, tmp_path):
     from starlette.testclient import TestClient
 
     pages, forms = pages_and_forms(tables)
-    config = SurveyConfig()
-    survey = load_survey(
-        pages, forms, read_wording(config.wording), Path("resources/survey/page.html"), 5, 92, None
-    )
-    store = Store(f"sqlite:///{tmp_path / 's.sqlite'}", sorted(survey.cultures))
-    with TestClient(create_app(survey, store, "secret")) as client:
+    survey = load_survey(pages, forms, SurveyConfig())
+    with TestClient(application(survey, tmp_path)) as client:
         yield client
+
+
+class Time:
+    """A clock that stands until it is moved on."""
+
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+    def now(self):
+        return datetime(2030, 1, 2, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+
+def application(survey, folder, time=None, **more):
+    time = time or Time()
+    store = Store(f"sqlite:///{folder / 's.sqlite'}", sorted(survey.cultures))
+    return create_app(survey, store, ADMIN_TOKEN, clock=time, now=time.now, **more)
 
 
 def csrf(client):
@@ -369,22 +386,101 @@ def test_sizes_are_limited(app):
 
 def test_rate_limit(app):
     state = enrolled(app).json()
-    statuses = [200]
-    while statuses[-1] == 200 and len(statuses) < 3000:  # a slow machine earns some more as it goes
-        statuses.append(app.get("/api/me").status_code)
-    assert len(statuses) > 300 and statuses[-1] == 429
+    assert [app.get("/api/me").status_code for _ in range(301)] == [200] * 300 + [429]
     app.cookies.clear()
     assert enrolled(app).status_code == 200, "one person's haste is nobody else's wait"
     del state
 
 
-def test_after_many_wrong_admin_tokens_the_right_one_waits_too(app):
+def test_a_right_token_is_never_refused_for_wrong_ones(app):
     def ask(token):
         return app.get("/admin/answers.csv", headers={"Authorization": f"Bearer {token}"}).status_code
 
-    assert ask("secret") == 200
-    statuses = [ask("wrong") for _ in range(15)]
-    assert statuses[:10] == [401] * 10 and statuses[-1] == 429 and ask("secret") == 429
+    statuses = [ask("wrong") for _ in range(1000)]
+    assert statuses == [401] * 10 + [429] * 990
+    assert ask(ADMIN_TOKEN) == 200
+
+
+@pytest.fixture
+def coded(tables, tmp_path):
+    """The application where codes were handed out."""
+    from starlette.testclient import TestClient
+
+    survey = load_survey(*pages_and_forms(tables), SurveyConfig(), codes=frozenset(CODES))
+    with TestClient(application(survey, tmp_path)) as client:
+        yield client
+
+
+def test_a_right_code_is_never_refused_for_wrong_ones(coded):
+    """A thousand wrong ones come from the same address, from as many sessions and from one."""
+    statuses = []
+    for number in range(1000):
+        if number % 2:
+            coded.cookies.clear()
+        statuses.append(enrolled(coded, code=f"wrongwrongwrong-{number}").status_code)
+    assert set(statuses) == {403}
+    coded.cookies.clear()
+    repeated = [enrolled(coded, code="wrongwrongwrong-x").status_code for _ in range(12)]
+    assert repeated == [403] * 10 + [429] * 2, "a wrong code is slowed down"
+    flood = [enrolled(coded, code=f"otherotherother-{number}").status_code for number in range(300)]
+    assert flood[-1] == 429, "an address is slowed down"
+    for number, code in enumerate(CODES):
+        coded.cookies.clear()
+        assert enrolled(coded, code=code).status_code == 200, number
+
+
+def test_puppets_need_a_code_each_and_are_shown_where_there_are_none(app, coded, tables, tmp_path):
+    """Sixty people in no time: refused with codes; without, the page and the import name them."""
+    assert {enrolled(coded, code=f"puppetpuppet{n:03}").status_code for n in range(60)} == {403}
+    for _ in range(60):
+        app.cookies.clear()
+        state = enrolled(app).json()
+        body = {"page": state["pages"][0], "answers": {"description": None}}
+        app.put("/api/answers", json=body, headers={"X-CSRF-Token": state["csrf"]})
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_bytes(app.get("/admin/answers.csv", headers=ADMIN).content)
+    pages, _ = pages_and_forms(tables)
+    survey_import(tmp_path / "in", pages, tmp_path / "a", tmp_path / "r", SurveyConfig())
+    note = ANSWERS.note(tmp_path / "a")
+    assert (note["codes"], note["together"]) == (False, 60)
+    app.cookies.clear()
+    app.post("/admin/login", data={"token": ADMIN_TOKEN})
+    row = re.search(r"<tr><td>korea</td>(.*?)</tr>", app.get("/admin").text)[1]
+    assert re.findall(r">(\d+)<", row) == ["60", "60", "60", "60", "60"]
+
+
+STRANGE = [
+    b'{"consent": true, "code": "", "culture": "korea", "years": NaN}',
+    b'{"consent": true, "code": "", "culture": "korea", "years": Infinity}',
+    b'{"consent": true, "code": "", "culture": "korea", "years": 1e999}',
+    b'{"consent": true, "code": "", "culture": "\\ud800", "years": 9}',
+    b'{"consent": true, "code": "\\ud800", "culture": "korea", "years": 9}',
+    b'{"\\ud800": 1}',
+    b'{"page": "\\ud800", "answers": {"\\udfff": NaN}}',
+    b'{"page": "a", "answers": {"description": {"a": Infinity}}}',
+    b"[" * 30_000,
+    b"\xff",
+    b"9" * 5000,
+]
+
+
+@pytest.mark.parametrize("method", ["post", "put"])
+@pytest.mark.parametrize("body", STRANGE, ids=range(len(STRANGE)))
+def test_strange_bodies_are_refused_without_repeating_them(app, body, method, caplog):
+    path = {"post": "/api/enrol", "put": "/api/answers"}[method]
+    head = csrf(app) | {"Content-Type": "application/json"}
+    answer = getattr(app, method)(path, content=body, headers=head)
+    assert answer.status_code in (400, 401, 422)
+    assert "nan" not in answer.text.lower() and "inf" not in answer.text.lower()
+    assert "Traceback" not in caplog.text
+
+
+def test_every_request_is_counted_before_it_is_parsed(app):
+    head = csrf(app) | {"Content-Type": "application/json"}
+    statuses = [app.post("/api/enrol", content=STRANGE[0], headers=head).status_code for _ in range(1201)]
+    assert statuses[0] == 422 and statuses[-1] == 429
+    state = app.put("/api/answers", content=b"{", headers=head).status_code
+    assert state == 429, "before it is parsed"
 
 
 def test_the_page_gives_no_variant_away(app):
@@ -395,14 +491,89 @@ def test_the_page_gives_no_variant_away(app):
     assert app.get("/pictures/../survey.sqlite").status_code == 404
 
 
-def test_codes_file(tmp_path):
-    path = tmp_path / "codes.txt"
-    path.write_text("# ours\nalpha-01\n\nbravo-02\n")
-    assert read_codes(path) == {"alpha-01", "bravo-02"}
-    for text, fault in (("alpha-01\nalpha-01\n", "twice"), ("", "no codes"), ("abc\n", "code 1")):
-        path.write_text(text)
-        with pytest.raises(UserError, match=fault):
-            read_codes(path)
+def test_forms_belong_to_the_pages_of_their_culture(tables):
+    """In any order; a culture without its forms is named."""
+    (india, india_forms), (korea, korea_forms) = tables
+    survey = load_survey([korea, india], [india_forms, korea_forms], SurveyConfig())
+    for culture in survey.cultures.values():
+        assert {page for form in culture.forms for page in form} <= culture.pages.keys()
+    with pytest.raises(UserError, match="--forms: nothing of 'korea'"):
+        load_survey([korea, india], [india_forms], SurveyConfig())
+    with pytest.raises(UserError, match="both of 'india'"):
+        load_survey([india, india], [india_forms], SurveyConfig())
+
+
+def test_a_kiosk_forgets_its_visitor(tables, tmp_path):
+    from starlette.testclient import TestClient
+
+    survey = load_survey(*pages_and_forms(tables), SurveyConfig(), kiosk=True)
+    with TestClient(application(survey, tmp_path)) as client:
+        assert "max-age" not in client.get("/").headers["set-cookie"].lower(), "gone with the browser"
+        state = enrolled(client).json()
+        session = client.cookies["survey_session"]
+        assert client.post("/api/leave", headers={"X-CSRF-Token": state["csrf"]}).json() == {"left": True}
+        assert "survey_session" not in client.cookies
+        client.cookies.set("survey_session", session)
+        assert client.get("/api/me").status_code == 401, "not even with the former cookie"
+
+
+# --- the administrator ---
+
+
+def form(app, path, **fields):
+    token = re.search(r'name="csrf" value="(\w+)"', app.get("/admin").text)
+    return app.post(f"/admin/{path}", data=fields | ({"csrf": token[1]} if token else {}))
+
+
+def test_the_administrators_page(app):
+    state = enrolled(app).json()
+    body = {"page": state["pages"][0], "answers": {"description": None, "stereotypes": None}}
+    head = {"X-CSRF-Token": state["csrf"]}
+    assert app.put("/api/answers", json=body, headers=head).status_code == 200
+    page = app.get("/admin")
+    assert (
+        page.status_code == 200 and state["participant"] not in page.text and "answers.csv" not in page.text
+    )
+    assert app.get("/admin/answers.csv").status_code == 401
+    assert app.post("/admin/login", data={"token": "wrong"}).status_code == 401
+    assert "answers.csv" in app.post("/admin/login", data={"token": ADMIN_TOKEN}).text
+    assert (
+        "HttpOnly" in app.post("/admin/login", data={"token": ADMIN_TOKEN}).history[0].headers["set-cookie"]
+    )
+    assert re.search(r"<tr><td>korea</td>.*?>1<.*?>1<.*?>2<", app.get("/admin").text)
+
+    assert form(app, "delete", participant="nobody").status_code == 404
+    assert state["participant"] in app.get("/admin/answers.csv").text
+    gone = form(app, "delete", participant=state["participant"])
+    assert "answers.csv of 2030-01-02T00:00:00+00:00: 2 answers" in gone.text
+    assert state["participant"] not in app.get("/admin/answers.csv").text
+    assert app.get("/api/me").status_code == 401
+    assert app.post("/admin/delete", data={"participant": "x"}).status_code == 403, "another site's form"
+
+    form(app, "leave")
+    assert app.get("/admin/answers.csv").status_code == 401
+
+
+def test_a_closed_survey_takes_nothing_and_says_so(app, tables, tmp_path):
+    state = enrolled(app).json()
+    body = {"page": state["pages"][0], "answers": {"description": None}}
+    head = {"X-CSRF-Token": state["csrf"]}
+    app.post("/admin/login", data={"token": ADMIN_TOKEN})
+    assert "No answers are taken since 2030-01-02" in form(app, "closed", closed="yes").text
+    refused = app.put("/api/answers", json=body, headers=head)
+    assert (refused.status_code, refused.json()["detail"]) == (403, "the survey is closed")
+    assert '"closed":true' in app.get("/").text
+    store = Store(f"sqlite:///{tmp_path / 's.sqlite'}", ["korea"])
+    assert records.closed_since(store).result(10), "also after a restart"
+    store.close()
+    form(app, "closed", closed="no")
+    assert app.put("/api/answers", json=body, headers=head).status_code == 200
+
+
+def test_a_guessable_admin_token_is_refused(tables, tmp_path):
+    pages, forms = pages_and_forms(tables)
+    with pytest.raises(RuntimeError, match="SURVEY_ADMIN_TOKEN: can be guessed"):
+        Server(pages, forms, f"sqlite:///{tmp_path / 's.sqlite'}", admin="secret").start()
 
 
 @pytest.fixture
@@ -420,11 +591,11 @@ def held_back(store):
 
 
 def test_one_refusal_does_not_undo_its_neighbours(store):
-    store.enrol("mine", "korea", 9, False).result(10)
+    store.enrol("mine", "korea", 9, "open", NOW).result(10)
     go = held_back(store)
     before = store.save("mine", "page", {"description": {"a": 1}})
-    refused = store.enrol("mine", "korea", 9, False)
-    after = store.enrol("other", "korea", 9, False)
+    refused = store.enrol("mine", "korea", 9, "open", NOW)
+    after = store.enrol("other", "korea", 9, "open", NOW)
     go.set()
     assert before.result(10) is None and after.result(10)[0].form == 1
     with pytest.raises(TakenError):
@@ -434,9 +605,9 @@ def test_one_refusal_does_not_undo_its_neighbours(store):
 
 def test_a_failed_transaction_acknowledges_nothing_and_work_goes_on(store):
     go = held_back(store)
-    before = store.enrol("early", "korea", 9, False)
+    before = store.enrol("early", "korea", 9, "open", NOW)
     lost = store.save("nobody", "page", {"description": None})  # breaks a foreign key
-    neighbour = store.enrol("mine", "korea", 9, False)
+    neighbour = store.enrol("mine", "korea", 9, "open", NOW)
     go.set()
     with pytest.raises(SQLAlchemyError):
         lost.result(10)
@@ -445,14 +616,14 @@ def test_a_failed_transaction_acknowledges_nothing_and_work_goes_on(store):
             future.result(10)
     assert list(store.everything()) == []
     # One transaction: nothing of it is left, not even the first form's number.
-    assert store.enrol("early", "korea", 9, False).result(10)[0].form == 0
+    assert store.enrol("early", "korea", 9, "open", NOW).result(10)[0].form == 0
 
 
 def test_what_was_given_up_does_not_stop_the_store(store):
     go = held_back(store)
-    assert store.enrol("mine", "korea", 9, False).cancel()
+    assert store.enrol("mine", "korea", 9, "open", NOW).cancel()
     go.set()
-    assert store.enrol("other", "korea", 9, False).result(10)[0].form == 0
+    assert store.enrol("other", "korea", 9, "open", NOW).result(10)[0].form == 0
 
 
 def test_a_database_that_cannot_be_opened():

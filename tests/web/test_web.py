@@ -1,9 +1,15 @@
 """Sessions, limits and the shield, before an application that is no survey."""
 
+import asyncio
+import socket
+import threading
+
 import pytest
+import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from starlette.testclient import TestClient
 
+from pipeline_steps.web import serving
 from pipeline_steps.web.limits import Limiter, address
 from pipeline_steps.web.sessions import Sessions, csrf_of, new_token
 from pipeline_steps.web.shield import Shield
@@ -61,7 +67,7 @@ def test_bodies_are_as_long_as_the_site_says(client):
     head = {"X-CSRF-Token": client.get("/").json()}
     assert client.post("/notes", content=b"x" * 100, headers=head).status_code == 200
     long = client.post("/notes", content=b"x" * 101, headers=head)
-    assert long.status_code == 413 and "x-content-type-options" not in long.headers
+    assert long.status_code == 413 and long.headers["x-content-type-options"] == "nosniff"
     assert client.post("/notes", content=iter([b"x" * 60] * 2), headers=head).status_code == 413
 
 
@@ -73,11 +79,111 @@ def test_every_answer_has_its_headers(client):
 
 
 def test_a_limit_is_each_keys_own():
-    limiter = Limiter(10)
+    now = 0.0
+    limiter = Limiter(10, lambda: now)
     for _ in range(10):
         limiter.take("address")
-    for count in (0, 1):
-        with pytest.raises(HTTPException) as caught:
-            limiter.take("address", count)
-        assert caught.value.status_code == 429
+    with pytest.raises(HTTPException) as caught:
+        limiter.take("address")
+    assert caught.value.status_code == 429
     limiter.take("another")
+    now = 6.0  # a tenth of a minute: one more
+    assert limiter.count("address") and not limiter.count("address")
+
+
+def test_the_keys_unused_for_longest_are_forgotten(monkeypatch):
+    monkeypatch.setattr("pipeline_steps.web.limits.KEYS", 2)
+    limiter = Limiter(1, lambda: 0.0)
+    limiter.know("first")
+    limiter.know("second")
+    limiter.count("first")
+    limiter.know("third")
+    assert "first" in limiter and "second" not in limiter
+
+
+def test_a_request_is_counted_before_its_body_is_read():
+    async def app(scope, receive, send):
+        raise AssertionError("the application never sees it")
+
+    def count(request):
+        raise HTTPException(429, "too many", {"Retry-After": "10"})
+
+    answer = TestClient(Shield(app, 100, count)).post("/notes", content=iter([b"x" * 1000]))
+    assert answer.status_code == 429 and answer.headers["retry-after"] == "10"
+
+
+def test_a_body_that_does_not_come_ends():
+    """The request's head is whole, its body never is."""
+    app = FastAPI()
+
+    @app.post("/notes")
+    async def add(request: Request) -> int:
+        return len(await request.body())
+
+    async def ask():
+        sent = []
+
+        async def never():
+            await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/notes", "headers": [], "query_string": b""}
+        await Shield(app, 100, body_seconds=0)(scope, never, send)
+        return sent[0]["status"]
+
+    assert asyncio.run(ask()) == 408
+
+
+def send_half(server, text):
+    """Send half a request and wait until the server hangs up."""
+    with socket.create_connection(server) as connection:
+        connection.sendall(text)
+        return connection.recv(1000)
+
+
+@pytest.fixture
+def served():
+    """The site on a port, by the settings that the servers have, with little patience."""
+    config = serving.settings(site(), "127.0.0.1", 0)
+    config.http = type("Hasty", (serving.Impatient,), {"head_seconds": 0.05})
+    server = uvicorn.Server(config)
+    bound = config.bind_socket()
+    bound.listen()
+    thread = threading.Thread(target=server.run, args=([bound],))
+    thread.start()
+    yield bound.getsockname()
+    server.should_exit = True
+    thread.join()
+
+
+def test_half_sent_requests_end(served):
+    assert send_half(served, b"") == b""
+    assert send_half(served, b"GET / HTTP/1.1\r\nHost: a\r\nX-Half: ") == b""
+
+
+def test_a_second_half_sent_request_ends_too(served):
+    with socket.create_connection(served) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(10_000).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET / HT")
+        while connection.recv(10_000):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("proxies", "believed"), [((), False), (("10.0.0.1",), False), (("192.0.2.0/24",), True)]
+)
+def test_only_named_proxies_say_where_a_request_comes_from(proxies, believed):
+    app = FastAPI()
+
+    @app.get("/")
+    def where(request: Request) -> str:
+        return address(request)
+
+    config = serving.settings(app, "127.0.0.1", 0, proxies)
+    config.load()
+    client = TestClient(config.loaded_app, client=("192.0.2.7", 1))
+    seen = client.get("/", headers={"X-Forwarded-For": "203.0.113.9"}).json()
+    assert seen == ("203.0.113.9" if believed else "192.0.2.7")

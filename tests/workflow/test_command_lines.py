@@ -16,7 +16,11 @@ from pipeline_steps.cli import command_line
 from pipeline_steps.config import Section
 from tests import ROOT
 
-BY_HAND = {"pipeline_steps.new_culture", "pipeline_steps.survey.server.__main__"}
+BY_HAND = {
+    "pipeline_steps.new_culture",
+    "pipeline_steps.survey.server.__main__",
+    "pipeline_steps.survey.survey_codes",
+}
 """Steps that no rule runs."""
 TARGETS = (
     "models",
@@ -41,6 +45,7 @@ TARGETS = (
     "results/links/images.parquet",
     "results/hub/images.parquet",
     "results/survey/korea/survey.html",
+    "results/survey/people.html",
     "results/survey/simulated/report.html",
 )
 

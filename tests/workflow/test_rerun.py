@@ -19,7 +19,7 @@ BASE = {"synthesize", "cache", "train", "sample", "reconstruct"}
 TRAIN = {"train"}
 S = TRAIN | {"targets"}  # the targets lie where the first run with the same distance is
 DRAWN_VIEWS = {"ingest", "caption", "synthesize", "targets", "train", "train_prompts", "coco", "sample"}
-SURVEY_SEEDS = {"survey_pages", "survey_simulate", "survey_aggregate", "survey_power"}
+SURVEY_SEEDS = {"survey_pages", "survey_simulate", "survey_aggregate", "survey_power", "survey_people"}
 EVERYWHERE = {"report"}
 """The page shows the whole configuration."""
 
@@ -29,7 +29,12 @@ TABLE = [
     ("seed", 2, DRAWN_VIEWS | SURVEY_SEEDS),
     ("threads", 2, set()),
     ("shards", 3, set()),
-    ("cultures.korea.suffix", ", there", {"ingest", "data_card", "synthesize", "sample", "export"}),
+    ("cultures.korea.name", "Corea", {"survey_html", "survey_report", "data_report"}),
+    (
+        "cultures.korea.suffix",
+        ", there",
+        {"ingest", "data_card", "data_report", "synthesize", "sample", "export"},
+    ),
     ("cultures.korea.images", "resources/mini/ccub/india", {"ingest", "fetch_data_set"}),
     ("cultures.links.country", "KP", {"download"}),
     ("cultures.korea.withdrawn", "list.txt", {"ingest"}),
@@ -153,14 +158,20 @@ TABLE = [
     ("study.control_cultures", ["korea"], set()),  # of no control
     ("study.lengths", ["second"], set()),  # over no culture
     ("study.length_cultures", ["korea"], {"curves"}),
-    ("survey.cultures", ["korea"], {"survey_simulate", "survey_import"}),
-    ("survey.variants", ["sd", "scoft_mpc"], {"survey_pages", "survey_simulate", "survey_power"}),
+    ("survey.cultures", ["korea"], {"survey_simulate", "survey_import", "survey_report"}),
+    (
+        "survey.variants",
+        ["sd", "scoft_mpc"],
+        {"survey_pages", "survey_simulate", "survey_power", "survey_people"},
+    ),
     ("survey.pages", 3, {"survey_pages"}),
-    ("survey.pages_per_participant", 3, {"survey_pages", "survey_power"}),
+    ("survey.pages_per_participant", 3, {"survey_pages", "survey_power", "survey_people"}),
     ("survey.attention_checks", 1, {"survey_pages"}),
     ("survey.failed_checks", 1, {"survey_import"}),
     ("survey.min_years", 1.0, {"survey_html", "survey_import"}),
     ("survey.wording", "list.txt", {"survey_html"}),
+    ("survey.translations", "list.txt", {"survey_html"}),
+    ("survey.codes", "list.txt", {"survey_import"}),
     ("survey.jpeg_quality", 60, {"survey_html"}),
     ("survey.answers", "other_answers", {"survey_import"}),
     ("survey.simulation.participants", 3, {"survey_simulate"}),
@@ -168,7 +179,9 @@ TABLE = [
     ("survey.simulation.careless", 0.5, {"survey_simulate"}),
     ("survey.simulation.adversarial", 0.5, {"survey_simulate"}),
     ("survey.simulation.power_participants", [3], {"survey_power"}),
-    ("survey.simulation.power_careless", [0.5], {"survey_power"}),
+    ("survey.simulation.power_careless", [0.5], {"survey_power", "survey_people"}),
+    ("survey.simulation.difference", 0.7, {"survey_people"}),
+    ("survey.simulation.chance", 0.9, {"survey_people"}),
     ("survey.simulation.power_adversarial", [0.5], {"survey_power"}),
     ("survey.simulation.power_trials", 3, {"survey_power"}),
     ("plan.gpu", "h100", set()),

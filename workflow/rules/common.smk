@@ -93,6 +93,11 @@ def culture(wildcards):
     return SETTINGS.cultures[wildcards.culture]
 
 
+def shown_name(wildcards):
+    """The culture's name as people write it."""
+    return culture(wildcards).name or wildcards.culture
+
+
 def suffix(wildcards):
     return culture(wildcards).suffix
 

@@ -185,6 +185,8 @@ rule data_report:
         "../../envs/pipeline.yaml"
     params:
         base=model("base", "path"),
+        name=shown_name,
+        suffix=suffix,
     shell:
         """
         python -m pipeline_steps.data.data_report \
@@ -194,6 +196,8 @@ rule data_report:
             --findings {input.findings:q} \
             --report {output.report:q} \
             --culture {wildcards.culture:q} \
+            --name {params.name:q} \
+            --suffix {params.suffix:q} \
             --base {params.base:q} \
             2>&1 | tee {log:q}
         """

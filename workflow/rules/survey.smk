@@ -3,7 +3,8 @@
 #         {results}/survey/{culture}/survey.html                    the page participants open
 #         {results}/survey/answers.parquet, rejected.parquet        good answers, and what is wrong with the others
 #         {results}/survey/{votes,consensus,skills,statistics}.parquet
-#         {results}/survey/power.parquet                            how many people to ask
+#         {results}/survey/people.html                              how many people to ask, before anybody has answered
+#         {results}/survey/power.parquet                            how often simulated crowds find the truth
 #         {results}/survey/report.html                              all of it in plain words
 #         {results}/survey/simulated/…                              the same from simulated participants
 
@@ -17,6 +18,11 @@ wildcard_constraints:
 
 def answers_folder(wildcards):
     return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
+
+
+def codes_file(wildcards):
+    """The codes that were handed out; simulated people have none."""
+    return [str(path) for path in [SETTINGS.survey.codes] if path and wildcards.survey == "survey"]
 
 
 def answer_files(wildcards):
@@ -64,7 +70,8 @@ rule survey_html:
     input:
         pages=f"{SURVEY}/{{culture}}/pages.parquet",
         forms=f"{SURVEY}/{{culture}}/forms.parquet",
-        wording=str(SETTINGS.survey.wording),
+        wordings=[str(path) for path in SETTINGS.survey.wordings],
+        translations=[str(path) for path in [SETTINGS.survey.translations] if path],
         template="resources/survey/page.html",
     output:
         survey=f"{SURVEY}/{{culture}}/survey.html",
@@ -75,16 +82,19 @@ rule survey_html:
     conda:
         "../../envs/pipeline.yaml"
     params:
+        name=shown_name,
+        translations=optional("--translations", SETTINGS.survey.translations),
         config=section("survey", "min_years", "jpeg_quality"),
     shell:
         """
         python -m pipeline_steps.survey.survey_html \
             --pages {input.pages:q} \
             --forms {input.forms:q} \
-            --wording {input.wording:q} \
+            --wordings {input.wordings:q} {params.translations:q} \
             --template {input.template:q} \
             --survey {output.survey:q} \
             --culture {wildcards.culture:q} \
+            --name {params.name:q} \
             --config {params.config:q} \
             2>&1 | tee {log:q}
         """
@@ -127,6 +137,7 @@ rule survey_simulate:
 rule survey_import:
     input:
         files=answer_files,
+        codes=codes_file,
         pages=expand(f"{SURVEY}/{{culture}}/pages.parquet", culture=SURVEYED),
     output:
         answers=f"{RESULTS}/{{survey}}/answers.parquet",
@@ -139,11 +150,12 @@ rule survey_import:
         "../../envs/pipeline.yaml"
     params:
         folder=answers_folder,
+        codes=lambda wildcards, input: optional("--codes", input.codes),
         config=section("survey", "min_years", "failed_checks"),
     shell:
         """
         python -m pipeline_steps.survey.survey_import \
-            --folder {params.folder:q} \
+            --folder {params.folder:q} {params.codes:q} \
             --pages {input.pages:q} \
             --answers {output.answers:q} \
             --rejected {output.rejected:q} \
@@ -212,6 +224,35 @@ rule survey_power:
         """
 
 
+rule survey_people:
+    output:
+        page=f"{SURVEY}/people.html",
+    log:
+        f"{RESULTS}/logs/survey/people.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/survey/people.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        seed=seed,
+        config=section(
+            "survey",
+            "variants",
+            "pages_per_participant",
+            "simulation.power_careless",
+            "simulation.difference",
+            "simulation.chance",
+        ),
+    shell:
+        """
+        python -m pipeline_steps.survey.survey_people \
+            --page {output.page:q} \
+            --seed {params.seed} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule survey_report:
     input:
         template=f"{PAGES}/survey.html",
@@ -232,6 +273,9 @@ rule survey_report:
         f"{RESULTS}/benchmarks/{{survey}}/report.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        names=[SETTINGS.cultures[culture].name or culture for culture in SURVEYED],
+        cultures=SURVEYED,
     shell:
         """
         python -m pipeline_steps.survey.survey_report \
@@ -245,5 +289,7 @@ rule survey_report:
             --statistics {input.statistics:q} \
             --power {input.power:q} \
             --report {output.report:q} \
+            --cultures {params.cultures:q} \
+            --names {params.names:q} \
             2>&1 | tee {log:q}
         """

@@ -1,88 +1,87 @@
 """``python -m pipeline_steps.survey.server``: serve the survey until stopped."""
 
-import logging
 import os
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline_steps.cli import run_step
-from pipeline_steps.config import SurveyConfig
+from pipeline_steps.cli import LOG, run_step
+from pipeline_steps.config.files import read_config
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.text import read_lines
+from pipeline_steps.survey.shown import TEMPLATE
 
-LOG = logging.getLogger("scoft")
 ADMIN_TOKEN = "SURVEY_ADMIN_TOKEN"
+SHORTEST_TOKEN = 20
+"""Letters of an admin token."""
 
 
 def survey_server(
-    pages: list[Path],
-    forms: list[Path],
+    pages: Sequence[Path] = (),
+    forms: Sequence[Path] = (),
     database: str = "sqlite:///survey.sqlite",
     host: str = "127.0.0.1",
     port: int = 8000,
     codes: Path | None = None,
-    template: Path = Path("resources/survey/page.html"),
+    kiosk: bool = False,
+    proxies: Sequence[str] = (),
+    template: Path = TEMPLATE,
     requests_per_minute: int = 300,
-    config: SurveyConfig = SurveyConfig(),  # noqa: B008 (frozen)
+    settings: Path = Path("config/config.yaml"),
 ) -> None:
     """Serve the survey of one or more cultures; each answer is stored as soon as it is given.
 
-    The environment variable SURVEY_ADMIN_TOKEN opens /admin/answers.csv and /admin/answers.parquet
-    (header "Authorization: Bearer …"). Put a proxy with HTTPS before it when it is reached from afar.
+    The environment variable SURVEY_ADMIN_TOKEN opens the administrator's page, /admin; scripts send it as
+    the header "Authorization: Bearer …". Put a proxy with HTTPS before it when it is reached from afar.
 
     Args:
-        pages: results/survey/CULTURE/pages.parquet of each culture.
-        forms: results/survey/CULTURE/forms.parquet, in the same order.
+        pages: pages.parquet of each culture; by default those of the configuration's survey.
+        forms: forms.parquet of each culture, in any order; by default beside the pages.
         database: sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME.
         host: address to listen on.
         port: port to listen on.
-        codes: file with one participant code a line; without it anyone may enrol.
+        codes: file with one participant code a line, by default survey.codes; without any, anyone may enrol.
+        kiosk: one device is handed from person to person: nothing is kept on it.
+        proxies: addresses or networks of proxies whose X-Forwarded-For is believed.
         template: the page's HTML.
-        requests_per_minute: a participant may make; an address may enrol four times as many.
-        config: wording, least years, quality of the pictures.
+        requests_per_minute: a participant may make; an address may make four times as many for newcomers.
+        settings: the configuration: wordings, least years, names of the cultures.
 
     Raises:
-        UserError: the database cannot be opened, or a code is malformed.
+        UserError: the database or a file cannot be opened, or a code or the admin token can be guessed.
     """
     try:
-        import uvicorn
-
         from pipeline_steps.survey.server.app import create_app
         from pipeline_steps.survey.server.contents import load_survey
         from pipeline_steps.survey.server.store import Store
+        from pipeline_steps.web.serving import serve
     except ImportError as error:
         raise UserError(f"{error.name} is not installed; run: pip install '.[survey]'") from error
 
-    from pipeline_steps.survey.wording import read_wording
+    from pipeline_steps.survey.codes import read_codes
 
-    admitted = read_codes(codes) if codes else None
-    wording = read_wording(config.wording)
-    survey = load_survey(pages, forms, wording, template, config.min_years, config.jpeg_quality, admitted)
-    app = create_app(
-        survey, Store(database, sorted(survey.cultures)), os.environ.get(ADMIN_TOKEN), requests_per_minute
+    token = os.environ.get(ADMIN_TOKEN, "")
+    if token and len(token) < SHORTEST_TOKEN:
+        raise UserError(
+            f"{ADMIN_TOKEN}: can be guessed; {SHORTEST_TOKEN} letters or more, e.g. of openssl rand -hex 20"
+        )
+    config = read_config(settings)
+    survey_config = config.survey
+    folders = [config.results / "survey" / name for name in survey_config.cultures or sorted(config.cultures)]
+    pages = pages or [folder / "pages.parquet" for folder in folders]
+    codes = codes or survey_config.codes
+    survey = load_survey(
+        pages,
+        forms or [path.with_name("forms.parquet") for path in pages],
+        survey_config,
+        codes=read_codes(codes) if codes else None,
+        names={name: culture.name or name for name, culture in config.cultures.items()},
+        kiosk=kiosk,
+        template=template,
     )
+    if survey.codes is None:
+        LOG.warning("anyone may take part, and as often as they like: no codes (docs/survey.md, Codes)")
+    app = create_app(survey, Store(database, sorted(survey.cultures)), token, requests_per_minute)
     LOG.info("serving %s on http://%s:%d", ", ".join(sorted(survey.cultures)), host, port)
-    # No access log: it would keep addresses, which the consent text does not name.
-    uvicorn.run(
-        app, host=host, port=port, access_log=False, server_header=False, log_level="warning", workers=1
-    )
-
-
-def read_codes(path: Path) -> frozenset[str]:
-    """Read participant codes, one a line.
-
-    Raises:
-        UserError: in another encoding, none, a repeated or a malformed one.
-    """
-    codes = read_lines(path)
-    for number, code in enumerate(codes, 1):
-        if not re.fullmatch(r"[A-Za-z0-9_-]{6,64}", code):
-            raise UserError(
-                f"{path}: code {number}: needs 6 to 64 letters, digits, '-' or '_' (hard to guess)"
-            )
-    if not codes or len(set(codes)) < len(codes):
-        raise UserError(f"{path}: {'a code stands there twice' if codes else 'no codes'}; write one a line")
-    return frozenset(codes)
+    serve(app, host, port, proxies)
 
 
 if __name__ == "__main__":

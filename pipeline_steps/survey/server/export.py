@@ -1,44 +1,19 @@
-"""The answers, for whoever holds the admin token."""
+"""The answers as files."""
 
 import csv
-import hmac
 import io
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.responses import StreamingResponse
+from pipeline_steps.survey.server.site import Site
 
-from pipeline_steps.survey.server.site import Site, ThisSite
-from pipeline_steps.web.limits import address
-
-COLUMNS = ("participant", "culture", "page", "item", "picture", "rank", "years")
+COLUMNS = ("participant", "culture", "page", "item", "picture", "rank", "years", "admission", "began")
 CHUNK = 65536
 """Characters of CSV sent at once."""
 
 
-async def _admin(request: Request, site: ThisSite) -> None:
-    if site.admin_token is None:
-        raise HTTPException(404, "no export: the server was started without an admin token")
-    site.failures.take(address(request), 0)
-    given = request.headers.get("authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Bearer {site.admin_token}".encode()):
-        site.failures.take(address(request))
-        raise HTTPException(401, "wrong admin token", {"WWW-Authenticate": "Bearer"})
-
-
-ROUTES = APIRouter(prefix="/admin", dependencies=[Depends(_admin)])
-
-
-@ROUTES.get("/answers.csv")
-def export_csv(site: ThisSite) -> Response:
-    """Stream all answers as CSV."""
-    return StreamingResponse(_lines(site), media_type="text/csv; charset=utf-8")
-
-
-@ROUTES.get("/answers.parquet")
-def export_parquet(site: ThisSite) -> Response:
-    """Send all answers as Parquet."""
+def parquet(site: Site) -> bytes:
+    """Return all answers as Parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -47,7 +22,21 @@ def export_parquet(site: ThisSite) -> Response:
     table = pa.Table.from_pylist([{name: row[name] for name in COLUMNS} for row in _rows(site)], schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    return Response(buffer.getvalue(), media_type="application/vnd.apache.parquet")
+    return buffer.getvalue()
+
+
+def lines(site: Site) -> Iterator[str]:
+    """Return all answers as CSV, a part at a time."""
+    buffer = io.StringIO()
+    table = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    for row in _rows(site):
+        table.writerow(row)
+        if buffer.tell() > CHUNK:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
 
 
 def _rows(site: Site) -> Iterator[dict[str, Any]]:
@@ -61,16 +50,3 @@ def _rows(site: Site) -> Iterator[dict[str, Any]]:
         for name in known["pictures"]:
             rank = None if answer["ranks"] is None else answer["ranks"].get(name)
             yield {**answer, "picture": name, "rank": rank}
-
-
-def _lines(site: Site) -> Iterator[str]:
-    buffer = io.StringIO()
-    table = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    for row in _rows(site):
-        table.writerow(row)
-        if buffer.tell() > CHUNK:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()

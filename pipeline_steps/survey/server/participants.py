@@ -8,10 +8,10 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_steps.survey.server.site import SESSIONS, Person, Site, ThisSite, ask
-from pipeline_steps.survey.server.store import Participant, TakenError
+from pipeline_steps.survey.server.store import Admission, Participant, TakenError
 from pipeline_steps.survey.shown import render
-from pipeline_steps.web.limits import address
-from pipeline_steps.web.sessions import csrf_of, new_token
+from pipeline_steps.web.limits import too_many
+from pipeline_steps.web.sessions import DAYS, csrf_of, new_token
 from pipeline_steps.web.shield import page_policy
 
 ROUTES = APIRouter()
@@ -24,7 +24,7 @@ class Enrolment(BaseModel):
     consent: bool
     code: str = Field("", max_length=64, pattern=r"^[A-Za-z0-9_-]*$")
     culture: str = Field(max_length=64)
-    years: float = Field(ge=0, le=120)
+    years: float = Field(ge=0, le=120, allow_inf_nan=False)
 
 
 @ROUTES.get("/healthz")
@@ -37,20 +37,27 @@ async def health(site: ThisSite) -> dict[str, bool]:
 @ROUTES.get("/")
 async def page(request: Request, site: ThisSite) -> Response:
     """Show the page; who has no session gets one."""
-    site.arrivals.take(address(request))
     token = SESSIONS.token(request)
-    known = await ask(site.store.who(token)) if token else None
-    fresh = known is None and len(token) < 32
+    fresh = len(token) < 32
     token = new_token() if fresh else token
     nonce = secrets.token_urlsafe(16)
     survey = site.survey
-    shown = {name: {"forms": [], "pages": culture.pages} for name, culture in survey.cultures.items()}
-    server = {"csrf": csrf_of(token), "enrolled": known is not None, "codes": survey.codes is not None}
+    shown = {
+        name: {"name": survey.name(name), "forms": [], "pages": culture.pages}
+        for name, culture in survey.cultures.items()
+    }
+    server = {
+        "csrf": csrf_of(token),
+        "enrolled": not fresh,
+        "codes": survey.codes is not None,
+        "kiosk": survey.kiosk,
+        "closed": site.closed is not None,
+    }
     data = {"cultures": shown, "minYears": survey.min_years, "server": server}
-    response = HTMLResponse(render(survey.template, survey.wording, data, nonce))
+    response = HTMLResponse(render(survey.template, survey.wordings, data, nonce))
     response.headers["Content-Security-Policy"] = page_policy(nonce)
     if fresh:
-        SESSIONS.begin(response, request, token)
+        _begin(site, response, request, token)
     return response
 
 
@@ -65,33 +72,48 @@ async def picture(picture: str, site: ThisSite) -> Response:
 
 @ROUTES.post("/api/enrol", dependencies=[Depends(SESSIONS.guard)])
 async def enrol(request: Request, response: Response, enrolment: Enrolment, site: ThisSite) -> dict[str, Any]:
-    """Take a person in, or let the owner of a code go on."""
-    survey, origin = site.survey, address(request)
-    site.arrivals.take(origin)
+    """Take a person in, or let the owner of a code go on.
+
+    A right code is never refused for what others do; wrong ones are slowed down, code by code.
+    """
+    survey, code = site.survey, enrolment.code
+    if survey.codes is None and not request.state.within:
+        raise too_many()
+    if survey.codes is not None and code not in survey.codes:
+        raise site.refuse(request, code, HTTPException(403, "unknown code"))
     if not enrolment.consent:
         raise HTTPException(422, "consent is needed")
     if enrolment.culture not in survey.cultures or enrolment.years < survey.min_years:
         raise HTTPException(422, f"needs {survey.min_years:g} years in a surveyed culture")
-    site.failures.take(origin, 0)  # or guessing would go on beside the refusals
-    if survey.codes is not None and enrolment.code not in survey.codes:
-        site.failures.take(origin)
-        raise HTTPException(403, "unknown code")
-    may_resume = survey.codes is not None
+    admission: Admission = "open" if survey.codes is None else "code"
     try:
         found, token = await ask(
-            site.store.enrol(enrolment.code, enrolment.culture, enrolment.years, may_resume)
+            site.store.enrol(code, enrolment.culture, enrolment.years, admission, site.time())
         )
     except TakenError:
-        site.failures.take(origin)
-        raise HTTPException(409, "this code is taken; choose another or leave it empty") from None
-    SESSIONS.begin(response, request, token)
+        taken = HTTPException(409, "this code is taken; choose another or leave it empty")
+        raise site.refuse(request, code, taken) from None
+    site.requests.know(token)
+    _begin(site, response, request, token)
     return await _state(site, found, token)
+
+
+@ROUTES.post("/api/leave", dependencies=[Depends(SESSIONS.guard)])
+async def leave(request: Request, response: Response, site: ThisSite) -> dict[str, bool]:
+    """End a session, so that the next person at this device reaches nothing of it."""
+    await ask(site.store.leave(SESSIONS.token(request)))
+    SESSIONS.end(response)
+    return {"left": True}
 
 
 @ROUTES.get("/api/me")
 async def me(request: Request, found: Person, site: ThisSite) -> dict[str, Any]:
     """Return where a person stands, so that the page goes on after a reload."""
     return await _state(site, found, SESSIONS.token(request))
+
+
+def _begin(site: Site, response: Response, request: Request, token: str) -> None:
+    SESSIONS.begin(response, request, token, None if site.survey.kiosk else DAYS)
 
 
 async def _state(site: Site, found: Participant, token: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -44,6 +44,31 @@ ANSWER = sa.Table(
     sa.Column("item", sa.String(32), primary_key=True),
     sa.Column("ranks", sa.Text, nullable=True),
 )
+ENROLMENT = sa.Table(
+    "enrolment",
+    TABLES,
+    sa.Column("participant", sa.ForeignKey(PARTICIPANT.c.participant), primary_key=True),
+    sa.Column("admission", sa.String(8), nullable=False),
+    sa.Column("began", sa.String(32), nullable=False),
+)
+"""How and when somebody came in; those of a database from before it was kept have no row."""
+EXPORT = sa.Table(
+    "export",
+    TABLES,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("time", sa.String(32), nullable=False),
+    sa.Column("file", sa.String(32), nullable=False),
+)
+EXPORTED = sa.Table(
+    "exported",
+    TABLES,
+    sa.Column("number", sa.ForeignKey(EXPORT.c.number), primary_key=True),
+    sa.Column("participant", sa.String(64), primary_key=True),
+    sa.Column("answers", sa.Integer, nullable=False),
+)
+"""Whose answers were in which export, so that they can be found there once their owner is deleted."""
+CLOSED = sa.Table("closed", TABLES, sa.Column("time", sa.String(32), primary_key=True))
+"""A row while the survey is closed."""
 NEXT_FORM = sa.Table(
     "next_form",
     TABLES,
@@ -52,12 +77,17 @@ NEXT_FORM = sa.Table(
 )
 
 Ranks = Mapping[str, int] | None
+Admission = Literal["code", "open"]
 T = TypeVar("T")
 Action = Callable[[sa.Connection], T]
 
 
 class TakenError(Exception):
     """This code belongs to somebody else."""
+
+
+class ClosedError(Exception):
+    """The survey takes no more answers."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +170,7 @@ class Store:
                     try:
                         with connection.begin_nested():
                             outcomes.append((future, action(connection), None))
-                    except TakenError as error:
+                    except (TakenError, ClosedError) as error:
                         outcomes.append((future, None, error))
         except Exception as error:
             LOG.error("the database did not take %d actions: %s", len(batch), str(error).splitlines()[0])
@@ -154,7 +184,7 @@ class Store:
     # --- actions ---
 
     def enrol(
-        self, code: str, culture: str, years: float, may_resume: bool
+        self, code: str, culture: str, years: float, admission: Admission, now: str
     ) -> "Future[tuple[Participant, str]]":
         """Add a participant and open a session.
 
@@ -162,10 +192,12 @@ class Store:
             code: the participant's, or "" to make one.
             culture: declared.
             years: lived there.
-            may_resume: whether a code that is known already opens its owner's answers again.
+            admission: "code" where codes were handed out: one that is known already opens its owner's
+                answers again; "open" where anyone may come.
+            now: the time, as text.
 
         Returns:
-            The participant and the session's secret token. Fails with TakenError.
+            The participant and the session's secret token. Fails with TakenError or ClosedError.
         """
         token, name = secrets.token_urlsafe(32), code or f"p{secrets.token_hex(6)}"
 
@@ -174,14 +206,17 @@ class Store:
                 sa.select(PARTICIPANT).where(PARTICIPANT.c.participant == name)
             ).first()
             if known is not None:
-                if not may_resume or known.culture != culture:
+                if admission == "open" or known.culture != culture:
                     raise TakenError(name)
                 person = Participant(*known)
             else:
+                _open(connection)
                 counted = sa.update(NEXT_FORM).where(NEXT_FORM.c.culture == culture)
                 counted = counted.values(number=NEXT_FORM.c.number + 1).returning(NEXT_FORM.c.number)
                 person = Participant(name, culture, years, connection.execute(counted).scalar_one() - 1)
                 connection.execute(sa.insert(PARTICIPANT).values(**vars(person)))
+                came = sa.insert(ENROLMENT).values(participant=name, admission=admission, began=now)
+                connection.execute(came)
             connection.execute(sa.insert(SESSION).values(token_sha256=_digest(token), participant=name))
             return person, token
 
@@ -226,21 +261,38 @@ class Store:
         )
 
         def action(connection: sa.Connection) -> None:
+            _open(connection)
             connection.execute(statement, rows)
+
+        return self.submit(action)
+
+    def leave(self, token: str) -> "Future[None]":
+        """End a session; its participant's answers stay."""
+
+        def action(connection: sa.Connection) -> None:
+            connection.execute(sa.delete(SESSION).where(SESSION.c.token_sha256 == _digest(token)))
 
         return self.submit(action)
 
     def everything(self) -> Iterator[dict[str, Any]]:
         """Stream all answers with who gave them, in order; on a connection of its own."""
+        came = ENROLMENT.c.participant == PARTICIPANT.c.participant
         wanted = (
             sa.select(ANSWER, PARTICIPANT.c.culture, PARTICIPANT.c.years)
-            .join(PARTICIPANT)
+            .add_columns(ENROLMENT.c.admission, ENROLMENT.c.began)
+            .select_from(ANSWER.join(PARTICIPANT).outerjoin(ENROLMENT, came))
             .order_by(ANSWER.c.participant, ANSWER.c.page, ANSWER.c.item)
         )
         with self.engine.connect() as connection:
             for row in connection.execution_options(yield_per=1000).execute(wanted):
                 ranks = json.loads(row.ranks) if row.ranks else None
                 yield {**row._mapping, "ranks": ranks}
+
+
+def _open(connection: sa.Connection) -> None:
+    """Refuse what comes in after the survey was closed."""
+    if connection.execute(sa.select(CLOSED)).first() is not None:
+        raise ClosedError
 
 
 def _durable(connection: Any, _record: Any) -> None:
