@@ -107,14 +107,14 @@ class PipelineConfig(Section):
         Raises:
             pydantic.ValidationError: one of the changes is no right setting.
         """
-        settings = _changed(self.model_dump(mode="json"), self.runs[name])
+        settings = changed(self.model_dump(mode="json"), self.runs[name])
         return PipelineConfig.model_validate_json(json.dumps(settings), strict=True)
 
 
-def _changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Settings with some of them replaced, at any depth."""
+def changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with some of them replaced, at any depth."""
     return settings | {
-        key: _changed(settings[key], value)
+        key: changed(settings[key], value)
         if isinstance(value, dict) and isinstance(settings.get(key), dict)
         else value
         for key, value in changes.items()

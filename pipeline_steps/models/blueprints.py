@@ -14,6 +14,7 @@ from torch import nn
 
 from pipeline_steps.config import BaseRef, ModelRef
 from pipeline_steps.errors import UserError
+from pipeline_steps.home import find
 from pipeline_steps.models.store import HubId, place, source
 
 PUBLISHED = Path("resources/published")
@@ -45,7 +46,7 @@ def configuration(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any]:
 def _published() -> list[dict[str, Any]]:
     return [
         entry | {"part": part}
-        for file in sorted(PUBLISHED.glob("*.json"))
+        for file in sorted(find(PUBLISHED).glob("*.json"))
         for part, entry in json.loads(file.read_text(encoding="utf-8")).items()
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline_steps.artifacts import FORMS, PAGES, Row, decode_picture
 from pipeline_steps.drawing import pictures
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
+from pipeline_steps.home import find
 from pipeline_steps.survey.wording import Wording
 
 TEMPLATE = Path("resources/survey/page.html")
@@ -54,7 +55,7 @@ def render(template: Path, wording: Wording, survey: Mapping[str, Any], nonce: s
     data = {"items": ITEMS, "wording": wording.model_dump(), **survey}
     # "<" would let a prompt end the script element.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    page = template.read_text(encoding="utf-8")
+    page = find(template).read_text(encoding="utf-8")
     marks = {"lang": wording.language, "dir": wording.direction, "title": wording.title, "nonce": nonce}
     for mark, value in marks.items():
         page = page.replace(

@@ -13,17 +13,18 @@ PACKAGE = ROOT / "pipeline_steps"
 PHASES = ("data", "negatives", "training", "evaluation", "survey", "report", "planning")
 BELOW = {
     "errors": set(),
+    "home": set(),
     "seeds": set(),
     "torchvision_on_cpu": set(),
-    "config": {"errors"},
+    "config": {"errors", "home"},
     "machine": {"errors"},
     "inputs": {"errors"},
     "method": {"errors"},
     "web": {"errors"},
     "artifacts": {"errors"},
     "cli": {"config", "errors", "machine"},
-    "models": {"artifacts", "cli", "config", "errors", "machine", "method"},
-    "drawing": {"artifacts", "config", "errors", "method"},
+    "models": {"artifacts", "cli", "config", "errors", "home", "machine", "method"},
+    "drawing": {"artifacts", "config", "errors", "home", "method"},
     "mini": {"artifacts", "config", "errors", "method", "models"},
 }
 """Each room, and the rooms it may import."""

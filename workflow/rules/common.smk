@@ -11,18 +11,20 @@ from pipeline_steps.config import FULL_VARIANT, PERCEPTUAL, TRAINED, VARIANTS
 from pipeline_steps.config.checks import load_config
 from pipeline_steps.config.runs import all_runs
 from pipeline_steps.errors import UserError
+from pipeline_steps.home import find
 from pipeline_steps.machine.gpu_hours import GpuHours
 from pipeline_steps.machine.locks import release_stale_locks
 
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
 try:
-    SETTINGS = load_config(config, [Path(file) for file in dict.fromkeys(workflow.configfiles)])
+    SETTINGS = load_config(config, [*map(Path, dict.fromkeys(workflow.configfiles)), *PRESETS])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
 
-logger.addHandler(GpuHours(logger))
+if not any(isinstance(handler, GpuHours) for handler in logger.handlers):  # a module is read more than once
+    logger.addHandler(GpuHours(logger))
 
 RESULTS = str(SETTINGS.results)
 CULTURES = sorted(SETTINGS.cultures)
@@ -30,6 +32,10 @@ THREADS = SETTINGS.threads
 RUNS = all_runs(SETTINGS)
 COCO = f"{RESULTS}/reference/coco"
 SURVEY = f"{RESULTS}/survey"
+# Of a module: it moves the results, and no file that the settings name.
+PREFIX = workflow.modifier.path_modifier.replace_prefix("")
+if workflow.modifier.path_modifier.modifies_prefixes:
+    raise WorkflowError("replace_prefix: give prefix:, or the setting 'results', which moves all results")
 
 
 # A stage is one rule. Its outputs may lie in a run's folder, and those of a stage that is shared out among
@@ -39,6 +45,16 @@ wildcard_constraints:
     variant="|".join(VARIANTS),
     run="(" + "|".join(RUNS) + ")",
     shard=r"(shards/\d+_of_\d+/)?",
+
+
+def place(path):
+    """Where an input lies that no rule makes: in the working directory, or with the package."""
+    return str(find(path).absolute() if PREFIX else find(path))
+
+
+def moved(path):
+    """Where a result lies, for what Snakemake does not move itself: params, and looking whether it is there."""
+    return path if Path(path).is_absolute() else PREFIX + path
 
 
 def settings(wildcards):
@@ -120,5 +136,5 @@ def of_cultures(name, **wildcards):
 
 def collected():
     """The survey's answers of people, as far as there are any."""
-    files = SETTINGS.survey.answers.rglob("*")
+    files = Path(place(SETTINGS.survey.answers)).rglob("*")
     return sorted(str(path) for path in files if path.is_file() and path.name[0] != ".")

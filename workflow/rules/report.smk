@@ -342,8 +342,8 @@ rule curves:
 
 rule report:
     input:
-        template="resources/report/page.html",
-        style="resources/report/page.css",
+        template=place("resources/report/page.html"),
+        style=place("resources/report/page.css"),
         images=of_cultures("images.parquet"),
         depth=of_cultures("depth.parquet"),
         negatives=of_cultures("negatives.parquet") if SETTINGS.report.negatives else [],
@@ -397,7 +397,7 @@ rule report:
 
 rule sbom:
     input:
-        lock="envs/requirements.lock",
+        lock=place("envs/requirements.lock"),
     output:
         inventory=f"{RESULTS}/sbom.cdx.json",
         table=f"{RESULTS}/licences.md",

@@ -16,7 +16,11 @@ wildcard_constraints:
 
 
 def answers_folder(wildcards):
-    return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
+    return (
+        moved(f"{SURVEY}/simulated/collected")
+        if wildcards.survey != "survey"
+        else place(SETTINGS.survey.answers)
+    )
 
 
 def answer_files(wildcards):
@@ -64,8 +68,8 @@ rule survey_html:
     input:
         pages=f"{SURVEY}/{{culture}}/pages.parquet",
         forms=f"{SURVEY}/{{culture}}/forms.parquet",
-        wording=str(SETTINGS.survey.wording),
-        template="resources/survey/page.html",
+        wording=place(SETTINGS.survey.wording),
+        template=place("resources/survey/page.html"),
     output:
         survey=f"{SURVEY}/{{culture}}/survey.html",
     log:
