@@ -1,5 +1,7 @@
 """Where the package keeps its workflow, presets, prompts, wordings, templates and embedded models."""
 
+import json
+from importlib.metadata import distribution
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -22,6 +24,17 @@ def find(path: Path | str) -> Path:
     if any(path.is_relative_to(folder) for folder in SHIPPED) and not _is_there(path):
         return HOME / path if _is_there(HOME / path) else path
     return path
+
+
+def source() -> str:
+    """Return what pip installs this very package from: the repository, or what it was installed from."""
+    if _PACKAGE.parent == HOME:
+        return str(HOME)
+    package = distribution("scoft-pipeline")
+    origin = json.loads(package.read_text("direct_url.json") or "{}")
+    if commit := origin.get("vcs_info"):
+        return f"{commit['vcs']}+{origin['url']}@{commit['commit_id']}"
+    return origin.get("url", f"scoft-pipeline=={package.version}")
 
 
 def _is_there(path: Path) -> bool:

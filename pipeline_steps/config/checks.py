@@ -256,6 +256,8 @@ def explain(error: Any) -> str:
         return f"{key}: is called {MOVED[old]} now" if old else f"{key}: no such setting"
     shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"
     if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type", "bool_type"):
-        shown += "; write it without quotes, and a power of ten as 1.0e-4"
+        shown += (
+            "; write it without quotes, a power of ten as 1.0e-4, and a module's in a file (--configfile)"
+        )
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"

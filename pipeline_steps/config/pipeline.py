@@ -40,6 +40,8 @@ class PipelineConfig(Section):
     shards: PositiveInt = 1
     """Jobs that share captioning, depth, negatives, caching or sampling of one culture; results do not depend
     on it."""
+    container: str | None = None
+    """Image of envs/Dockerfile in which jobs run with ``--sdm apptainer``: a .sif file or docker://…"""
     cultures: dict[Name, Culture] = Field(min_length=1)
     """Name (lower-case letters, digits, _ and -) to culture."""
     models: Models = Models()

@@ -15,7 +15,7 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSet
 
 from pipeline_steps.config import ModelRef
 from pipeline_steps.config.checks import over_presets
-from pipeline_steps.home import HOME, find
+from pipeline_steps.home import HOME, find, source
 from pipeline_steps.models.store import place
 from tests import ROOT
 
@@ -47,7 +47,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 def test_what_is_not_in_the_working_directory_is_the_packages(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wording = "resources/survey/wording.en.yaml"
-    assert HOME == ROOT
+    assert HOME == ROOT and source() == str(ROOT)
     assert find(wording) == ROOT / wording
     assert place(ModelRef(path="resources/mini/clip")) == ROOT / "resources/mini/clip"
     (tmp_path / wording).parent.mkdir(parents=True)
@@ -125,7 +125,9 @@ def module(tmp_path):
     """A function that writes a folder with a Snakefile that uses the workflow as a module."""
 
     def write(prefix: str, file: str) -> Path:
-        (tmp_path / "config.yaml").write_text("scoft:\n  presets: [drawn]\n  data: {resolution: 32}\n  shards: 2\n")
+        (tmp_path / "config.yaml").write_text(
+            "scoft:\n  presets: [drawn]\n  data: {resolution: 32}\n  shards: 2\n"
+        )
         snakefile = MODULE.format(snakefile=str(ROOT / "workflow/Snakefile"), prefix=prefix, file=file)
         (tmp_path / "Snakefile").write_text(snakefile)
         return tmp_path
@@ -183,6 +185,34 @@ def test_paths_of_a_module_are_not_replaced_one_by_one(module):
         done.returncode != 0
         and "replace_prefix: give prefix:, or the setting 'results'" in done.stdout + done.stderr
     )
+
+
+APPTAINER = """\
+#!/bin/sh
+# Runs here what it is asked to run in an image, and notes what it is given.
+[ "$1" = --version ] && { echo "apptainer version 1.4.0"; exit; }
+echo "$APPTAINER_BIND $*" >> "$NOTES"
+for last; do :; done
+exec bash -c "$last"
+"""
+
+
+def test_one_setting_names_the_image_of_every_job(tmp_path):
+    """With a stand-in for Apptainer: what is asked of it, not what an image does."""
+    (tmp_path / "bin").mkdir()
+    for name in ("apptainer", "singularity"):
+        (tmp_path / "bin" / name).write_text(APPTAINER)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("presets: [drawn]\ncontainer: scoft.sif\n")
+    (tmp_path / "scoft.sif").touch()
+    done = run(tmp_path, "-s", str(ROOT / "workflow/Snakefile"), "--sdm", "apptainer", "--",
+               "results/korea/images.parquet", PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+               NOTES=str(tmp_path / "notes"))  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    (note,) = (tmp_path / "notes").read_text().splitlines()[:1]
+    assert note.startswith(f"{ROOT} exec --home") and "scoft.sif" in note
+    assert (tmp_path / "results/korea/images.parquet").is_file()
 
 
 def test_a_missing_package_is_named(tmp_path):

@@ -16,7 +16,11 @@ from pipeline_steps.cli import command_line
 from pipeline_steps.config import Section
 from tests import ROOT
 
-BY_HAND = {"pipeline_steps.new_culture", "pipeline_steps.survey.server.__main__"}
+BY_HAND = {
+    "pipeline_steps.new_culture",
+    "pipeline_steps.new_project",
+    "pipeline_steps.survey.server.__main__",
+}
 """Steps that no rule runs."""
 TARGETS = (
     "models",

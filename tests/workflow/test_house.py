@@ -30,7 +30,7 @@ BELOW = {
 """Each room, and the rooms it may import."""
 FOUNDATIONS = set(BELOW)
 BELOW |= dict.fromkeys(PHASES, FOUNDATIONS)
-BELOW |= dict.fromkeys(("merge_shards", "new_culture"), FOUNDATIONS)
+BELOW |= dict.fromkeys(("merge_shards", "new_culture", "new_project"), FOUNDATIONS)
 BELOW["survey_server"] = FOUNDATIONS | {"survey"}  # an old command that hands over to the new one
 LONGEST = 450
 

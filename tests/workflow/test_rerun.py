@@ -29,6 +29,7 @@ TABLE = [
     ("seed", 2, DRAWN_VIEWS | SURVEY_SEEDS),
     ("threads", 2, set()),
     ("shards", 3, set()),
+    ("container", "scoft.sif", set()),
     ("cultures.korea.suffix", ", there", {"ingest", "data_card", "synthesize", "sample", "export"}),
     ("cultures.korea.images", "resources/mini/ccub/india", {"ingest", "fetch_data_set"}),
     ("cultures.links.country", "KP", {"download"}),

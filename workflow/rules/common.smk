@@ -1,4 +1,5 @@
 # The settings, and what at least two rule files ask for. Everything is checked here, before the first job.
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from pipeline_steps.config import FULL_VARIANT, PERCEPTUAL, TRAINED, VARIANTS
 from pipeline_steps.config.checks import load_config
 from pipeline_steps.config.runs import all_runs
 from pipeline_steps.errors import UserError
-from pipeline_steps.home import find
+from pipeline_steps.home import HOME, find, source
 from pipeline_steps.machine.gpu_hours import GpuHours
 from pipeline_steps.machine.locks import release_stale_locks
 
@@ -25,6 +26,16 @@ validate(config, "../schemas/config.schema.yaml", set_default=False)
 
 if not any(isinstance(handler, GpuHours) for handler in logger.handlers):  # a module is read more than once
     logger.addHandler(GpuHours(logger))
+
+# What envs/pipeline.yaml installs beside the packages it pins.
+os.environ.setdefault("SCOFT_SOURCE", source())
+if SETTINGS.container:
+    # What the package brings lies outside the working directory, which is all that a container sees.
+    os.environ["APPTAINER_BIND"] = ",".join(filter(None, (os.environ.get("APPTAINER_BIND"), str(HOME))))
+
+
+container: SETTINGS.container
+
 
 RESULTS = str(SETTINGS.results)
 CULTURES = sorted(SETTINGS.cultures)
