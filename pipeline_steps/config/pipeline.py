@@ -30,7 +30,7 @@ class PipelineConfig(Section):
     """The whole configuration."""
 
     presets: tuple[str, ...] = ()
-    """Names of files in config/presets over which this configuration is laid; the later ones win."""
+    """Files of config/presets, yours or the package's, under this configuration; the later ones win."""
     results: Path = Path("results")
     """Root of all outputs; runs with different settings can stand side by side."""
     seed: int = Field(1024, ge=0, lt=2**63)

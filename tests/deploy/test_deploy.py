@@ -103,6 +103,8 @@ def test_a_project_from_the_wheel_alone(place, installed):
     do(place, installed, "python -m pipeline_steps.new_project project")
     do(place / "project", installed, f"{SNAKEMAKE} -- results/korea/data_card.md")
     assert (place / "project/results/korea/data_card.md").is_file()
+    do(place / "project", installed, f"{SNAKEMAKE} --report all.html -- results/korea/data_card.md")
+    assert (place / "project/all.html").is_file()
 
 
 def test_a_copy_of_the_repository_is_read_from_anywhere_and_written_nowhere(place, installed, repository):
@@ -120,7 +122,7 @@ def test_a_copy_of_the_repository_is_read_from_anywhere_and_written_nowhere(plac
 
 
 def test_the_conda_environment_holds_the_package_that_planned(place, installed):
-    """Its last line, by pip in a fresh interpreter that has the packages of the lines before; a step runs there."""
+    """Its last line, by pip in a fresh interpreter that has the packages of the others; a step runs there."""
     *_, packages = yaml.safe_load((ROOT / "envs/pipeline.yaml").read_text())["dependencies"]
     (place / "last.txt").write_text(packages["pip"][-1] + "\n")
     (place / "source.py").write_text("import pipeline_steps.home as it\nprint(it.source())\n")
