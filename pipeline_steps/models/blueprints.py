@@ -14,12 +14,13 @@ from torch import nn
 
 from pipeline_steps.config import ModelRef
 from pipeline_steps.errors import UserError
+from pipeline_steps.home import find
 from pipeline_steps.models.store import HubId, place, read_json, source
 
 PUBLISHED = Path("resources/published")
 
 
-def find(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any] | None:
+def lookup(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any] | None:
     """Return a configuration, or None where it is neither fetched nor published here.
 
     Args:
@@ -39,12 +40,12 @@ def find(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any] | None:
 
 
 def configuration(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any]:
-    """Return a configuration as :func:`find` does.
+    """Return a configuration as :func:`lookup` does.
 
     Raises:
         UserError: neither fetched nor published here.
     """
-    if (found := find(ref, part, folder)) is None:
+    if (found := lookup(ref, part, folder)) is None:
         raise UserError(f"'{ref.path}' is not on this machine: fetch it to plan with it")
     return found
 
@@ -53,7 +54,7 @@ def configuration(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any]:
 def _published() -> list[dict[str, Any]]:
     return [
         entry | {"part": part}
-        for file in sorted(PUBLISHED.glob("*.json"))
+        for file in sorted(find(PUBLISHED).glob("*.json"))
         for part, entry in json.loads(file.read_text(encoding="utf-8")).items()
     ]
 

@@ -74,7 +74,7 @@ def _fetch_all(models: Models, lock: Path, extractors: Sequence[ModelRef]) -> No
                 entry = _fetch_hub(role, hub_id, place(ref), ref.variant, left_out, locked.get(key, {}))
             case Link(key, _) as link:
                 entry = _fetch_link(role, link, place(ref), locked.get(key, {}))
-            case None if Path(ref.path).exists():
+            case None if place(ref).exists():
                 continue
             case None:
                 raise UserError(f"models.{role}: no such file or folder: '{ref.path}'")

@@ -29,6 +29,7 @@ TABLE = [
     ("seed", 2, DRAWN_VIEWS | SURVEY_SEEDS),
     ("threads", 2, set()),
     ("shards", 3, set()),
+    ("container", "scoft.sif", set()),
     ("cultures.korea.name", "Corea", {"survey_html", "survey_report", "data_report"}),
     (
         "cultures.korea.suffix",
@@ -260,7 +261,7 @@ def configuration():
 
 
 def handed(folder, raw):
-    """What every rule's jobs are handed: input files and params, as text."""
+    """What every rule's jobs are handed and Snakemake compares: input files and params, as text."""
     (folder / "config/config.yaml").write_text(yaml.safe_dump(raw))
     with SnakemakeApi(OutputSettings(quiet={"all"})) as api:
         resources = ResourceSettings(cores=2)
@@ -275,9 +276,9 @@ def handed(folder, raw):
                 wildcards = Wildcards(fromdict={"culture": "korea"} | case)
                 inputs = rule.expand_input(wildcards)[0]
                 outputs = rule.expand_output(wildcards)[0]
-                params = rule.expand_params(wildcards, inputs, outputs, None)[0]
+                compared = rule.expand_params(wildcards, inputs, outputs, None)[1]
                 job = (rule.name, *sorted(case.items()))
-                found[job] = repr((list(inputs), sorted((k, str(v)) for k, v in params.items())))
+                found[job] = repr((list(inputs), [str(value) for value in compared]))
         return found
 
 

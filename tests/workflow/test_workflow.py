@@ -90,7 +90,6 @@ def run(tmp_path_factory):
 
 LINT = {
     "Mixed rules and functions in same snakefile.": "a helper with one user stands at the head of its file",
-    "Shell command directly uses variable WATCH from outside of the rule": "so that no LoRA is made anew",
 }
 """What Snakemake's linter says and is not followed, and why."""
 

@@ -158,8 +158,8 @@ rule purge_negatives:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        results=RESULTS,
-        pages=f"{RESULTS}/report.html",
+        results=moved(RESULTS),
+        pages=moved(f"{RESULTS}/report.html"),
     shell:
         """
         python -m pipeline_steps.negatives.purge_negatives \

@@ -309,9 +309,8 @@ rule study:
 
 rule curves:
     input:
-        template=f"{PAGES}/curves.html",
-        style=f"{PAGES}/page.css",
-        frame=PAGE_FRAME,
+        template=page("curves"),
+        style=PAGE_STYLE,
         scores=[f"{RESULTS}/{name}/{run}scores/{variant}.parquet" for name, run, variant in curve_points()],
         benchmarks=curve_benchmarks(),
     output:
@@ -334,7 +333,7 @@ rule curves:
     shell:
         """
         python -m pipeline_steps.report.curves \
-            --template {input.template:q} \
+            --template {input.template[0]:q} \
             --style {input.style:q} \
             --scores {input.scores:q} \
             --updates {params.updates} \
@@ -347,9 +346,8 @@ rule curves:
 
 rule report:
     input:
-        template=f"{PAGES}/page.html",
-        style=f"{PAGES}/page.css",
-        frame=PAGE_FRAME,
+        template=page("page"),
+        style=PAGE_STYLE,
         images=of_cultures("images.parquet"),
         depth=of_cultures("depth.parquet"),
         negatives=of_cultures("negatives.parquet") if SETTINGS.report.negatives else [],
@@ -383,7 +381,7 @@ rule report:
         """
         python -m pipeline_steps.report.report \
             --page {output.page:q} \
-            --template {input.template:q} \
+            --template {input.template[0]:q} \
             --style {input.style:q} \
             --images {input.images:q} \
             --depth {input.depth:q} \
@@ -403,7 +401,7 @@ rule report:
 
 rule sbom:
     input:
-        lock="envs/requirements.lock",
+        lock=place("envs/requirements.lock"),
     output:
         inventory=f"{RESULTS}/sbom.cdx.json",
         table=f"{RESULTS}/licences.md",

@@ -8,7 +8,7 @@ def shards_of(wildcards):
     A file that is there stays what it is, whatever becomes of the setting.
     """
     file = f"{wildcards.file}.{wildcards.ending}"
-    folder = Path(RESULTS, wildcards.culture, wildcards.run)
+    folder = Path(moved(RESULTS), wildcards.culture, wildcards.run)
     count = SETTINGS.shards
     if (folder / file).exists():
         made = [path for path in (folder / "shards").glob("1_of_*") if (path / file).exists()]

@@ -17,12 +17,16 @@ wildcard_constraints:
 
 
 def answers_folder(wildcards):
-    return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
+    return (
+        moved(f"{SURVEY}/simulated/collected")
+        if wildcards.survey != "survey"
+        else place(SETTINGS.survey.answers)
+    )
 
 
 def codes_file(wildcards):
     """The codes that were handed out; simulated people have none."""
-    return [str(path) for path in [SETTINGS.survey.codes] if path and wildcards.survey == "survey"]
+    return [place(path) for path in [SETTINGS.survey.codes] if path and wildcards.survey == "survey"]
 
 
 def answer_files(wildcards):
@@ -70,9 +74,9 @@ rule survey_html:
     input:
         pages=f"{SURVEY}/{{culture}}/pages.parquet",
         forms=f"{SURVEY}/{{culture}}/forms.parquet",
-        wordings=[str(path) for path in SETTINGS.survey.wordings],
-        translations=[str(path) for path in [SETTINGS.survey.translations] if path],
-        template="resources/survey/page.html",
+        wordings=[place(path) for path in SETTINGS.survey.wordings],
+        translations=[place(path) for path in [SETTINGS.survey.translations] if path],
+        template=place("resources/survey/page.html"),
     output:
         survey=f"{SURVEY}/{{culture}}/survey.html",
     log:
@@ -255,9 +259,8 @@ rule survey_people:
 
 rule survey_report:
     input:
-        template=f"{PAGES}/survey.html",
-        style=f"{PAGES}/page.css",
-        frame=PAGE_FRAME,
+        template=page("survey"),
+        style=PAGE_STYLE,
         answers=f"{RESULTS}/{{survey}}/answers.parquet",
         rejected=f"{RESULTS}/{{survey}}/rejected.parquet",
         votes=f"{RESULTS}/{{survey}}/votes.parquet",
@@ -279,7 +282,7 @@ rule survey_report:
     shell:
         """
         python -m pipeline_steps.survey.survey_report \
-            --template {input.template:q} \
+            --template {input.template[0]:q} \
             --style {input.style:q} \
             --answers {input.answers:q} \
             --rejected {input.rejected:q} \

@@ -23,7 +23,7 @@ def family_of(base: BaseRef) -> Family:
     Raises:
         UserError: no such model, or a pipeline this method cannot train.
     """
-    index = blueprints.find(base, "model_index")
+    index = blueprints.lookup(base, "model_index")
     name = str((index or {}).get("_class_name"))
     if name not in FAMILIES:
         locate(base, "base")  # if it is missing, or asks for code of its own, that is what is wrong
