@@ -16,7 +16,7 @@ BELOW = {
     "home": set(),
     "seeds": set(),
     "torchvision_on_cpu": set(),
-    "config": {"errors", "home"},
+    "config": {"errors", "home", "inputs"},
     "machine": {"errors"},
     "inputs": {"errors"},
     "method": {"errors"},
