@@ -131,7 +131,7 @@ rule paper_table:
     shell:
         """
         python -m pipeline_steps.report.paper_table \
-            --number {wildcards.number} \
+            --number {wildcards.number:q} \
             --scores {input.scores:q} \
             --set-scores {input.set_scores:q} \
             {params.statistics:q} \
