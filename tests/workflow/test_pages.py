@@ -43,7 +43,8 @@ PATIENCE = 300
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(
     r"(?:[A-Z_]+=\S+ )*"
-    r"(?:apt-get|cp|curl|export|hf|mkdir|pip|pip-audit|pytest|python3?|snakemake|tensorboard) \S"
+    r"(?:apptainer|apt-get|cp|curl|docker|export|hf|mkdir|pip|pip-audit|pytest|python3?|snakedeploy|snakemake"
+    r"|tensorboard) \S"
 )
 
 
@@ -162,10 +163,12 @@ def laid_over(settings: dict, changes: dict) -> dict:
 
 
 class World:
-    """The folder, a hub with one small model, and a shell in which both are known."""
+    """The folder, a project beside it, a hub with one small model, and a shell in which they are known."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.project = folder / "repository", folder / "pictures"
+        folder = self.folder
+        folder.mkdir()
         self.hub = Hub()
         threading.Thread(target=self.hub.serve_forever, daemon=True).start()
         dino = ROOT / "resources/mini/dino"
@@ -188,18 +191,18 @@ class World:
         self.warm.__exit__()
         self.hub.shutdown()
 
-    def start(self, text: str, warm: bool = True) -> subprocess.Popen:
+    def start(self, text: str, warm: bool = True, folder: Path | None = None) -> subprocess.Popen:
         """Start a command in bash, in a process group of its own."""
         first = self.warm.path if warm else Path(sys.executable).parent
         path = f"{first}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.Popen(
-            ["bash", "-c", text], cwd=self.folder, env=self.environment | {"PATH": path}, text=True,
+            ["bash", "-c", text], cwd=folder or self.folder, env=self.environment | {"PATH": path}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
         )  # fmt: skip
 
-    def run(self, text: str, warm: bool = True) -> str:
+    def run(self, text: str, warm: bool = True, folder: Path | None = None) -> str:
         """Run a command; it must succeed, and the results that it names must be there."""
-        process = self.start(text, warm)
+        process = self.start(text, warm, folder)
         try:
             output = process.communicate(timeout=PATIENCE)[0]
         finally:
@@ -207,13 +210,11 @@ class World:
                 os.killpg(process.pid, signal.SIGKILL)
         assert process.returncode == 0 and "Traceback" not in output, f"{text}\n{output[-4000:]}"
         if " -n" not in text:
-            missing = [word for word in text.split() if word.startswith("results/") and not self.has(word)]
-            assert not missing, f"{text}\nleft no {missing}\n{output[-4000:]}"
-        self.seen |= {name for name in named_files() if self.has(name)}
+            made = [(folder or self.folder) / word for word in text.split() if word.startswith("results/")]
+            assert all(path.exists() for path in made), f"{text}\nleaves less than it names\n{output[-4000:]}"
+        for root in (self.folder, self.project):
+            self.seen |= {name for name in named_files() if (root / name).exists()}
         return output
-
-    def has(self, name: str) -> bool:
-        return (self.folder / name).exists()
 
     @contextlib.contextmanager
     def serving(self, text: str, address: str) -> Iterator[None]:
@@ -285,6 +286,21 @@ def settings_for_once(world: World) -> None:
     (world.folder / "more.yaml").write_text("train: {updates: 1}\n")
 
 
+def in_project(world: World, text: str) -> None:
+    """In the folder where people work."""
+    world.run(text, folder=world.project)
+
+
+def project(world: World) -> None:
+    """Begin the project where no command did, and make its settings tiny."""
+    if not world.project.exists():
+        world.run("python -m pipeline_steps.new_project ../pictures")
+    path = world.project / "config/config.yaml"
+    settings = {name: section for name, section in TINY.items() if name not in ("models", "runs", "survey")}
+    if "threads" not in yaml.safe_load(path.read_text()):
+        path.write_text(path.read_text() + yaml.safe_dump(settings))
+
+
 def another_drawn_culture(world: World) -> None:
     """A culture that the all-embracing targets before it did not have to be made for."""
     nigeria = yaml.safe_load((ROOT / "config/presets/drawn.yaml").read_text())["cultures"]["nigeria"]
@@ -295,9 +311,10 @@ def another_drawn_culture(world: World) -> None:
 
 def pictures_of_wales(world: World) -> None:
     """Put pictures and captions where the page says they go."""
-    source, folder = ROOT / "resources/mini/ccub/mexico", world.folder / "data/wales"
+    source, folder = ROOT / "resources/mini/ccub/mexico", world.project / "data/wales"
     if not (folder / "metadata.csv").exists():
-        world.run('python -m pipeline_steps.new_culture --name wales --suffix ", in Wales"')
+        project(world)
+        in_project(world, 'python -m pipeline_steps.new_culture --name wales --suffix ", in Wales"')
     if any((folder / "pictures").iterdir()):
         return
     columns = (folder / "metadata.csv").read_text().strip().split(",")
@@ -313,8 +330,8 @@ def pictures_of_wales(world: World) -> None:
 
 def one_withdrawn(world: World) -> None:
     pictures_of_wales(world)
-    name = next((world.folder / "data/wales/pictures").iterdir()).name
-    with (world.folder / "data/wales/withdrawn.txt").open("a") as file:
+    name = next((world.project / "data/wales/pictures").iterdir()).name
+    with (world.project / "data/wales/withdrawn.txt").open("a") as file:
         file.write(f"pictures/{name}\n")
 
 
@@ -383,7 +400,7 @@ RUN = {
     f"{STUDY_RUN} -- results/figures/curves.html": WRITTEN,
     "tensorboard --logdir results": As(by=serve_boards),
     # the survey
-    "snakemake --cores 8 results/survey/power.parquet": WRITTEN,
+    "snakemake --cores 8 results/survey/people.html": WRITTEN,
     "snakemake --cores 8 results/survey/simulated/report.html": WRITTEN,
     "snakemake --cores 8 results/survey/korea/survey.html": WRITTEN,
     'export SURVEY_ADMIN_TOKEN=$(python -c "import secrets; print(secrets.token_urlsafe(32))")': As(
@@ -391,10 +408,8 @@ RUN = {
     ),
     "python -m pipeline_steps.survey.server …": As({"…": "--help"}),
     "python -m pipeline_steps.survey_server": As({"server": "server --help"}),
-    "python -m pipeline_steps.survey.server "
-    "--pages results/survey/korea/pages.parquet results/survey/india/pages.parquet "
-    "--forms results/survey/korea/forms.parquet results/survey/india/forms.parquet "
-    "--database sqlite:///survey.sqlite --port 8000": As({" --port 8000": ""}, by=serve_survey),
+    "python -m pipeline_steps.survey.server": As(by=serve_survey),
+    "python -m pipeline_steps.survey.survey_codes --count 40 --url https://survey.example.org/": WRITTEN,
     "mkdir answers": WRITTEN,
     "mkdir -p answers": WRITTEN,
     'curl -H "Authorization: Bearer $SURVEY_ADMIN_TOKEN" localhost:8000/admin/answers.parquet '
@@ -405,14 +420,21 @@ RUN = {
         {"...": "--cores 8 results/nigeria/depth.parquet"}, another_drawn_culture
     ),
     "snakemake --cores 8 results/nigeria/figures/samples.png": WRITTEN,
-    'python -m pipeline_steps.new_culture --name wales --suffix ", in Wales"': WRITTEN,
-    "snakemake --cores 8 results/wales/data_report.html": As(before=pictures_of_wales),
-    "snakemake --cores 8 results/wales/lora.safetensors": As(before=pictures_of_wales),
-    "snakemake --cores 1 results/wales/lora_kohya.safetensors": As(before=pictures_of_wales),
+    "python -m pipeline_steps.new_project ../pictures && cd ../pictures": WRITTEN,
+    'python -m pipeline_steps.new_culture --name wales --suffix ", in Wales"': As(
+        before=project, by=in_project
+    ),
+    "snakemake --cores 8 results/wales/data_report.html": As(before=pictures_of_wales, by=in_project),
+    "snakemake --cores 8 results/wales/lora.safetensors": As(before=pictures_of_wales, by=in_project),
+    "snakemake --cores 1 results/wales/lora_kohya.safetensors": As(before=pictures_of_wales, by=in_project),
+    "python -m pipeline_steps.new_project DIR": As({"DIR": "../another"}),
+    "snakemake --cores 8 --snakefile REPOSITORY/workflow/Snakefile --directory DIR": As(
+        {"REPOSITORY": str(ROOT), "DIR": "../another results/korea/images.parquet"}
+    ),
     # many cores, GPUs, clusters
     "snakemake --cores 32 --resources gpu=4 -- results/korea/lora.safetensors": WRITTEN,
-    "snakemake --profile workflow/profiles/slurm results/korea/lora.safetensors": DRY,
-    "cp -r workflow/profiles/slurm my_slurm": WRITTEN,
+    "snakemake --profile profiles/slurm results/korea/lora.safetensors": DRY,
+    "cp -r profiles/slurm my_slurm": WRITTEN,
     "snakemake --profile my_slurm results/korea/lora.safetensors": DRY,
     # the project itself
     "snakemake --cores 1 sbom": WRITTEN,
@@ -425,6 +447,8 @@ RUN = {
     "python benchmarks/overhead.py results/korea/lora.safetensors": As(
         {"lora.safetensors": "images.parquet"}, by=cold
     ),
+    "python -m benchmarks.coverage scores": As({"scores": "scores --trials 2"}),
+    "python -m benchmarks.coverage survey": As({"survey": "survey --trials 2"}),
     "python -m benchmarks.kid_power": As({"kid_power": "kid_power --pool 20 --draws 2"}),
     "python -m benchmarks.scoring": As(
         {"scoring": "scoring --generated 20 --real 10 --cultures 1 --variants 1 --threads 1"}
@@ -445,7 +469,7 @@ LAST = {
         {"<target>": "results/korea/lora.safetensors"}, settings_for_once
     ),
     "snakemake --cores 8 -R caption -- results/india/captions.parquet": WRITTEN,
-    "snakemake --cores 1 withdraw_report": As(before=one_withdrawn),
+    "snakemake --cores 1 withdraw_report": As(before=one_withdrawn, by=in_project),
     "snakemake --cores all --force results/korea/depth.parquet": WRITTEN,
     "snakemake --cores 1 purge_negatives": WRITTEN,
     "python -m pipeline_steps.mini.build": WRITTEN,
@@ -453,9 +477,16 @@ LAST = {
 
 INDEX = "wants a package index"
 CLUSTER = "wants a Slurm; tests/slurm has one"
+IMAGE = "wants a container's tools and a package index"
 STORE = "wants an object store"
 NOT_RUN = {
     "python -m pip install '.[test]' && pytest": f"{INDEX}, and is what runs this test",
+    "python -m pip install ADDRESS_OR_FOLDER": f"{INDEX}; `pip install .` above is one",
+    "python -m build": f"{INDEX}; tests/deploy builds a wheel",
+    "pytest tests/deploy": f"{INDEX}, and is a test",
+    "snakedeploy deploy-workflow ADDRESS DIR --tag TAG": "wants snakedeploy; tests/deploy has it",
+    "docker build -f envs/Dockerfile -t scoft .": IMAGE,
+    "apptainer build scoft.sif docker-daemon://scoft:latest": IMAGE,
     "pytest tests/slurm": CLUSTER,
     "pytest -m slow": "half a gigabyte a checkpoint, minutes",
     "pip install --require-hashes -r envs/requirements.lock": INDEX,
@@ -497,31 +528,41 @@ def test_every_result_that_a_page_names_is_made(world):
     assert len(named) > 25 and set(NOT_MADE) <= named
     left = sorted(named - set(NOT_MADE) - world.seen - {"results/withdraw_report.tsv"})
     world.run("snakemake --cores 8 " + " ".join(left))
-    assert all(map(world.has, left)), left
+    assert all((world.folder / name).exists() for name in left), left
 
 
 @pytest.mark.parametrize(
     ("page", "folder", "replaced"),
     [
-        ("README.md", ".", {"CompVis/stable-diffusion-v1-4": "resources/mini/base", '"cuda"': '"cpu"'}),
-        ("results/wales/model_card.md", "results/wales", {"resources/mini": "../../resources/mini"}),
+        (
+            "../repository/README.md",
+            ".",
+            {"CompVis/stable-diffusion-v1-4": "../repository/resources/mini/base", '"cuda"': '"cpu"'},
+        ),
+        (
+            "results/wales/model_card.md",
+            "results/wales",
+            {"resources/mini": "../../../repository/resources/mini"},
+        ),
     ],
 )
 def test_python_of_a_page(world, monkeypatch, page, folder, replaced):
     pictures_of_wales(world)
-    world.run("snakemake --cores 1 results/wales/lora_kohya.safetensors")
-    (block,) = [block for name, block in FENCE.findall((world.folder / page).read_text()) if name == "python"]
+    in_project(world, "snakemake --cores 1 results/wales/lora_kohya.safetensors")
+    blocks = FENCE.findall((world.project / page).read_text())
+    (block,) = [block for language, block in blocks if language == "python"]
     for old, new in replaced.items():
         assert old in block
         block = block.replace(old, new)
-    monkeypatch.chdir(world.folder / folder)
+    monkeypatch.chdir(world.project / folder)
     exec(block, {})
     assert Path("house.png").exists()
 
 
 def test_no_other_page_has_python():
     pages = [page.name for page in PAGES for name, _ in FENCE.findall(page.read_text()) if name == "python"]
-    assert pages == ["README.md"], "run the others too, in test_python_of_a_page"
+    # The second is a Snakefile: tests/workflow/test_anywhere.py has it.
+    assert pages == ["README.md", "cluster.md"], "run the others too, in test_python_of_a_page"
 
 
 @pytest.mark.parametrize("text", LAST)
