@@ -15,8 +15,11 @@ from pipeline_steps.survey.shown import ITEMS
 from pipeline_steps.survey.survey_codes import survey_codes
 from pipeline_steps.survey.survey_html import survey_html
 from pipeline_steps.survey.survey_import import survey_import
+from pipeline_steps.survey.survey_people import survey_people
 from pipeline_steps.survey.wording import read_wording
 from tests.survey.survey_world import ADMIN_TOKEN, BROWSER_FLAGS, CHROMIUM, Server, dealt, make_pages, shown
+from tests.survey.test_survey_aggregate import made
+from tests.survey.test_survey_report import page as report_page
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[test]'"
@@ -388,6 +391,16 @@ def test_accessibility(context, languages, language):
     page.wait_for_selector("#download")
     page.click("#another")
     check_axe(page)
+
+
+def test_accessibility_of_the_number_of_people(context, tmp_path):
+    survey_people(tmp_path / "people.html", 1, SurveyConfig())
+    check_axe(opened(context, (tmp_path / "people.html").as_uri()))
+
+
+def test_accessibility_of_the_report(context, tmp_path):
+    report_page(tmp_path, made(people=6, pages=2), together=3)
+    check_axe(opened(context, (tmp_path / "report.html").as_uri()))
 
 
 def test_accessibility_of_the_codes(context, tmp_path):

@@ -112,7 +112,7 @@ def test_the_survey_page_holds_prompts_as_data(tmp_path):
     pages, forms, page = (tmp_path / name for name in ("pages.parquet", "forms.parquet", "survey.html"))
     survey_pages(paths, pages, forms, "wales", 1, config)
     survey_html(
-        pages=pages, forms=forms, wording=ROOT / "resources/survey/wording.en.yaml", survey=page,
+        pages=pages, forms=forms, wordings=[ROOT / "resources/survey/wording.en.yaml"], survey=page,
         template=ROOT / "resources/survey/page.html", culture="wales", config=config,
     )  # fmt: skip
     text = page.read_text(encoding="utf-8")
