@@ -23,8 +23,9 @@ def main() -> None:
         work, timing = Path(folder, "work"), Path(folder, "timing")
         timing.mkdir()
         work.mkdir()
-        for name in ("Snakefile", "workflow", "profiles", "resources", "pipeline_steps", "envs", "config"):
-            (work / name).symlink_to(ROOT / name)
+        for path in ROOT.iterdir():  # data and fetched models too, whatever the configuration names
+            if not path.name.startswith((".", "results")):
+                (work / path.name).symlink_to(path)
         path = os.pathsep.join([str(ROOT / "benchmarks/timing"), str(ROOT)])
         environment = os.environ | {"PYTHONPATH": path, "SCOFT_TIMING": str(timing)}
         command = [

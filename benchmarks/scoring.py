@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from pipeline_steps.artifacts import (
     Row,
     encode_picture,
 )
-from pipeline_steps.config import VARIANTS, Models, PipelineConfig, ScoreConfig
+from pipeline_steps.config import VARIANTS, FeaturesConfig, Models, PipelineConfig, ScoreConfig
 from pipeline_steps.evaluation.merge_scores import merge_scores
 from pipeline_steps.mini.corpora import Corpus, base_corpus
 
@@ -64,7 +63,7 @@ def _timed(threads: int, module: str, *arguments: str | Path) -> dict[str, float
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     limit = {"OMP_NUM_THREADS": str(threads)}
     command = [
-        sys.executable,
+        "python",
         "-m",
         f"pipeline_steps.{module}",
         *map(str, arguments),
@@ -84,14 +83,14 @@ def _features(folder: Path, name: str, threads: int) -> dict[str, float]:
     networks = [part for role in roles for part in (f"--{role}", getattr(Models(), role).model_dump_json())]
     kind = "images" if name == "images" else "samples"
     return _timed(
-        threads, "features", "--pictures", folder / f"{name}.parquet", "--features", target,
-        "--kind", kind, "--batch-size", str(ScoreConfig().batch_size), *networks,
+        threads, "evaluation.features", "--pictures", folder / f"{name}.parquet", "--features", target,
+        "--kind", kind, "--config", FeaturesConfig().model_dump_json(), *networks,
     )  # fmt: skip
 
 
 def _score(folder: Path, variant: str, threads: int) -> dict[str, float]:
     return _timed(
-        threads, "score", "--samples", folder / f"samples/{variant}.parquet",
+        threads, "evaluation.score", "--samples", folder / f"samples/{variant}.parquet",
         "--features", folder / f"features/{variant}.safetensors", "--images", folder / "images.parquet",
         "--reference", folder / "features/images.safetensors",
         "--scores", folder / f"scores/{variant}.parquet",
@@ -126,7 +125,7 @@ def _report(root: Path, cultures: int, variants: tuple[str, ...], threads: int) 
 
     page = root / "report.html"
     found = _timed(
-        threads, "report", "--page", page, "--template", "resources/report/page.html",
+        threads, "report.report", "--page", page, "--template", "resources/report/page.html",
         "--style", "resources/report/page.css",
         "--images", *paths("images.parquet"), "--depth", *paths("depth.parquet"),
         "--negatives", *paths("negatives.parquet"), "--distances", *paths("distances.parquet"),

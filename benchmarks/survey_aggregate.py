@@ -14,7 +14,6 @@ import cyclopts
 import numpy as np
 
 from pipeline_steps.artifacts import ANSWERS, CONSENSUS, Origin
-from pipeline_steps.config import SurveyConfig
 from pipeline_steps.method.crowd import crowd_skills, simulate_ranks
 from pipeline_steps.survey.shown import ITEMS
 from pipeline_steps.survey.survey_aggregate import survey_aggregate
@@ -50,7 +49,7 @@ def run(people: int = 100, pages: int = 50, cultures: int = 5) -> dict[str, obje
         ANSWERS.write(answers, rows, Origin("all", "simulated"), {"simulated": True, "rejected": 0})
         tables = [folder / table for table in ("votes", "consensus", "skills", "statistics")]
         start = time.perf_counter()
-        survey_aggregate(answers, *tables, seed=1, config=SurveyConfig())
+        survey_aggregate(answers, *tables, seed=1)
         seconds = time.perf_counter() - start
         overall = {
             row["variant"]: row["place"]

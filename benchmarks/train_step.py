@@ -14,6 +14,7 @@ picture, one text, one UNet call. JSON goes to standard output.
 """
 
 import copy
+import itertools
 import json
 import resource
 import subprocess
@@ -43,7 +44,7 @@ from pipeline_steps.method import denoising, losses
 from pipeline_steps.method.perceptual import view_distance, view_features
 from pipeline_steps.method.pictures import to_unit
 from pipeline_steps.models import extractors, loading
-from pipeline_steps.models.families import stable_diffusion
+from pipeline_steps.models.families import family_of
 from pipeline_steps.training.cache import cache
 from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.targets import targets
@@ -236,15 +237,15 @@ class Authors:
     def __init__(self, folder: Path, width: int | None, variant: Variant, watch: Stopwatch) -> None:
         base = _base(folder, width)
         self.config = settings(1)
-        self.objective = build_objective(variant, self.config, "epsilon")
+        self.objective = build_objective(variant, self.config)
         self.watch = watch
-        self.unet, self.vae = stable_diffusion.unet(base), stable_diffusion.vae(base)
+        family = family_of(base)
+        self.unet, self.vae, self.process = family.denoiser(), family.vae(), family.noise_process()
         dtype = getattr(torch, DTYPE)
         self.text = loading.frozen(
             CLIPTextModel.from_pretrained(base.path, subfolder="text_encoder", dtype=dtype)
         )
         self.extract = extractors.feature_extractor(_clip(folder, width), self.config.perceptual)
-        self.alpha_bars = stable_diffusion.noise_schedule(base).alphas_cumprod.to(loading.device())
         rank = self.config.lora_rank
         self.unet.add_adapter(
             LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.config.lora_targets))
@@ -298,7 +299,7 @@ class Authors:
             posterior = self.vae.encode((picture * 2 - 1).to(self.vae.dtype)).latent_dist
             z0 = (posterior.sample() * self.vae.config.scaling_factor).float()
         noise, t = torch.randn_like(z0), torch.randint(0, 1000, (1,), device=z0.device)
-        z_t = denoising.add_noise(z0, noise, self.alpha_bars[t])
+        z_t = self.process.add_noise(z0, noise, t)
         text = self.encode_text(self.rows[row]["caption"])
         predicted = self.predict(z_t, t, text)
         loss = o.a * F.mse_loss(predicted, noise)
@@ -311,14 +312,13 @@ class Authors:
         if not (perceptual and o.perceptual):
             return loss
         z, output = z_t, denoising.guided(predicted, unconditional, o.scale)
-        timesteps = denoising.inner_timesteps(t, o.steps)[0][0].tolist()[: max(1, min(o.steps, int(t)))]
-        for j, tau in enumerate(timesteps):
+        times, count = self.process.grid(t, o.steps)
+        times = [*times[0, : int(count)].split(1), torch.full_like(t, self.process.end)]
+        for j, (now, following) in enumerate(itertools.pairwise(times)):
             if j > 0:
-                now = torch.tensor([tau], device=z.device)
                 with torch.no_grad():
                     output = denoising.guided(self.predict(z, now, text), self.predict(z, now, null), o.scale)
-            following = self.alpha_bars[timesteps[j + 1]] if j + 1 < len(timesteps) else torch.ones(()).to(z)
-            z = denoising.step_down(z, output, self.alpha_bars[tau], following, o.kind, torch.randn_like(z))
+            z = self.process.step(z, output, now, following, torch.randn_like(z))
         with self.watch.section("decode"):
             x_hat = self.vae.decode((z / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
             x_hat = (x_hat.float() / 2 + 0.5).clamp(0, 1)
@@ -357,18 +357,12 @@ class Ours:
         self, folder: Path, width: int | None, variant: Variant, watch: Stopwatch, micro_batch: int
     ) -> None:
         base, config = _base(folder, width), settings(micro_batch)
-        objective = build_objective(variant, config, "epsilon")
-        self.trainer = Trainer(
-            stable_diffusion.unet(base),
-            stable_diffusion.noise_schedule(base).alphas_cumprod,
-            objective,
-            config,
-            1,
-            Processes(1),
-        )
+        family, objective = family_of(base), build_objective(variant, config)
+        parts = family.denoiser(), family, family.noise_process()
+        self.trainer = Trainer(*parts, objective, config, 1, Processes(1))
         if objective.perceptual:
             extract = extractors.feature_extractor(_clip(folder, width), config.perceptual)
-            self.trainer.look(stable_diffusion.vae(base), extract)
+            self.trainer.look(family.vae(), extract)
             self.trainer.decode = watch.timed("decode", self.trainer.decode)
             self.trainer.extract = watch.timed("features", self.trainer.extract)
         self.data = TrainingSet(
@@ -377,7 +371,7 @@ class Ours:
             "korea",
             1,
             config,
-            len(self.trainer.alpha_bars),
+            self.trainer.noise_process,
         )
         self.data.batch = watch.timed("pictures and latents", self.data.batch)
         self.trainer.predict = watch.timed(_unet_section, self.trainer.predict)
@@ -467,7 +461,7 @@ def count(width: int | None, variant: Variant) -> dict[str, float]:
             "features": _flops(see),
             "features, recorded": _flops(see, backward=True),
         }
-    objective = build_objective(variant, config, "epsilon")
+    objective = build_objective(variant, config)
     targets_seen = int(objective.p > 0) + 2 * NEGATIVES * int(objective.c > 0)
     blip = int(objective.b > 0)
     look = parts["VAE decode, recorded"] + parts["features, recorded"]
@@ -501,7 +495,7 @@ def matmul_rate(side: int = 4096 if CUDA else 1024, repeats: int = 20) -> float:
 
 def batch_efficiency(base: BaseRef) -> float:
     """How much faster a recorded UNet call is for a picture of four than for one alone."""
-    unet = stable_diffusion.unet(base)
+    unet = family_of(base).denoiser()
     unet.add_adapter(LoraConfig(r=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
     side, width = unet.config.sample_size, unet.config.cross_attention_dim
 

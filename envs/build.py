@@ -54,6 +54,8 @@ def environment() -> str:
         "# Written by envs/build.py from pyproject.toml and envs/requirements.lock; do not edit.\n"
         "channels:\n  - conda-forge\n  - nodefaults\n"
         f"dependencies:\n  - python={PYTHON}\n  - pip\n  - pip:\n{pins}"
+        # The workflow says what it was itself installed from.
+        "      - ${SCOFT_SOURCE}\n"
     )
 
 

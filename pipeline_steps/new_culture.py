@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import PipelineConfig
-from pipeline_steps.config.checks import explain, preset_files
+from pipeline_steps.config.checks import explain, preset_files, read_preset
 from pipeline_steps.errors import UserError
 
 README = """\
@@ -91,7 +91,7 @@ def _with_entry(config: Path, name: str, entry: dict[str, str]) -> str:
     if name in cultures:
         raise UserError(f"{config}: cultures.{name} is there already; choose another name")
     for preset in preset_files(before):
-        if name in (yaml.safe_load(preset.read_text(encoding="utf-8")).get("cultures") or {}):
+        if name in (read_preset(preset).get("cultures") or {}):
             raise UserError(
                 f"{preset}: cultures.{name} is there already; choose another name, or take '{preset.stem}' "
                 f"out of 'presets' in {config}"

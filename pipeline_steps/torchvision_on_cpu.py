@@ -20,7 +20,8 @@ def declare_missing_operators() -> None:
     global _library
     import torch
 
-    if torch.version.cuda or torch.version.hip or (spec := find_spec("torchvision")) is None:
+    spec = find_spec("torchvision")
+    if torch.version.cuda or torch.version.hip or spec is None or spec.origin is None:
         return
     try:
         torch.ops.load_library(str(Path(spec.origin).parent / "_C.so"))

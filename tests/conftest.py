@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+# Tests that run beside one another (pytest -n 2) take a core each.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, len(os.sched_getaffinity(0))))
 STRICT = bool(os.environ.get("SCOFT_CI"))
 """Where everything is installed, a test that does not run is a test that fails."""
 

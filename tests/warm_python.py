@@ -1,12 +1,14 @@
-"""A ``python`` that forks steps from a process with the libraries imported.
+"""A ``python`` that forks the project's modules from a process with the libraries imported.
 
-Importing torch, transformers and diffusers is nine tenths of a tiny step's time. The shim stands
-first on the PATH and hands its arguments, environment and standard streams to a server, which forks
-the step into the shim's own process group: what kills the group kills the step. Everything else
-(``python`` without ``-m pipeline_steps``) is run by the real interpreter.
+Importing torch, transformers and diffusers is nine tenths of a tiny step's time, and importing Snakemake
+three quarters of a dry run's. The shim stands first on the PATH and hands its arguments, environment and
+standard streams to a server, which forks the step into the shim's own process group: what kills the group
+kills the step. ``snakemake`` beside it is forked as well. Everything else (``python`` without ``-m``, or
+with another's module) is run by the real interpreter.
 """
 
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -21,10 +23,12 @@ from pathlib import Path
 
 STEP_NAME = "scoft-step"
 """What the kernel calls a forked step (``/proc/<pid>/comm``)."""
+WARM = ("pipeline_steps.", "benchmarks.", "tests.", "snakemake")
+"""Beginnings of the names of the modules that are forked."""
 
 SHIM = """#!{python} -IS
 import os, signal, sys
-if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("pipeline_steps."):
+if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith({warm!r}):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 import json, socket
 with socket.socket(socket.AF_UNIX) as server:
@@ -56,8 +60,11 @@ class WarmPython:
         self.path = folder / "bin"
         self.path.mkdir()
         shim = self.path / "python"
-        shim.write_text(SHIM.format(python=sys.executable, address=str(address)))
-        shim.chmod(0o755)
+        shim.write_text(SHIM.format(python=sys.executable, address=str(address), warm=WARM))
+        command = self.path / "snakemake"
+        command.write_text('#!/bin/sh\nexec python -m snakemake "$@"\n')
+        for file in (shim, command):
+            file.chmod(0o755)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.warm_python", address],
             env=environment | {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
@@ -78,21 +85,29 @@ class WarmPython:
 
 def import_libraries() -> None:
     """Load every embedded network once: what a step would import on the way is then there."""
+    import cyclopts  # noqa: F401
+    import pandas  # noqa: F401 (pyarrow looks for it when it writes a table)
+    import snakemake.cli  # noqa: F401
     import torch._dynamo  # noqa: F401 (imported by the first optimiser)
+    import torch_fidelity  # noqa: F401
+    from PIL import Image
+    from torch.utils import tensorboard  # noqa: F401
     from tqdm import tqdm
 
     from pipeline_steps.config import Models, PerceptualConfig
     from pipeline_steps.models import extractors, readers
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
 
+    Image.init()
     tqdm.monitor_interval = 0  # its thread must not be there when the process forks
     # Its own lock is a semaphore that all forks share: a step killed while it draws would keep it for ever.
     tqdm.set_lock(threading.RLock())
     settings = Models()
     readers.captioner(settings.captioner)
     readers.depth_estimator(settings.depth)
-    stable_diffusion.depth_to_image(settings.base, settings.controlnet)
-    stable_diffusion.noise_schedule(settings.base)
+    family = family_of(settings.base)
+    family.depth_to_image(settings.controlnet)
+    family.noise_process()
     extractors.dreamsim(settings.dreamsim)
     extractors.feature_extractor(settings.clip, PerceptualConfig())
 
@@ -103,6 +118,8 @@ def serve(address: str) -> None:
     until = time.monotonic() + 30
     while threading.active_count() > 1 and time.monotonic() < until:
         time.sleep(0.1)  # loaders are still ending: a fork among them could wait for a lock for ever
+    gc.collect()
+    gc.freeze()  # so that no fork looks through what it was given
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as listening:
@@ -158,8 +175,8 @@ def _become(call: dict, streams: list[int]) -> None:
         os.chdir(call["cwd"])
         os.environ.clear()
         os.environ.update(call["env"])
-        with open("/proc/self/comm", "w") as comm:  # noqa: PTH123
-            comm.write(STEP_NAME)
+        if call["argv"][0].startswith("pipeline_steps."):
+            Path("/proc/self/comm").write_text(STEP_NAME)
         sys.argv = call["argv"]
         runpy.run_module(call["argv"][0], run_name="__main__", alter_sys=True)
         code = 0

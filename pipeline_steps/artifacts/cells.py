@@ -1,7 +1,7 @@
 """Pictures as cells of a table."""
 
 import io
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from PIL import Image
@@ -34,4 +34,5 @@ def picture_size(cell: Row) -> tuple[int, int]:
 
 def is_blank(picture: Image.Image) -> bool:
     """Whether a picture is of one colour, as a safety checker or a decode of NaN leaves it."""
-    return all(low == high for low, high in picture.convert("RGB").getextrema())
+    bands = cast("tuple[tuple[int, int], ...]", picture.convert("RGB").getextrema())
+    return all(low == high for low, high in bands)

@@ -15,7 +15,7 @@ def raw_metadata(path: Path) -> dict[str, str]:
     try:
         if path.suffix == ".png":
             with Image.open(path, formats=["PNG"]) as picture:
-                return {key: str(value) for key, value in picture.info.items()}
+                return {str(key): str(value) for key, value in picture.info.items()}
         if path.suffix == ".parquet":
             found = pq.read_metadata(path).metadata or {}
             return {

@@ -102,7 +102,7 @@ class Table:
 
     def count(self, path: Path) -> int:
         """Return the number of rows without reading them."""
-        return self._metadata(path).num_rows
+        return int(self._metadata(path).num_rows)
 
     def note(self, path: Path) -> dict[str, Any]:
         """Return what was stored beside the rows: artifact, version, origin and extras."""
@@ -120,7 +120,7 @@ class Table:
         """Check what a file says it is, which carries a seal, and its columns; return what it says."""
         facts = found.metadata or {}
         try:
-            note = json.loads(facts[b"scoft"])
+            note: dict[str, Any] = json.loads(facts[b"scoft"])
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{path}: expected the table '{self.name}', found a foreign file; {rebuild(path)}"

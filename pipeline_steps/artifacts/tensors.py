@@ -63,7 +63,8 @@ class TensorFile:
 
     def note(self, path: Path) -> dict[str, Any]:
         """Return artifact, version, origin and checksum from the header."""
-        return json.loads(self.metadata(path)["scoft"])
+        note: dict[str, Any] = json.loads(self.metadata(path)["scoft"])
+        return note
 
     def metadata(self, path: Path) -> dict[str, str]:
         """Return the header's metadata after verifying kind, version and seal."""
@@ -114,5 +115,5 @@ def _checksum(tensors: Mapping[str, "Tensor"]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -2,19 +2,28 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from pipeline_steps.config import HUB, LINK, Models, PerceptualConfig, PipelineConfig
+from pipeline_steps.config.pipeline import changed
 from pipeline_steps.errors import UserError
+from pipeline_steps.home import HOME, find
+from pipeline_steps.inputs.text import read_prompts
 
 PRESETS = Path("config/presets")
 WATCHING = ("tensorboard", "wandb", "sample_every", "sample_pictures", "checkpoint_every", "checkpoints_kept")
 MOVED = {f"train.{name}": f"watch.{name}" for name in WATCHING} | {"score.batch_size": "features.batch_size"}
 """Settings of earlier versions, and what they are called now."""
+GONE = {
+    "score.bootstrap": "intervals are jackknives now; leave it out",
+    "survey.resamples": "intervals are jackknives now; leave it out",
+}
+"""Settings of earlier versions that nothing takes the place of."""
 
 
 def preset_files(raw: dict[str, Any]) -> list[Path]:
@@ -23,18 +32,53 @@ def preset_files(raw: dict[str, Any]) -> list[Path]:
     Raises:
         UserError: there is no such preset.
     """
-    import yaml
-
     names = raw.get("presets") or []
     found: dict[Path, None] = {}
     for name in names if isinstance(names, list) else [names]:
-        file = PRESETS / f"{name}.yaml"
+        file = find(PRESETS / f"{name}.yaml")
         if not file.is_file():
-            there = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
-            raise UserError(f"presets: no such preset: {name!r} (there are: {there})")
-        inner = yaml.safe_load(file.read_text(encoding="utf-8"))
-        found |= dict.fromkeys([*preset_files(inner), file])
+            there = {path.stem for folder in (PRESETS, HOME / PRESETS) for path in folder.glob("*.yaml")}
+            raise UserError(f"presets: no such preset: {name!r} (there are: {', '.join(sorted(there))})")
+        found |= dict.fromkeys([*preset_files(read_preset(file)), file])
     return list(found)
+
+
+def read_preset(file: Path) -> dict[str, Any]:
+    """Return what a preset says itself."""
+    import yaml
+
+    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+
+
+def over_presets(raw: dict[str, Any], arguments: Iterable[str] = ()) -> dict[str, Any]:
+    """Lay a configuration over the presets it names: the later ones win over the earlier, it over all.
+
+    Args:
+        raw: the configuration, which stays as it is.
+        arguments: of ``--config``, the last word; a section is JSON, or YAML on one line.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    raw = changed(raw, _sections(arguments))
+    whole: dict[str, Any] = {}
+    for layer in [*map(read_preset, preset_files(raw)), raw]:
+        whole = changed(whole, layer)
+    return whole
+
+
+def _sections(arguments: Iterable[str]) -> dict[str, Any]:
+    """Return the sections and lists among ``key=value`` with their types: Snakemake makes them texts."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for key, _, value in (argument.partition("=") for argument in arguments):
+        if value.lstrip().startswith(("{", "[")):
+            for read, wrong in ((json.loads, ValueError), (yaml.safe_load, yaml.YAMLError)):
+                with suppress(wrong):
+                    found = changed(found, {key: read(value)})
+                    break
+    return found
 
 
 def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConfig:
@@ -107,7 +151,7 @@ def _unreadable(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
 
 
 def _mistakes(config: PipelineConfig) -> list[str]:
-    return [*_contradictions(config), *_missing(config)]
+    return [*_contradictions(config), *_missing(config), *_prompts(config)]
 
 
 def _mistakes_of_runs(config: PipelineConfig, known: list[str]) -> Iterator[str]:
@@ -192,8 +236,27 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
         if ref is not None and _is_local(ref.path):
             wanted[f"{key}.path"] = ("folder or file", Path(ref.path))
     for key, (kind, path) in wanted.items():
-        if path is not None and not _is_there(path, kind):
+        if path is not None and not _is_there(find(path), kind):
             yield f"{key}: no such {kind}: {path}"
+
+
+def _prompts(config: PipelineConfig) -> Iterator[str]:
+    """Name prompts that cannot be read, and those that draw too few pictures for a score."""
+    given = {f"cultures.{name}.prompts": culture.prompts for name, culture in config.cultures.items()}
+    given |= {
+        "evaluation.prompts": config.evaluation.prompts,
+        "evaluation.generic_prompts": config.evaluation.generic_prompts,
+    }
+    for key, path in given.items():
+        if path is None or not _is_there(path, "file"):
+            continue
+        try:
+            pictures = len(read_prompts(path)) * config.sample.images_per_prompt
+        except UserError as error:
+            yield f"{key}: {error}"
+        else:
+            if pictures < 2:
+                yield f"{key}: {path} draws one picture, and scores need two; write more prompts"
 
 
 def _is_there(path: Path, kind: str) -> bool:
@@ -223,9 +286,13 @@ def explain(error: Any) -> str:
         return "cultures: there is none; add yours with python -m pipeline_steps.new_culture"
     if error["type"] == "extra_forbidden":
         old = next((old for old in MOVED if key.endswith(old)), None)
-        return f"{key}: is called {MOVED[old]} now" if old else f"{key}: no such setting"
+        if old:
+            return f"{key}: is called {MOVED[old]} now"
+        return f"{key}: {GONE.get(key, 'no such setting')}"
     shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"
     if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type", "bool_type"):
-        shown += "; write it without quotes, and a power of ten as 1.0e-4"
+        shown += (
+            "; write it without quotes, a power of ten as 1.0e-4, and a module's in a file (--configfile)"
+        )
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"

@@ -19,9 +19,9 @@ class Culture(Section):
     """Appended to test prompts and to BLIP's captions, e.g. ", in Korea". Your own captions stay as written,
     so let them name the culture."""
     images: Path
-    """Folder of pictures with metadata.jsonl, metadata.csv or one .txt per picture; or a Hugging Face
-    data set as Parquet, or on the hub ("hub:owner/name", "hub:owner/name@commit"); or a .csv of links
-    (url, caption). What is not here is downloaded."""
+    """Folder of pictures with metadata.jsonl, .csv, .tsv, .xlsx or .parquet, or one .txt per picture; or a
+    Hugging Face data set as Parquet, or on the hub ("hub:owner/name", "hub:owner/name@commit"); or a .csv
+    of links (url, caption), called otherwise than metadata.csv. What is not here is downloaded."""
     country: str | None = None
     """Of a table of links, take only the rows with this country_code."""
     withdrawn: Path | None = None
@@ -47,9 +47,14 @@ class Culture(Section):
             raise ValueError("a data set on the hub is written hub:owner/name or hub:owner/name@commit")
         return images
 
+    @property
+    def has_links(self) -> bool:
+        """Whether ``images`` is a table of links: a .csv that is not the metadata of a folder."""
+        return self.images.suffix.lower() == ".csv" and self.images.stem.lower() != "metadata"
+
     @model_validator(mode="after")
     def _country_of_a_table(self) -> "Culture":
-        if self.country is not None and self.images.suffix.lower() != ".csv":
+        if self.country is not None and not self.has_links:
             raise ValueError("country: only a table of links (.csv) has countries; leave it out")
         return self
 
@@ -68,6 +73,12 @@ class DataConfig(Section):
     """Share of pictures held out for evaluation when the metadata has no "split" column."""
     allow_upscale: bool = True
     """Enlarge pictures smaller than the resolution instead of leaving them out."""
+    require_consent: bool = False
+    """Leave out pictures whose "consent" is empty. One that is neither a clear yes nor empty is always left
+    out."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Servers of links that may lie on a private network, e.g. "pictures.example.org"; all others must have
+    public addresses."""
     duplicate_difference: float = Field(4.0, ge=0, le=32)
     """Pictures that differ by no more than this (mean of 0–255, seen small) count as the same; 0: only
     identical ones."""

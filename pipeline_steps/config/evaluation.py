@@ -37,8 +37,6 @@ class ScoreConfig(Section):
     """Variants in results/<culture>/scores.parquet and on the report."""
     neighbours: PositiveInt = 5
     """k of density and coverage."""
-    bootstrap: int = Field(1000, ge=100)
-    """Resamples behind each bootstrap interval."""
 
 
 class EvaluationConfig(Section):

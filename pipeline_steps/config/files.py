@@ -29,7 +29,7 @@ def read_config(path: Path) -> PipelineConfig:
             raise UserError(f"{file}: holds no settings; write one 'name: value' a line")
         return found
 
-    own, raw = read(path), {}
+    own, raw = read(path), dict[str, Any]()
     for settings in (*map(read, preset_files(own)), own):
         raw = changed(raw, settings)
     try:

@@ -17,7 +17,7 @@ class ModelRef(Section):
     """A model on this machine, on the hub or behind a link."""
 
     path: str = Field(min_length=1)
-    """Local folder or file; or what `snakemake models` fetches: a hub id, with a commit if you like
+    """Local folder or file; or what `snakemake --cores 1 models` fetches: a hub id, with a commit if you like
     ("owner/name@commit"; without, the one in config/models.lock.json, or the newest), or a link to a file
     or .zip, with its SHA-256 or the first digits of it ("https://…/net.pt#sha256=501f0c75")."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"

@@ -30,7 +30,7 @@ class PipelineConfig(Section):
     """The whole configuration."""
 
     presets: tuple[str, ...] = ()
-    """Names of files in config/presets over which this configuration is laid; the later ones win."""
+    """Files of config/presets, yours or the package's, under this configuration; the later ones win."""
     results: Path = Path("results")
     """Root of all outputs; runs with different settings can stand side by side."""
     seed: int = Field(1024, ge=0, lt=2**63)
@@ -40,6 +40,8 @@ class PipelineConfig(Section):
     shards: PositiveInt = 1
     """Jobs that share captioning, depth, negatives, caching or sampling of one culture; results do not depend
     on it."""
+    container: str | None = None
+    """Image of envs/Dockerfile in which jobs run with ``--sdm apptainer``: a .sif file or docker://…"""
     cultures: dict[Name, Culture] = Field(min_length=1)
     """Name (lower-case letters, digits, _ and -) to culture."""
     models: Models = Models()
@@ -112,7 +114,7 @@ class PipelineConfig(Section):
 
 
 def changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Settings with some of them replaced, at any depth."""
+    """Return settings with some of them replaced, at any depth."""
     return settings | {
         key: changed(settings[key], value)
         if isinstance(value, dict) and isinstance(settings.get(key), dict)

@@ -8,7 +8,7 @@ from pipeline_steps.config.base import PositiveInt, Section
 
 
 class PlanConfig(Section):
-    """The estimate of `snakemake plan`."""
+    """The estimate of `snakemake --cores 1 plan`."""
 
     gpu: Literal["rtx_4060", "rtx_3060", "rtx_3090_ti", "a40", "a100", "h100"] = "a100"
     """Card whose time is estimated."""

@@ -64,7 +64,7 @@ def _section(
             known[inner] = f"{path}{name}" + ".<name>" * named
             further.append((inner, default, f"{known[inner]}."))
         else:
-            rows.append(_row(f"{path}{name}", field, default, inner and known[inner]))
+            rows.append(_row(f"{path}{name}", field, default, known[inner] if inner else None))
     if path:
         yield f"## `{path.rstrip('.')}`\n\n{' '.join((section.__doc__ or '').split())}\n"
     if rows:

@@ -74,8 +74,6 @@ class SurveyConfig(Section):
     """Pictures inside the page are JPEG of this quality; null: PNG, five times as large."""
     answers: Path = Path("answers")
     """Folder of collected answers in any accepted form."""
-    resamples: int = Field(1000, ge=100)
-    """Resamples behind each bootstrap interval."""
     simulation: SimulationConfig = SimulationConfig()
     """Simulated participants."""
 

@@ -1,7 +1,6 @@
 """Pictures and captions of everyday scenes, the second reference for KID (paper §5: MS-COCO)."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
 from pipeline_steps.data.entries import entries
 from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import read_text
+from pipeline_steps.inputs.values import RejectedError, read_json
 from pipeline_steps.seeds import generator
 
 ANNOTATIONS = Path("annotations/captions_val2017.json")
@@ -77,12 +78,12 @@ def _captioned(folder: Path, caption_column: str) -> Iterator[tuple[str, str, Pa
             yield entry.name, " ".join(entry.caption.split()), entry.data
         return
     try:
-        listing = json.loads(annotations.read_text(encoding="utf-8"))
+        listing = read_json(read_text(annotations))
         names = {picture["id"]: picture["file_name"] for picture in listing["images"]}
         captions: dict[int, str] = {}
         for note in sorted(listing["annotations"], key=lambda note: note["id"]):
             captions.setdefault(note["image_id"], " ".join(note["caption"].split()))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RejectedError) as error:
         raise UserError(f"{annotations}: not MS-COCO's caption file; fetch it again") from error
     for number, caption in captions.items():
         name = f"val2017/{names[number]}"

@@ -12,7 +12,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FINDINGS, IMAGES, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import BaseRef
-from pipeline_steps.data.entries import LEFT_OUT, MEND, NOTE, Finding
+from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
 from pipeline_steps.drawing import page
 from pipeline_steps.drawing.labels import many
 from pipeline_steps.drawing.pictures import thumbnail
@@ -73,21 +73,19 @@ def data_report(
         findings: what ingest found odd.
         report: HTML file to write; it loads nothing from elsewhere.
         culture: its name.
-        base: Stable Diffusion, whose tokenizer says which captions are too long; where it has not been
+        base: the model to be mended, whose tokenizer says which captions are too long; where it has not been
             fetched yet, they are not counted.
         name: of the culture as people write it, which the page shows.
         suffix: of its prompts, which names it as captions should.
         template: Jinja template of the page.
         style: its CSS.
     """
-    from transformers import CLIPTokenizer
-
-    from pipeline_steps.models import loading
+    from pipeline_steps.models.families import family_of
 
     origin = artifacts.same_origin((IMAGES, images), (FINDINGS, findings), culture=culture)
     uncounted: list[Finding] = []
     try:
-        tokenizer = loading.load(CLIPTokenizer, base, "base", subfolder="tokenizer")
+        tokenizer = family_of(base).tokenizer()
         limit = int(tokenizer.model_max_length)
     except UserError as error:
         LOG.warning("the captions' lengths are not counted: %s", error)

@@ -22,9 +22,10 @@ from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
+from pipeline_steps.data.public_web import PrivateAddressError, public_session, without_credentials
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.tables import table_rows
-from pipeline_steps.inputs.text import clean_text
+from pipeline_steps.inputs.tables import csv_rows
+from pipeline_steps.inputs.text import clean_text, read_text
 
 HOSTS = 8
 """Servers asked at the same time; one connection to each."""
@@ -38,6 +39,7 @@ LONGEST_WAIT = 60.0
 """Seconds waited at most when a server asks to come back later."""
 PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 """HTTP answers worth another attempt."""
+COLUMNS = ("url", "caption", "country_code", "category_code", "created_at")
 AGENT = "scoft-pipeline (pictures for a culture's data set)"
 
 
@@ -69,31 +71,32 @@ def download(
     """Fetch every picture that is not there yet, and describe them in a metadata.jsonl.
 
     Pictures lie in ``pictures`` beside ``metadata`` and stay there: a second run asks only for those
-    that failed. A dead link costs its own picture and nothing else.
+    that failed. A dead link costs its own picture and nothing else. Addresses on a private network are
+    not asked, and credentials in an address neither sent nor stored.
 
     Args:
         links: CSV file with columns ``url`` and ``caption`` (or the configured caption column); in the
             CCUB release also country_code, category_code and created_at.
         metadata: metadata.jsonl to write, in the order of the table, for ``ingest``.
         failures: CSV file to write: line, url, whether the failure may pass, reason.
-        config: caption column, largest file.
+        config: caption column, largest file, servers that may lie on a private network.
         country: take only rows with this ``country_code``.
         pause: seconds before the second attempt; it doubles with each.
 
     Raises:
         UserError: the table cannot be understood, or not one picture could be fetched.
     """
-    wanted = list(_links(links, country))
+    wanted = list(_links(links, country, config.caption_column))
     folder = metadata.parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    results = _fetch_all(wanted, folder, config.max_megabytes, pause)
-    failed = [(one, results[one.url]) for one in wanted if isinstance(results[one.url], FetchError)]
+    results = _fetch_all(wanted, folder, config, pause)
+    failed = [(one, found) for one in wanted if isinstance(found := results[one.url], FetchError)]
     for one, error in failed:
         LOG.warning("%s line %d: %s: %s", links.name, one.line, one.url, error)
     if len(failed) == len(wanted):
         raise UserError(f"{links}: none of {len(wanted)} pictures could be fetched; first: {failed[0][1]}")
     rows = (
-        _row(one, results[one.url], metadata, config) for one in wanted if isinstance(results[one.url], Path)
+        _row(one, found, metadata, config) for one in wanted if isinstance(found := results[one.url], Path)
     )
     artifacts.write_text(failures, _failure_table(failed))
     artifacts.write_text(metadata, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -102,9 +105,10 @@ def download(
     )
 
 
-def _links(path: Path, country: str | None) -> Iterator[Link]:
+def _links(path: Path, country: str | None, caption_column: str) -> Iterator[Link]:
     found = kept = 0
-    for line, row in table_rows(path, "url"):
+    notes: list[str] = []
+    for line, row in csv_rows(path, read_text(path, notes), (*COLUMNS, caption_column)):
         if found == 0 and "url" not in row:
             names = ", ".join(str(name) for name in row)
             raise UserError(f"{path}: no column 'url' (there are: {names}); rename the one with the links")
@@ -112,14 +116,16 @@ def _links(path: Path, country: str | None) -> Iterator[Link]:
         if country is None or str(row.get("country_code")).strip().lower() == country.lower():
             kept += 1
             row.pop(None, None)
-            yield Link(line, str(row.pop("url") or "").strip(), row)
+            yield Link(line, without_credentials(clean_text(str(row.pop("url", None) or ""))), row)
+    for note in notes:
+        LOG.info("%s: %s", path.name, note)
     if kept == 0:
         which = f" of {found} with country_code '{country}'" if found else ""
         raise UserError(f"{path}: no row{which}; mend the table or 'country' of the culture")
 
 
 def _fetch_all(
-    links: list[Link], folder: Path, max_megabytes: float, pause: float
+    links: list[Link], folder: Path, config: DataConfig, pause: float
 ) -> dict[str, Path | FetchError]:
     """Return, for every address, the picture's file or why there is none; one host is asked in turn."""
     hosts: dict[str, dict[str, Link]] = defaultdict(dict)
@@ -129,12 +135,12 @@ def _fetch_all(
     bar, lock = tqdm(total=sum(map(len, hosts.values())), desc="download", unit="picture"), threading.Lock()
 
     def ask(host: Iterable[Link]) -> None:
-        with requests.Session() as session:
+        with public_session(config.allowed_hosts) as session:
             session.headers["User-Agent"] = AGENT
             session.max_redirects = 5
             for link in host:
                 try:
-                    found: Path | FetchError = _fetch(session, link, folder, max_megabytes, pause)
+                    found: Path | FetchError = _fetch(session, link, folder, config.max_megabytes, pause)
                 except FetchError as error:
                     found = error
                 with lock:
@@ -185,7 +191,7 @@ def _get(session: requests.Session, url: str, max_megabytes: float) -> bytes:
             if answer.status_code != 200:
                 wait = answer.headers.get("Retry-After", "")
                 raise FetchError(
-                    f"the server answers {answer.status_code} {answer.reason}",
+                    f"the server answers {answer.status_code} {clean_text(answer.reason or '')[:80]}",
                     answer.status_code in PASSING,
                     float(wait) if wait.isdigit() else 0.0,
                 )
@@ -200,6 +206,8 @@ def _get(session: requests.Session, url: str, max_megabytes: float) -> bytes:
                 if time.monotonic() - began > LONGEST:
                     raise FetchError(f"takes longer than {LONGEST:.0f} s", passing=True)
             return bytes(data)
+    except PrivateAddressError as error:
+        raise FetchError(str(error)) from error
     except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         raise FetchError(f"cannot be reached ({_reason(error)})", passing=True) from error
     except (requests.RequestException, ValueError) as error:
@@ -207,7 +215,7 @@ def _get(session: requests.Session, url: str, max_megabytes: float) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return clean_text(f"{type(error).__name__}: {error}")[:160]
+    return without_credentials(clean_text(f"{type(error).__name__}: {error}"))[:160]
 
 
 def _stem(link: Link) -> str:

@@ -3,30 +3,43 @@
 import hashlib
 import os
 import unicodedata
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
-if TYPE_CHECKING:
-    pass
+from pipeline_steps.inputs.text import name_key, normal_name, shown
+
+METADATA = (".jsonl", ".csv", ".tsv", ".xlsx", ".parquet")
+"""Endings of "metadata", the table of a folder's pictures."""
+PICTURES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"),
+)
+"""Endings of pictures: of a file that no row and no text names."""
 
 
-from pipeline_steps.inputs.text import shown
+def is_metadata(path: PurePath) -> bool:
+    """Tell whether a file is called as the table of a folder's pictures is."""
+    return path.stem.lower() == "metadata" and path.suffix.lower() in METADATA
+
+
+def is_picture(name: str) -> bool:
+    """Tell whether a file is called as pictures are."""
+    return name.lower().endswith(PICTURES)
 
 
 class Files:
     """The files of a folder, found by name whatever its Unicode form or case."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder
+        self.root = Path(os.path.normpath(folder))
         self.names: list[str] = []
         self.by_key: dict[str, list[str]] = {}
-        for where, folders, files in os.walk(folder):
+        for where, folders, files in os.walk(self.root):
             folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
             for file in sorted(files):
                 if not file.startswith(".") and file not in ("Thumbs.db", "desktop.ini"):
-                    name = (Path(where) / file).relative_to(folder).as_posix()
+                    name = (Path(where) / file).relative_to(self.root).as_posix()
                     self.names.append(name)
-                    self.by_key.setdefault(_key(name), []).append(name)
+                    self.by_key.setdefault(name_key(name), []).append(name)
 
     def find(self, name: str) -> Path:
         """Return the file a row means.
@@ -41,10 +54,10 @@ class Files:
         if any(unicodedata.category(c) == "Cc" for c in name):
             raise ValueError("its name holds control characters; rename it")
         path = Path(os.path.normpath(self.root / name.replace("\\", "/")))
-        if not path.is_relative_to(Path(os.path.normpath(self.root))):
+        if not path.is_relative_to(self.root):
             raise ValueError("lies outside the folder; copy it into the folder")
-        if not path.exists():
-            similar = self.by_key.get(_key(path.relative_to(os.path.normpath(self.root)).as_posix()), [])
+        if not os.path.exists(path):  # Path.exists raises where a name is too long  # noqa: PTH110
+            similar = self.by_key.get(name_key(path.relative_to(self.root).as_posix()), [])
             if len(similar) != 1:
                 elsewhere = [known for known in self.names if known.endswith(f"/{name}")]
                 mend = f"write {shown(elsewhere[0])}" if elsewhere else "add it or delete its row"
@@ -56,16 +69,22 @@ class Files:
             raise ValueError("is no file; delete its row")
         return path
 
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    def own_name(self, path: Path) -> str:
+        """Return a file's name with composed characters, or as it is where several files would share that."""
+        name = path.relative_to(self.root).as_posix()
+        alike = [n for n in self.by_key.get(name_key(name), ()) if normal_name(n) == normal_name(name)]
+        return normal_name(name) if len(alike) < 2 else name
 
 
 def state(images: Path) -> str:
     """Return a hash over names, sizes and times of a culture's files: it changes when one of them does.
 
     Snakemake sees only a folder's own time, which stays when a caption is edited.
+
+    Args:
+        images: a folder, a table of pictures, or the metadata file of a folder.
     """
+    images = images.parent if is_metadata(images) and images.is_file() else images
     digest = hashlib.sha256()
     for path in sorted(images.rglob("*")) if images.is_dir() else [images]:
         if path.is_file():

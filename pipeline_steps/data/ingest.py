@@ -4,13 +4,12 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from pipeline_steps import artifacts
@@ -18,11 +17,18 @@ from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
-from pipeline_steps.data.entries import LEFT_OUT, MEND, NOTE, Entry, Finding, entries
+from pipeline_steps.data.duplicates import same_looking
+from pipeline_steps.data.entries import entries
+from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
 from pipeline_steps.data.names import called, hashed_id, picture_id, withdrawn_names
+from pipeline_steps.data.rows import Entry
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import shown
+from pipeline_steps.inputs.values import as_json
 from pipeline_steps.seeds import derive_seed
+
+LEAST_SCORED = 2
+"""Held-out pictures without which there are no scores."""
 
 
 @dataclass
@@ -36,7 +42,7 @@ class Held:
         pixels: SHA-256 of the encoded square.
         caption: part of the fingerprint.
         split: train, test, or None while undecided.
-        look: 64-bit difference hash and 8 × 8 RGB thumbnail, to find near duplicates.
+        small: 16 × 16 RGB, to find near duplicates.
         image_id: given once all names are known.
     """
 
@@ -46,7 +52,7 @@ class Held:
     pixels: str
     caption: str
     split: str | None
-    look: tuple[int, np.ndarray]
+    small: np.ndarray
     image_id: str = ""
 
 
@@ -60,6 +66,7 @@ def ingest(
     findings: Path | None = None,
     withdrawn: Path | None = None,
     data_sets: Path | None = None,
+    neighbours: int | None = None,
 ) -> None:
     """Read a culture's pictures, decide on every oddity once, and write one table.
 
@@ -77,6 +84,7 @@ def ingest(
         findings: table to write: everything that was odd, worst first.
         withdrawn: list of pictures to leave out; see :func:`withdrawn_names`.
         data_sets: folder that keeps, for every fingerprint, which pictures it stands for.
+        neighbours: k of density and coverage, where scores are wanted: too few held-out pictures are named.
 
     Raises:
         UserError: nothing usable, or the same picture in both splits.
@@ -92,7 +100,7 @@ def ingest(
         held.sort(key=lambda one: one.image_id)
         alike = _same_looking(held, config.duplicate_difference)
         _split(held, alike, culture, seed, config.test_share)
-        found += [*_check_splits(culture, held, alike), *_suffix_missing(held, suffix)]
+        found += [*_check_splits(culture, held, alike, neighbours), *_suffix_missing(held, suffix)]
         origin = Origin(culture, _fingerprint(held))
         with IMAGES.writer(images, origin, {"resolution": config.resolution}) as table:
             for one in held:
@@ -107,16 +115,15 @@ def ingest(
 
 
 def _read(
-    folder: Path, withdrawn: set[str], spool: IO[bytes], config: DataConfig, found: list[Finding]
+    folder: Path, withdrawn: Mapping[str, str], spool: IO[bytes], config: DataConfig, found: list[Finding]
 ) -> list[Held]:
     """Decode every picture once, keeping the squares in ``spool``; leave out the withdrawn ones."""
     held: list[Held] = []
     gone: list[Held] = []
     splits: dict[str, str | None] = {}
     used: set[str] = set()
-    for entry in tqdm(
-        entries(folder, config.caption_column, found), desc="ingest", unit="picture", mininterval=1
-    ):
+    given = entries(folder, config.caption_column, found, config.require_consent)
+    for entry in tqdm(given, desc="ingest", unit="picture", mininterval=1):
         if entry.name in splits:
             if entry.split != splits[entry.name]:
                 raise UserError(f"{folder}: {shown(entry.name)} is in both splits; delete one of its rows")
@@ -126,7 +133,7 @@ def _read(
         try:
             data = _bytes(entry, config.max_megabytes)
             digest = hashlib.sha256(data).hexdigest()
-            if names := withdrawn & called(entry.name, digest):
+            if names := withdrawn.keys() & called(entry.name, digest):
                 entry = replace(entry, withdrawn=True)
                 used |= names
             if entry.withdrawn:
@@ -134,9 +141,9 @@ def _read(
             (gone if entry.withdrawn else held).append(_hold(entry, data, digest, spool, config, found))
         except pictures.UnusableError as error:
             found.append(Finding(LEFT_OUT, "picture", shown(entry.name), str(error)))
-    for name in sorted(withdrawn - used):
+    for key in sorted(withdrawn.keys() - used):
         line = "is in the withdrawn list and names no picture here; check its spelling"
-        found.append(Finding(NOTE, "withdrawn", shown(name), line))
+        found.append(Finding(MEND, "withdrawn", shown(withdrawn[key]), line))
     return _without(held, gone, config.duplicate_difference, found)
 
 
@@ -192,19 +199,13 @@ def _hold(
         "crop": list(cut.crop),
         "source_sha256": digest,
         **entry.about,
-        "extra": _as_json(entry.extra) if entry.extra else None,
+        "extra": as_json(entry.extra) if entry.extra else None,
     }
     text = json.dumps(row).encode()
     offset = spool.tell()
     spool.write(len(text).to_bytes(8) + len(png).to_bytes(8) + text + png)
     pixels = hashlib.sha256(png).hexdigest()
-    return Held(entry.name, offset, digest, pixels, entry.caption, entry.split, _look(cut.picture))
-
-
-def _as_json(columns: dict[str, Any]) -> str:
-    """Return further columns as JSON; half a surrogate pair, which is no text, becomes a question mark."""
-    text = json.dumps(columns, ensure_ascii=False, sort_keys=True, default=str)
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return Held(entry.name, offset, digest, pixels, entry.caption, entry.split, np.asarray(cut.small))
 
 
 def _row(one: Held, spool: IO[bytes]) -> Row:
@@ -235,44 +236,8 @@ def _name(held: list[Held]) -> None:
 # --- splits and duplicates --------------------------------------------------------------------
 
 
-def _look(picture: Image.Image) -> tuple[int, np.ndarray]:
-    """Return what near duplicates share: a 64-bit difference hash and a thumbnail."""
-    grey = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.LANCZOS)).astype(np.int16)
-    bits = (grey[:, 1:] > grey[:, :-1]).ravel()
-    small = np.asarray(picture.resize((8, 8), Image.Resampling.BOX))
-    return int("".join("1" if b else "0" for b in bits), 2), small
-
-
 def _same_looking(held: list[Held], difference: float) -> dict[int, int]:
-    """Map each picture that looks like an earlier one to that one (indices).
-
-    Candidates share a quarter of the difference hash, so that any two within 3 bits meet; their
-    thumbnails then differ by at most ``difference``.
-    """
-    buckets: dict[tuple[int, int], list[int]] = {}
-    exact: dict[str, int] = {}
-    first: dict[int, int] = {}
-    for index, one in enumerate(held):
-        known = exact.setdefault(one.pixels, index)
-        if known != index:
-            first[index] = first.get(known, known)
-            continue
-        keys = [(part, one.look[0] >> (16 * part) & 0xFFFF) for part in range(4)]
-        near = dict.fromkeys(i for key in keys for i in buckets.get(key, ())) if difference > 0 else ()
-        leader = next((i for i in near if _near(one, held[i], difference)), None)
-        if leader is not None:
-            first[index] = leader
-            continue
-        for key in keys:
-            buckets.setdefault(key, []).append(index)
-    return first
-
-
-def _near(one: Held, other: Held, difference: float) -> bool:
-    (bits, small), (other_bits, other_small) = one.look, other.look
-    if (bits ^ other_bits).bit_count() > 3:
-        return False
-    return float(np.abs(small.astype(np.int16) - other_small).mean()) <= difference
+    return same_looking([one.pixels for one in held], [one.small for one in held], difference)
 
 
 def _split(held: list[Held], alike: dict[int, int], culture: str, seed: int, test_share: float) -> None:
@@ -291,8 +256,10 @@ def _split(held: list[Held], alike: dict[int, int], culture: str, seed: int, tes
         one.split = one.split or given.get(leader) or ("test" if leader in test else "train")
 
 
-def _check_splits(culture: str, held: list[Held], alike: dict[int, int]) -> Iterator[Finding]:
-    """Name the duplicates, refuse those in both splits, and splits that are empty."""
+def _check_splits(
+    culture: str, held: list[Held], alike: dict[int, int], neighbours: int | None
+) -> Iterator[Finding]:
+    """Name duplicates, and too few held-out pictures; refuse twins across splits, and no training picture."""
     for i, other in sorted(alike.items()):
         one, twin = held[i], held[other]
         same = "is the same picture as" if one.pixels == twin.pixels else "looks the same as"
@@ -307,6 +274,11 @@ def _check_splits(culture: str, held: list[Held], alike: dict[int, int]) -> Iter
         raise UserError(f"{culture}: all {len(held)} pictures are in the test split; mark some as train")
     if not splits["test"]:
         yield Finding(MEND, "split", "", "no picture is held out for scoring; mark some as test")
+    elif neighbours and splits["test"] < LEAST_SCORED:
+        yield Finding(MEND, "split", "", "one picture is held out, and scores need two; mark more as test")
+    elif neighbours and splits["test"] <= neighbours:
+        line = f"{splits['test']} pictures are held out, and density and coverage need more than"
+        yield Finding(MEND, "split", "", f"{line} score.neighbours ({neighbours}); mark more as test")
 
 
 def _suffix_missing(held: list[Held], suffix: str) -> Iterator[Finding]:

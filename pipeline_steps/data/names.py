@@ -1,41 +1,41 @@
 """What a picture is called: its id, and what a withdrawn list may call it."""
 
-import csv
 import hashlib
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.tables import csv_rows, is_header, readable, table_rows
+from pipeline_steps.inputs.text import HIDDEN, clean_text, name_key, read_lines
+
+CALLED = ("file_name", "image_id", "sha256")
+"""Columns of a withdrawn list that may say which picture is meant."""
 
 
-from pipeline_steps.inputs.tables import delimiter, split_header
-from pipeline_steps.inputs.text import HIDDEN, clean_text, normal_name, read_text
-
-
-def withdrawn_names(path: Path | None) -> set[str]:
-    """Return the withdrawn file names, image ids and SHA-256 sums.
+def withdrawn_names(path: Path | None) -> dict[str, str]:
+    """Return the withdrawn file names, image ids and SHA-256 sums: as they are compared, and as written.
 
     Args:
-        path: text file with one a line (# starts a comment), or a CSV file with a column
+        path: text file with one a line (# starts a comment), or a CSV or Excel file with a column
             ``file_name``, ``image_id`` or ``sha256``; further columns are ignored.
 
     Raises:
-        UserError: the file is missing or not UTF-8.
+        UserError: the file is missing or in another encoding, or an Excel file has none of the columns.
     """
     if path is None:
-        return set()
-    text = read_text(path)
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    known = ("file_name", "image_id", "sha256")
-    if lines and (columns := [c for c in known if c in split_header(lines[0])]):
-        rows = csv.DictReader(lines, delimiter=delimiter(lines[0], columns[0]))
-        found = [row[c] for row in rows for c in columns if row[c]]
+        return {}
+    if path.suffix.lower() == ".xlsx":
+        rows = [readable(row) for _, row in table_rows(path, CALLED)]
+        if rows and not set(CALLED) & rows[0].keys():
+            raise UserError(f"{path}: no column {', '.join(CALLED)}; name the one with the names so")
     else:
-        found = lines
-    return {normal_name(name.strip()) for name in found}
+        lines = read_lines(path)
+        if not (lines and is_header(lines[0], CALLED)):
+            return {name_key(line): line for line in lines}
+        rows = [row for _, row in csv_rows(path, "\n".join(lines), CALLED)]
+    found = [row.get(column) for row in rows for column in CALLED]
+    return {name_key(name.strip()): name.strip() for name in found if name and name.strip()}
 
 
 def picture_id(name: str) -> str:
@@ -52,10 +52,10 @@ def picture_id(name: str) -> str:
 
 def hashed_id(name: str) -> str:
     """Return the id of a picture whose plain id is another's as well."""
-    return f"{picture_id(name)}~{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{picture_id(name)}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def called(name: str, digest: str) -> set[str]:
-    """Return everything a withdrawn list may call a picture."""
+    """Return everything a withdrawn list may call a picture, as it is compared."""
     path = PurePosixPath(name)
-    return {name, path.name, path.stem, picture_id(name), hashed_id(name), digest}
+    return {name_key(n) for n in (name, path.name, path.stem, picture_id(name), hashed_id(name), digest)}

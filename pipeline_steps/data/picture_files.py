@@ -8,9 +8,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from pipeline_steps.data.duplicates import SIDE
 
 READABLE = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 """Formats that are opened. EPS and the like would run other programs, so they are not."""
@@ -46,10 +48,12 @@ class Cut:
         height: of the upright source in pixels.
         crop: left, top, right, bottom in upright source pixels.
         format: of the source, e.g. "JPEG".
+        small: its central square, 16 × 16 pixels, whatever the training size: duplicates share it.
         oddities: one clause per thing that was decided for the user.
     """
 
     picture: Image.Image
+    small: Image.Image
     width: int
     height: int
     crop: tuple[int, int, int, int]
@@ -89,8 +93,9 @@ def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
             f"{width}×{height} pixels are more than data.max_megapixels ({max_megapixels:g}); make it smaller"
         )
     oddities = []
-    if source.format != "MPO" and getattr(source, "n_frames", 1) > 1:
-        oddities.append(f"has {source.n_frames} frames or pages; the first is used")
+    frames = getattr(source, "n_frames", 1)
+    if source.format != "MPO" and frames > 1:
+        oddities.append(f"has {frames} frames or pages; the first is used")
     # A JPEG decodes at 1/2, 1/4 or 1/8 in a fraction of the time; twice the side keeps Lanczos' quality.
     longest = 2 * max(map(max, sizes))
     source.draft(None, (longest, longest))
@@ -113,9 +118,11 @@ def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
     box = (crop[0] * scale_x, crop[1] * scale_y, crop[2] * scale_x, crop[3] * scale_y)
     picture = rgb.resize(size, Image.Resampling.LANCZOS, box)
     picture.info.clear()  # colour profile, GPS position and comments end here
-    if all(high - low <= 1 for low, high in picture.getextrema()):
+    if all(high - low <= 1 for low, high in cast("tuple[tuple[int, int], ...]", picture.getextrema())):
         raise UnusableError("is one flat colour; replace it")
-    return Cut(picture, width, height, crop, str(source.format), oddities)
+    side, (left, top) = min(rgb.size), centre_crop(*rgb.size, (1, 1))[:2]
+    small = rgb.resize((SIDE, SIDE), Image.Resampling.BOX, (left, top, left + side, top + side))
+    return Cut(picture, small, width, height, crop, str(source.format), oddities)
 
 
 def centre_crop(width: int, height: int, size: Size) -> tuple[int, int, int, int]:
@@ -178,7 +185,7 @@ def _what_it_is(data: bytes, error: Exception) -> str:
     for signs, what in _FOREIGN:
         if start.startswith(signs):
             return f"is {what}"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "is no picture that can be read; export it as JPEG or PNG"
     return f"damaged ({_first_line(error)}); fetch it again"
 
@@ -203,7 +210,7 @@ def _to_srgb(image: Image.Image, oddities: list[str]) -> Image.Image:
     elif image.mode in ("P", "1", "PA", "RGBX"):
         image = image.convert("RGB")
     rgb = _apply_profile(image, profile, oddities)
-    if alpha is not None and alpha.getextrema()[0] < 255:
+    if alpha is not None and cast("tuple[int, int]", alpha.getextrema())[0] < 255:
         oddities.append("had transparent parts; laid on white")
         white = Image.new("RGB", rgb.size, "white")
         white.paste(rgb, mask=alpha)
@@ -231,11 +238,12 @@ def _apply_profile(image: Image.Image, profile: Any, oddities: list[str]) -> Ima
             own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(own):
                 return image
-            return ImageCms.profileToProfile(image, own, SRGB, outputMode="RGB")
+            return cast(Image.Image, ImageCms.profileToProfile(image, own, SRGB, outputMode="RGB"))
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             oddities.append("its colour profile cannot be used; read as sRGB")
     if image.mode == "LAB":
-        return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), SRGB, outputMode="RGB")
+        lab = ImageCms.createProfile("LAB")
+        return cast(Image.Image, ImageCms.profileToProfile(image, lab, SRGB, outputMode="RGB"))
     return image.convert("RGB")
 
 

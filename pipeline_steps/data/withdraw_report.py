@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.data.names import called, withdrawn_names
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.text import clean_text, read_text
+from pipeline_steps.inputs.text import clean_text, name_key, read_text
 
 PAGES = (".html", ".md")
 """Text files that show pictures or speak of a data set; they carry its fingerprint in their text."""
@@ -63,10 +63,14 @@ def _data_sets(folder: Path) -> dict[str, list[list[str]]]:
     }
 
 
-def _digests(data_sets: dict[str, list[list[str]]], withdrawn: set[str]) -> set[str]:
+def _digests(data_sets: dict[str, list[list[str]]], withdrawn: Mapping[str, str]) -> set[str]:
     """Return the SHA-256 of every withdrawn picture, so that copies under other names are found."""
     rows = (row for data_set in data_sets.values() for row in data_set)
-    return {digest for image_id, digest, name in rows if withdrawn & {image_id, *called(name, digest)}}
+    return {
+        digest
+        for image_id, digest, name in rows
+        if withdrawn.keys() & {name_key(image_id), *called(name, digest)}
+    }
 
 
 def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> Iterator[tuple[Path, str]]:

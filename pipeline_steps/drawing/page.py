@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFo
 
 from pipeline_steps.config import LABELS
 from pipeline_steps.errors import UserError
+from pipeline_steps.home import find
 
 TEMPLATES = Path("resources/report")
 """Templates of the pages; each extends frame.html, and parts.html has what several of them need."""
@@ -36,14 +37,15 @@ def render(template: Path, style: Path = STYLE, **contents: Any) -> str:
     Raises:
         UserError: there is no such template.
     """
+    template = find(template)
     loader = FileSystemLoader(template.parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
     environment.filters |= {"number": number, "label": lambda variant: LABELS.get(variant, variant)}
     try:
         found = environment.get_template(template.name)
     except TemplateNotFound as error:
-        raise UserError(f"{template}: no such template; run the step where resources/ lies") from error
-    return found.render(style=style.read_text(encoding="utf-8"), **contents)
+        raise UserError(f"{template}: no such template") from error
+    return found.render(style=find(style).read_text(encoding="utf-8"), **contents)
 
 
 def number(value: Any) -> str:

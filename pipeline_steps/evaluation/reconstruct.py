@@ -11,28 +11,29 @@ from pipeline_steps.config import BaseRef, CacheConfig
 def reconstruct(images: Path, reconstructed: Path, culture: str, base: BaseRef, config: CacheConfig) -> None:
     """Encode and decode every picture with the base model's autoencoder.
 
-    KID to these leaves out what the autoencoder itself blurs, which no training of the UNet can mend.
+    KID to these leaves out what the autoencoder itself blurs, which no training of the denoiser can mend.
 
     Args:
         images: table of pictures.
         reconstructed: table to write: the same rows, other pixels.
         culture: its name.
-        base: Stable Diffusion.
+        base: the model to be mended.
         config: batch size.
     """
     import torch
     from PIL import Image
 
     from pipeline_steps.method.pictures import to_pictures, to_unit
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
 
     origin = artifacts.same_origin((IMAGES, images), culture=culture)
-    vae = stable_diffusion.vae(base)
+    family = family_of(base)
+    vae = family.vae()
 
     @torch.inference_mode()
     def look(unit: torch.Tensor) -> list[Image.Image]:
-        latents = vae.encode((unit * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode()
-        return to_pictures(vae.decode(latents).sample.float() / 2 + 0.5)
+        mean, _ = family.encode_pictures(vae, unit)
+        return to_pictures(family.decode_latents(vae, mean))
 
     rows, total = IMAGES.rows(images), IMAGES.count(images)
     # By it the features find the central square of pictures of several shapes.

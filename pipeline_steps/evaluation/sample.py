@@ -7,7 +7,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, SAMPLES, WHOLE, Row, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, SampleConfig
-from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import read_prompts
 from pipeline_steps.seeds import derive_seed
 
 
@@ -23,7 +23,7 @@ def sample(
     lora: Path | None = None,
     shard: Shard = WHOLE,
 ) -> None:
-    """Generate ``images_per_prompt`` pictures of every prompt with DPM-Solver++.
+    """Generate ``images_per_prompt`` pictures of every prompt, a diffusion model's with DPM-Solver++.
 
     They are squares of the resolution at which the culture's pictures were cut: scores compare the two.
     Seeds are bound to (seed, culture, prompt, index): all variants start from the same noise, whatever
@@ -36,7 +36,7 @@ def sample(
         samples: table to write.
         culture: its name.
         seed: the run's seed.
-        base: Stable Diffusion.
+        base: the model to be mended.
         config: how many, steps, guidance.
         suffix: appended to every prompt.
         lora: LoRA to load; none for the un-tuned model.
@@ -48,16 +48,17 @@ def sample(
     import torch
 
     from pipeline_steps.models import text
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
 
     sources = [(IMAGES, images)] + ([(artifacts.LORA, lora)] if lora else [])
     origin = artifacts.same_origin(*sources, culture=culture)
     side = IMAGES.note(images).get("resolution")
     lines = read_prompts(prompts)
     total = len(lines) * config.images_per_prompt
-    pipeline = stable_diffusion.text_to_image(base, lora)
+    family = family_of(base)
+    pipeline, tokenizer = family.text_to_image(lora), family.tokenizer()
     for line in lines:
-        text.warn_if_long(pipeline.tokenizer, line + suffix)
+        text.warn_if_long(tokenizer, line + suffix)
     wanted = _wanted(lines, culture, suffix, seed, config.images_per_prompt)
     with SAMPLES.writer(samples, origin) as table:
         for batch in artifacts.shard_batches(wanted, total, config.batch_size, shard, "sample"):
@@ -72,22 +73,6 @@ def sample(
             for row, picture in zip(batch, pictures, strict=True):
                 name = f"{row['prompt_id']}_{row['index']:03d}.png"
                 table.add({**row, "image": artifacts.encode_picture(picture, name)})
-
-
-def read_prompts(path: Path) -> list[str]:
-    """Read a prompt file: one prompt a line, blank lines and # comments left out.
-
-    Raises:
-        UserError: nothing to draw, or a prompt twice (its pictures would be the same).
-    """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    if not lines:
-        raise UserError(f"{path}: no prompts; write one a line")
-    for number, line in enumerate(lines):
-        if line in lines[:number]:
-            raise UserError(f"{path}: the prompt {line!r} stands there twice; leave one out")
-    return lines
 
 
 def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) -> Iterator[Row]:

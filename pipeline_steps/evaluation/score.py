@@ -59,10 +59,11 @@ def score(
 ) -> None:
     """Score one variant's pictures against a set of real ones.
 
-    Against the reference's split "test": ``kid`` (full set, raw), ``kid_subsets`` (torch-fidelity's),
-    ``cmmd``, ``density``, ``coverage``. Against its split "train": ``nearest_train`` and, where the
-    prompts are captions of training pictures, ``clip_i``, ``dino`` and ``dreamsim``. On their own:
-    ``clip_score``, ``div``, ``vendi`` and, in the drawn world, the attribute scores. Blank pictures
+    Against the reference's split "test": ``kid`` (full set, raw), ``kid_between`` (over pairs of
+    different prompts), ``kid_subsets`` (torch-fidelity's), ``cmmd``, ``density``, ``coverage``. Against
+    its split "train": ``nearest_train`` and, where the prompts are captions of training pictures,
+    ``clip_i``, ``dino`` and ``dreamsim``. On their own: ``clip_score``, ``div``, ``vendi`` and, in the
+    drawn world, the attribute scores. Blank pictures
     are counted and left out; a score for which there are too few pictures is left out with a
     warning that says so.
 
@@ -73,7 +74,7 @@ def score(
         reference: their features.
         scores: the table to write.
         variant: its name.
-        config: neighbours and resamples.
+        config: neighbours.
 
     Raises:
         UserError: fewer than two pictures on a side, sides of unlike pixel sizes, or files that do not
@@ -106,9 +107,9 @@ def score(
 
     found = [
         *_against_test(generated, test, config.neighbours),
-        *_against_train(generated, train, config.bootstrap),
-        *_alone(generated, config.bootstrap),
-        *_drawn_world(generated, origin.culture, config.bootstrap),
+        *_against_train(generated, train),
+        *_alone(generated),
+        *_drawn_world(generated, origin.culture),
     ]
     SCORES.write(
         scores,
@@ -151,8 +152,8 @@ def _check_sizes(samples: Path, images: Path) -> None:
 
 def _against_test(generated: Pictures, test: Pictures, neighbours: int) -> Iterator[Score]:
     """KID, CMMD, density and coverage against the held-out pictures."""
-    from pipeline_steps.method import coverage
-    from pipeline_steps.method.kid import UNIT, gaussian_kernel, kid, kid_subsets
+    from pipeline_steps.method.coverage import density_and_coverage
+    from pipeline_steps.method.kid import UNIT, gaussian_kernel, kid, kid_between, kid_subsets
 
     n, m = len(generated.texts), len(test.texts)
 
@@ -161,6 +162,10 @@ def _against_test(generated: Pictures, test: Pictures, neighbours: int) -> Itera
 
     x, y = generated.seen["inception"], test.seen["inception"]
     yield row("kid", kid(x, y, generated.clusters), UNIT, "inception")
+    if len(set(generated.clusters)) > 1:
+        yield row("kid_between", kid_between(x, y, generated.clusters), UNIT, "inception")
+    else:
+        LOG.warning("kid_between left out: a single prompt")
     subsets = kid_subsets(x, y)
     if subsets:
         yield row("kid_subsets", subsets, UNIT, "inception")
@@ -173,55 +178,51 @@ def _against_test(generated: Pictures, test: Pictures, neighbours: int) -> Itera
     if m <= neighbours:
         LOG.warning("density and coverage left out: %d real pictures, %d neighbours", m, neighbours)
         return
-    reached = coverage.in_reach(x, y, neighbours)
-    spread = jackknife(
-        lambda keep: float(coverage.density(reached[keep], neighbours).mean()), generated.clusters
-    )
-    yield row("density", spread, f"share of balls over k = {neighbours}", "inception")
-    covered = jackknife(lambda keep: coverage.coverage(reached[keep]), generated.clusters)
-    yield row("coverage", covered, "share of real pictures", "inception")
+    density, coverage = density_and_coverage(x, y, generated.clusters, neighbours)
+    yield row("density", density, f"share of balls over k = {neighbours}", "inception")
+    yield row("coverage", coverage, "share of real pictures", "inception")
 
 
-def _against_train(generated: Pictures, train: Pictures, resamples: int) -> Iterator[Score]:
+def _against_train(generated: Pictures, train: Pictures) -> Iterator[Score]:
     """Likeness to the training pictures: the nearest one, and those of the same prompt (Table 2)."""
     import torch.nn.functional as F
 
     if not train.texts:
         return
     same = np.array([[text == caption for caption in train.texts] for text in generated.texts])
-    prompted = same.any(1)
+    prompted = np.asarray(same.any(1))
     for metric, network in (("clip_i", "clip"), ("dino", "dino"), ("dreamsim", "dreamsim")):
         x, y = (F.normalize(side.seen[network].double(), dim=-1) for side in (generated, train))
         cosines = (x @ y.T).numpy()
         if network == "dreamsim":
-            nearest = clustered_mean(cosines.max(1), generated.clusters, resamples, seed=0)
+            nearest = clustered_mean(cosines.max(1), generated.clusters)
             yield Score("nearest_train", nearest, "cosine", len(cosines), len(train.texts), network)
         if prompted.any():
             own = np.where(same, cosines, 0).sum(1)[prompted] / same.sum(1)[prompted]
-            mean = clustered_mean(own, generated.where(prompted).clusters, resamples, seed=0)
+            mean = clustered_mean(own, generated.where(prompted).clusters)
             yield Score(metric, mean, "cosine", len(own), int(same.any(0).sum()), network)
 
 
-def _alone(generated: Pictures, resamples: int) -> Iterator[Score]:
+def _alone(generated: Pictures) -> Iterator[Score]:
     """CLIPScore, DIV and the Vendi score."""
     from pipeline_steps.method.coverage import vendi
     from pipeline_steps.method.similarity import clip_score, diversity
 
     seen, n = generated.seen, len(generated.texts)
-    fit = clustered_mean(
-        clip_score(seen["clip"], seen["text"]).numpy(), generated.clusters, resamples, seed=0
-    )
+    fit = clustered_mean(clip_score(seen["clip"], seen["text"]).numpy(), generated.clusters)
     yield Score("clip_score", fit, "2.5·max(cos, 0)", n, None, "clip")
     values, prompts = diversity(seen["dreamsim"], generated.clusters)
     if values:
-        yield Score("div", clustered_mean(values, prompts, resamples, 0), "1 − cosine", n, None, "dreamsim")
+        yield Score("div", clustered_mean(values, prompts), "1 − cosine", n, None, "dreamsim")
     else:
         LOG.warning("div left out: no prompt has two pictures")
-    variety = jackknife(lambda keep: vendi(seen["dreamsim"][np.flatnonzero(keep)]), generated.clusters)
+    variety = jackknife(
+        lambda keep: vendi(seen["dreamsim"][np.flatnonzero(keep)]), generated.clusters, (1, np.inf)
+    )
     yield Score("vendi", variety, "effective number of pictures", n, None, "dreamsim")
 
 
-def _drawn_world(generated: Pictures, culture: str, resamples: int) -> Iterator[Score]:
+def _drawn_world(generated: Pictures, culture: str) -> Iterator[Score]:
     """Shares of the culture's right values, of the stereotype's, and of what the prompts name.
 
     For the cultural attributes: each alone, all at once ("_all"), and their mean. The right values
@@ -237,7 +238,7 @@ def _drawn_world(generated: Pictures, culture: str, resamples: int) -> Iterator[
     }
 
     def row(metric: str, values: np.ndarray, clusters: list[str]) -> Score:
-        estimate = clustered_mean(values, clusters, resamples, seed=0)
+        estimate = clustered_mean(values, clusters, within=(0, 1))
         return Score(metric, estimate, "share", len(values), None, "attributes")
 
     wanted = {"stereotype": STEREOTYPE}
@@ -248,7 +249,7 @@ def _drawn_world(generated: Pictures, culture: str, resamples: int) -> Iterator[
     for metric, values in wanted.items():
         hits = np.stack([read[name] == values[name] for name in CULTURAL], axis=1)
         yield row(metric, hits.mean(1), generated.clusters)
-        yield row(f"{metric}_all", hits.all(1), generated.clusters)
+        yield row(f"{metric}_all", np.asarray(hits.all(1)), generated.clusters)
         for name, column in zip(CULTURAL, hits.T, strict=True):
             yield row(f"{metric}_{name}", column, generated.clusters)
 

@@ -1,1 +1,1 @@
-"""What people hand in, decoded and cleaned in one place: text and tables."""
+"""What people hand in, whatever wrote it: text files, tables and single values, decoded and checked once."""

@@ -1,75 +1,275 @@
-"""Tables as people hand them in: JSON lines, CSV and TSV."""
+"""Tables as people hand them in: JSON lines, CSV, TSV, Excel, Parquet and Arrow."""
 
 import csv
+import datetime
 import io
-import json
-from collections.abc import Iterator
+import re
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import read_text
+from pipeline_steps.inputs.values import RejectedError, first_line, read_json, whole
 
 if TYPE_CHECKING:
-    pass
+    import pyarrow as pa
+
+Row = dict[Any, Any]
+Rows = Iterator[tuple[int, Row | RejectedError]]
+"""Line or row number, and the row by column, or why it cannot be read."""
+
+MARKS = ",;\t"
+"""What separates fields."""
+LARGEST = 500_000_000
+"""Bytes that an Excel file may unpack to: some are made to fill the memory."""
 
 
-from pipeline_steps.inputs.text import read_text
+def table_rows(path: Path, known: Collection[str], notes: list[str] | None = None) -> Rows:
+    """Yield number and row of a .jsonl, .csv, .tsv, .xlsx, .parquet or .arrow file.
 
-
-def table_rows(path: Path, column: str = "file_name") -> Iterator[tuple[int, dict[Any, Any]]]:
-    """Yield line number and row of a .jsonl, .csv or .tsv file; fields without a header go to ``None``.
+    Of text and Excel files the number is the line's; of Parquet and Arrow the row's, from 1. Fields of a
+    CSV file without a header go to ``None``; missing ones are missing.
 
     Args:
         path: the file.
-        column: one that a CSV file has: it tells commas, semicolons and tabs apart.
+        known: columns that the caller looks for. They are found whatever their case, and tell what
+            separates the fields of a CSV file.
+        notes: what was decided for the user is appended here.
 
     Raises:
-        UserError: not UTF-8, or a line that cannot be understood.
+        UserError: the file cannot be read, or a line that cannot be understood.
     """
-    text = read_text(path)
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield number, _json_row(path, number, line)
+    ending = path.suffix.lower()
+    notes = [] if notes is None else notes
+    rows: Rows
+    if ending in (".parquet", ".arrow"):
+        rows = enumerate((row for batch in arrow_batches(path) for row in batch_rows(batch)), 1)
+    elif ending == ".jsonl":
+        rows = _json_rows(path)
+    elif ending == ".xlsx":
+        rows = _under_header(_excel_table(path, notes))
+    else:
+        yield from csv_rows(path, read_text(path, notes), known)
         return
-    lines = text.splitlines(keepends=True)
-    header = next((line for line in lines if line.strip()), "")
+    for number, row in rows:
+        yield number, row if isinstance(row, RejectedError) else _known_names(row, known)
+
+
+def csv_rows(path: Path, text: str, known: Collection[str]) -> Iterator[tuple[int, Row]]:
+    """Yield line number and row of text whose fields are separated by commas, semicolons or tabs.
+
+    Args:
+        path: named in messages.
+        text: the contents.
+        known: see :func:`table_rows`.
+
+    Raises:
+        UserError: quotes that do not end.
+    """
+    for number, row in _under_header(_csv_table(path, text, known)):
+        yield number, _known_names(row, known)
+
+
+def arrow_batches(path: Path) -> "Iterator[pa.RecordBatch]":
+    """Yield a Parquet or Arrow file's batches, of Parquet 16 rows each.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _arrow(path) as (_, batches):
+        yield from batches
+
+
+@contextmanager
+def _arrow(path: Path) -> "Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]":
+    """Open a Parquet file, or an Arrow file in either of its forms."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix.lower() != ".arrow":
+            with pq.ParquetFile(path) as parquet:
+                yield parquet.schema_arrow, parquet.iter_batches(16)
+            return
+        with pa.OSFile(str(path)) as file:
+            whole = file.read(6) == b"ARROW1"
+            file.seek(0)
+            with pa.ipc.open_file(file) if whole else pa.ipc.open_stream(file) as found:
+                numbers = range(found.num_record_batches) if whole else ()
+                yield found.schema, map(found.get_batch, numbers) if whole else iter(found)
+    except Exception as error:  # readers of damaged files raise whatever they stumble over
+        raise UserError(f"{path}: damaged, cannot be read ({first_line(error)}); fetch it again") from error
+
+
+def batch_rows(batch: "pa.RecordBatch") -> Iterator[Row | RejectedError]:
+    """Yield a batch's rows; one that cannot be read costs itself alone."""
+    try:
+        yield from _valid_rows(batch)
+    except Exception:
+        for number in range(batch.num_rows):
+            try:
+                yield _valid_rows(batch.slice(number, 1))[0]
+            except Exception as error:  # text that is none, dates after the year 9999, …
+                yield RejectedError(f"cannot be read ({first_line(error)})")
+
+
+def _valid_rows(batch: "pa.RecordBatch") -> list[Row]:
+    # Arrow trusts the lengths that a file states: unchecked, a wrong one reads foreign memory, and crashes.
+    batch.validate(full=True)
+    return list(batch.to_pylist())
+
+
+def readable(row: Row | RejectedError) -> Row:
+    """Return a row that was read.
+
+    Raises:
+        RejectedError: it could not be.
+    """
+    if isinstance(row, RejectedError):
+        raise row
+    return row
+
+
+def table_columns(path: Path, known: Collection[str]) -> list[str]:
+    """Return the names of a table's columns, the known ones as the caller spells them; see `table_rows`.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    ending = path.suffix.lower()
+    if ending in (".parquet", ".arrow"):
+        names = arrow_columns(path)
+    elif ending == ".jsonl":
+        names = list(next((row for _, row in _json_rows(path)), {}))
+    else:
+        table = _excel_table(path, []) if ending == ".xlsx" else _csv_table(path, read_text(path, []), known)
+        names = next(_filled(table), (0, []))[1]
+    return list(_known_names(dict.fromkeys(name.strip() for name in names), known))
+
+
+def is_header(line: str, known: Collection[str]) -> bool:
+    """Tell whether a line names one of the known columns, whichever mark separates them."""
+    return _fields_known(line, known, _mark(line, known)) > 0
+
+
+def arrow_metadata(path: Path) -> dict[str, str]:
+    """Return the notes that a Parquet or Arrow file carries.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _arrow(path) as (schema, _):
+        notes = schema.metadata or {}
+    return {key.decode("utf-8", "replace"): note.decode("utf-8", "replace") for key, note in notes.items()}
+
+
+def arrow_columns(path: Path) -> list[str]:
+    """Return the names of a Parquet or Arrow file's columns.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _arrow(path) as (schema, _):
+        return list(schema.names)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = read_json(line)
+        except RejectedError as error:
+            raise UserError(f"{path}: line {number} {error}; write one object per line") from error
+        if not isinstance(row, dict):
+            raise UserError(
+                f'{path}: line {number} is not an object like {{"file_name": …, "text": …}}; mend it'
+            )
+        yield number, row
+
+
+Table = Iterator[tuple[int, list[str]]]
+"""Line number and fields, the header first."""
+
+
+def _csv_table(path: Path, text: str, known: Collection[str]) -> Table:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    said = re.fullmatch(r" *sep=(.)[\r\n ]*", first, re.IGNORECASE)  # Excel's own line
     csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(header, column))
-    names: list[str] | None = None
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=said[1] if said else _mark(first, known))
     try:
         for fields in reader:
-            if not any(f.strip() for f in fields):
-                continue
-            if names is None:
-                names = [name.strip() for name in fields]
-                continue
-            row: dict[Any, Any] = dict(zip(names, fields, strict=False))
-            if len(fields) > len(names):
-                row[None] = fields[len(names) :]
-            yield reader.line_num, row
+            if not said or fields[:1] != [first.partition("=")[0] + "="]:
+                yield reader.line_num, fields
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num}: {error}; mend its quotes") from error
 
 
-def _json_row(path: Path, number: int, line: str) -> dict[Any, Any]:
+def _excel_table(path: Path, notes: list[str]) -> Table:
+    """Yield the first sheet's rows as text."""
+    import openpyxl
+
     try:
-        row = json.loads(line, parse_constant=lambda _: None)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: line {number} is not JSON ({error}); write one object per line") from error
-    if not isinstance(row, dict):
-        raise UserError(f'{path}: line {number} is not an object like {{"file_name": …, "text": …}}; mend it')
-    return row
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+        if size > LARGEST:
+            raise UserError(f"{path}: unpacks to {size / 1e6:.0f} MB; save it as CSV")
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        sheet = book.worksheets[0]
+        if len(book.worksheets) > 1:
+            notes.append(f"has {len(book.worksheets)} sheets; the first, '{sheet.title}', is read")
+        sheet.reset_dimensions()  # some programs write wrong ones
+        for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+            yield number, [_cell(cell) for cell in cells]
+    except UserError:
+        raise
+    except Exception as error:  # a damaged archive raises whatever its reader stumbles over
+        raise UserError(f"{path}: cannot be read as Excel ({first_line(error)}); save it as CSV") from error
 
 
-def split_header(line: str) -> list[str]:
-    """Return a header's names, whichever mark separates them."""
-    return [name.strip().strip('"') for mark in ",;\t" for name in line.split(mark)]
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        value = value.date()
+    return str(whole(value) if isinstance(value, float) else value)
 
 
-def delimiter(header: str, column: str) -> str:
-    """Return the mark that separates the named column from others; a comma when in doubt."""
-    for mark in ",;\t":
-        if column in [name.strip().strip('"') for name in header.split(mark)] and mark in header:
-            return mark
-    return ","
+def _filled(table: Table) -> Table:
+    return ((number, fields) for number, fields in table if any(field.strip() for field in fields))
+
+
+def _under_header(table: Table) -> Iterator[tuple[int, Row]]:
+    names: list[str] | None = None
+    for number, fields in _filled(table):
+        if names is None:
+            names = [name.strip() for name in fields]
+            while names and not names[-1]:
+                names.pop()  # empty columns at the end of a sheet
+            continue
+        row: Row = dict(zip(names, fields, strict=False))
+        if any(field.strip() for field in fields[len(names) :]):
+            row[None] = fields[len(names) :]
+        yield number, row
+
+
+def _known_names(row: Row, known: Collection[str]) -> Row:
+    """Return a row with its known columns under the names that the caller uses."""
+    spelled = {name.casefold(): name for name in known if name not in row}
+    return {
+        spelled.get(name.casefold(), name) if isinstance(name, str) else name: value
+        for name, value in row.items()
+    }
+
+
+def _mark(header: str, known: Collection[str]) -> str:
+    """Return the mark that separates the known columns from others; a comma when in doubt."""
+    return max(MARKS, key=lambda mark: (_fields_known(header, known, mark) * (mark in header), mark == ","))
+
+
+def _fields_known(header: str, known: Collection[str], mark: str) -> int:
+    wanted = {name.casefold() for name in known}
+    return sum(name.strip().strip('"').casefold() in wanted for name in header.split(mark))

@@ -21,7 +21,7 @@ class GpuHours(logging.Handler):
         """Count a job; at the table of jobs, which follows the last job, say the sum."""
         event = getattr(record, "event", None)
         if event is LogEvent.JOB_INFO:
-            gpus, minutes = (record.resources.get(name, 0) for name in ("gpu", "runtime"))
+            gpus, minutes = (vars(record)["resources"].get(name, 0) for name in ("gpu", "runtime"))
             # A job without a limit of time cannot be counted, nor one whose request is not known yet.
             if isinstance(gpus, int) and isinstance(minutes, int) and gpus and minutes:
                 self.jobs += 1

@@ -32,7 +32,8 @@ def simulate_ranks(
     scores = skills[:, None, None] * np.asarray(strengths) + rng.gumbel(
         size=(len(skills), answers, len(strengths))
     )
-    return (-scores).argsort(-1).argsort(-1) + 1
+    ranks: np.ndarray = (-scores).argsort(-1).argsort(-1) + 1
+    return ranks
 
 
 def signed_rank_p(differences: np.ndarray) -> np.ndarray:
@@ -57,7 +58,8 @@ def signed_rank_p(differences: np.ndarray) -> np.ndarray:
     spread = n * (n + 1) * (2 * n + 1) / 24 - ties / 48
     lead = (ranks * (differences > 0)).sum(1) - n * (n + 1) / 4
     z = np.divide(np.abs(lead), np.sqrt(spread), out=np.zeros(len(size)), where=spread > 0)
-    return np.clip(2 * stats.norm.sf(z), 2.0 / 2.0**n, 1)
+    p: np.ndarray = np.clip(2 * stats.norm.sf(z), 2.0 / 2.0**n, 1)
+    return p
 
 
 def chance_to_see(

@@ -1,4 +1,4 @@
-"""Kernel distances: KID and its CLIP kin CMMD, unbiased, on the full set, with a jackknife interval."""
+"""Kernel distances: KID and its CLIP kin CMMD on the full set, with a jackknife interval."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from torch import Tensor
 
-from pipeline_steps.method.estimate import Estimate, codes
+from pipeline_steps.method.estimate import Estimate, codes, from_jackknife
 
 BLOCK = 1024
 """Rows of a kernel matrix held at once."""
@@ -55,12 +54,13 @@ def kid(
     groups: Sequence[Hashable] | None = None,
     kernel: Kernel = polynomial_kernel,
 ) -> Estimate:
-    """Unbiased squared MMD of all pictures with a jackknife interval.
+    """Squared MMD of all pictures with a jackknife interval.
 
-    KID = mean_{i≠j} k(x_i, x_j) + mean_{i≠j} k(y_i, y_j) − 2 mean_{ij} k(x_i, y_j), in float64. Its
-    bootstrap is biased (a picture drawn twice is a pair of its own, at distance zero), so the
-    interval comes from leaving out one group of generated pictures at a time, then one reference
-    picture at a time; the two variances add, and Welch's degrees of freedom give the t quantile.
+    KID = mean_{i≠j} k(x_i, x_j) + mean_{i≠j} k(y_i, y_j) − 2 mean_{ij} k(x_i, y_j), in float64. It is
+    unbiased for independent pictures; those of one prompt resemble one another, and their pairs raise
+    it (see :func:`kid_between`). Its bootstrap is biased (a picture drawn twice is a pair of its own, at
+    distance zero), so the interval comes from leaving out one group of generated pictures at a time,
+    then one reference picture at a time (:func:`~pipeline_steps.method.estimate.from_jackknife`).
 
     Args:
         generated: features x, shape (n, d), n ≥ 2.
@@ -79,7 +79,38 @@ def kid(
     whole, without_x, without_y = _moving_part(x, y, left_out, kernel)
     within_y, left_y = _within(y, left_out.y, kernel)
     value = float(whole + within_y)
-    return _with_interval(value, without_x + within_y, without_y + left_y, left_out)
+    paired = groups is not None and len(set(groups)) < len(x)
+    note = "; raised by pairs of one prompt, so it misses the models' distance more often" if paired else ""
+    return _with_interval(value, without_x + within_y, without_y + left_y, left_out.how + note)
+
+
+def kid_between(generated: Tensor, reference: Tensor, groups: Sequence[Hashable]) -> Estimate:
+    """KID over pairs of generated pictures of different prompts, which clustering does not bias.
+
+    Pictures of different prompts are independent draws, so the mean of k(x_i, x_j) over such pairs is
+    unbiased where all prompts have equally many pictures.
+
+    Args:
+        generated: features x, shape (n, d).
+        reference: features y, shape (m, d), m ≥ 2.
+        groups: the prompt of each generated picture; at least two.
+
+    Returns:
+        The raw value (may be negative) with its interval; that needs three prompts.
+
+    Raises:
+        ValueError: a single prompt, or what :func:`kid` refuses.
+    """
+    x, y = _checked(generated), _checked(reference)
+    labels = codes(groups)
+    if labels.max() < 1:
+        raise ValueError("pictures of one prompt: KID between prompts needs two")
+    rest, y_how = _deletable(len(y), None, "pictures")
+    how = f"{labels.max() + 1} prompts and {y_how} of the reference; pairs of different prompts only"
+    left_out = _LeftOut(labels, rest, how)
+    whole, without_x, without_y = _moving_part(x, y, left_out, polynomial_kernel, between=True)
+    within_y, left_y = _within(y, rest, polynomial_kernel)
+    return _with_interval(float(whole + within_y), without_x + within_y, without_y + left_y, how)
 
 
 def kid_difference(
@@ -105,7 +136,7 @@ def kid_difference(
     left_out = _left_out(_checked(first), y, groups)
     a, b = (_moving_part(_checked(x), y, left_out, polynomial_kernel) for x in (first, second))
     whole, without_x, without_y = (p - q for p, q in zip(a, b, strict=True))
-    return _with_interval(float(whole), without_x, without_y, left_out)
+    return _with_interval(float(whole), without_x, without_y, left_out.how)
 
 
 class _LeftOut(NamedTuple):
@@ -121,13 +152,15 @@ def _left_out(x: Tensor, y: Tensor, groups: Sequence[Hashable] | None) -> _LeftO
         raise ValueError(f"features of width {x.shape[1]} and {y.shape[1]} cannot be compared")
     x_labels, x_how = _deletable(len(x), groups, "prompts")
     y_labels, y_how = _deletable(len(y), None, "pictures")
-    return _LeftOut(x_labels, y_labels, f"95%, jackknife over {x_how} and {y_how} of the reference")
+    return _LeftOut(x_labels, y_labels, f"{x_how} and {y_how} of the reference")
 
 
-def _moving_part(x: Tensor, y: Tensor, left_out: _LeftOut, kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
+def _moving_part(
+    x: Tensor, y: Tensor, left_out: _LeftOut, kernel: Kernel, between: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """KID without its term of the reference alone: whole, without each group of x, without each of y."""
     cross_x, cross_y = _row_sums(x, y, kernel), _row_sums(y, x, kernel)
-    within, left = _within(x, left_out.x, kernel)
+    within, left = _within(x, left_out.x, kernel, between)
     return (
         within - 2 * cross_x.sum() / (len(x) * len(y)),
         left - 2 * _without(cross_x, left_out.x, len(y)),
@@ -135,16 +168,10 @@ def _moving_part(x: Tensor, y: Tensor, left_out: _LeftOut, kernel: Kernel) -> tu
     )
 
 
-def _with_interval(value: float, without_x: Tensor, without_y: Tensor, left_out: _LeftOut) -> Estimate:
+def _with_interval(value: float, without_x: Tensor, without_y: Tensor, how: str) -> Estimate:
     if not len(without_x) or not len(without_y):
         return Estimate(value, None, None, "none: too few pictures to leave one out")
-    parts = [_jackknife_variance(without_x), _jackknife_variance(without_y)]
-    spread = sum(parts)
-    if spread == 0:
-        return Estimate(value, value, value, "95%, jackknife without spread")
-    freedom = spread**2 / sum(v**2 / (len(w) - 1) for v, w in zip(parts, (without_x, without_y), strict=True))
-    reach = float(stats.t.ppf(0.975, freedom) * spread**0.5)
-    return Estimate(value, value - reach, value + reach, left_out.how)
+    return from_jackknife(value, [without_x.numpy(), without_y.numpy()], how)
 
 
 def kid_subsets(generated: Tensor, reference: Tensor) -> Estimate | None:
@@ -171,7 +198,7 @@ def kid_subsets(generated: Tensor, reference: Tensor) -> Estimate | None:
         verbose=False,
     )
     mean, deviation = result[KEY_METRIC_KID_MEAN], result[KEY_METRIC_KID_STD]
-    how = f"± one standard deviation over {SUBSETS} subsets of {size}"
+    how = f"± one standard deviation over {SUBSETS} subsets of {size}, which is no 95% interval"
     return Estimate(mean, mean - deviation, mean + deviation, how)
 
 
@@ -198,23 +225,33 @@ def _row_sums(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     return torch.cat([kernel(block, y).sum(1) for block in x.split(BLOCK)])
 
 
-def _within(x: Tensor, labels: np.ndarray | None, kernel: Kernel) -> tuple[Tensor, Tensor]:
-    """Mean of k over pairs i ≠ j: of all pictures, and without each group, shape (groups,)."""
+def _within(
+    x: Tensor, labels: np.ndarray | None, kernel: Kernel, between: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Mean of k over pairs i ≠ j: of all pictures, and without each group, shape (groups,).
+
+    ``between``: over pairs of different groups only.
+    """
     n = len(x)
     itself = torch.cat([kernel(block, block).diagonal() for block in x.split(BLOCK)])
     sums = _row_sums(x, x, kernel) - itself
-    total = sums.sum()
+    total, pairs = sums.sum(), n * (n - 1)
     if labels is None:
-        return total / (n * (n - 1)), total.new_empty(0)
+        return total / pairs, total.new_empty(0)
     index = torch.from_numpy(labels)
     sizes = torch.bincount(index)
     own = torch.zeros(len(sizes), dtype=x.dtype)
     for group in torch.nonzero(sizes > 1).flatten().tolist():
         members = x[index == group]
         own[group] = _row_sums(members, members, kernel).sum() - itself[index == group].sum()
-    left = n - sizes
-    without = total - 2 * torch.zeros_like(own).index_add(0, index, sums) + own
-    return total / (n * (n - 1)), without / (left * (left - 1))
+    own_pairs = sizes * (sizes - 1)
+    # Pairs with a picture of the group: its row sums count those inside it twice.
+    gone = 2 * torch.zeros_like(own).index_add(0, index, sums) - own
+    gone_pairs = 2 * sizes * (n - 1) - own_pairs
+    if between:
+        total, pairs = total - own.sum(), pairs - int(own_pairs.sum())
+        gone, gone_pairs = gone - own, gone_pairs - own_pairs
+    return total / pairs, (total - gone) / (pairs - gone_pairs)
 
 
 def _without(cross: Tensor, labels: np.ndarray | None, others: int) -> Tensor:
@@ -225,10 +262,6 @@ def _without(cross: Tensor, labels: np.ndarray | None, others: int) -> Tensor:
     sizes = torch.bincount(index)
     removed = torch.zeros(len(sizes), dtype=cross.dtype).index_add(0, index, cross)
     return (cross.sum() - removed) / ((len(cross) - sizes) * others)
-
-
-def _jackknife_variance(values: Tensor) -> float:
-    return float((len(values) - 1) * values.var(correction=0))
 
 
 def ordering_power(

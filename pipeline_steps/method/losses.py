@@ -12,21 +12,6 @@ def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
     return (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
 
 
-def min_snr_weight(alpha_bar: Tensor, gamma: float, v_prediction: bool = False) -> Tensor:
-    """Weight w_t of Eq. 1 by min-SNR-γ (Hang et al. 2023, Eq. 6 and 8).
-
-    Args:
-        alpha_bar: ᾱ_t, (n,), in (0, 1).
-        gamma: γ > 0, cap of the signal-to-noise ratio.
-        v_prediction: the network predicts velocity, not noise.
-
-    Returns:
-        min(SNR, γ) / SNR, or / (SNR + 1) for velocity; (n,).
-    """
-    snr = alpha_bar / (1 - alpha_bar)
-    return snr.clamp(max=gamma) / (snr + 1 if v_prediction else snr)
-
-
 def ldm_loss(predicted: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """Eq. 1, squared: w_t ‖ε − ε_θ(z_t, c_ccub, t)‖², as a mean over elements; (n,)."""
     return weight * squared_error(predicted, target)

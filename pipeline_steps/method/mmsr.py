@@ -6,6 +6,7 @@ each participant can be trusted, a weighted vote decides each task, and wins min
 order.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
 
@@ -18,15 +19,19 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata, uniform
 
 ITERATIONS, TOLERANCE = 10_000, 1e-10
+SAME = 1e-9
+"""Eigenvalues closer than this are one."""
 
 
 class WideMMSR(MMSR):
-    """crowd-kit's MMSR, the same to rounding, for crowds of hundreds.
+    """crowd-kit's MMSR for crowds of hundreds: its sizes of the skills to rounding, and their signs mended.
 
     crowd-kit visits worker pairs one by one and finds the workers' signs from a dense matrix with a
     row for every agreeing pair, so its memory grows as the fourth power of the crowd (125 GB at 500).
     Here the same covariances are matrix products, the same trimmed means are taken for all workers
-    at once, and the agreeing pairs are eliminated from the eigenproblem.
+    at once, and the agreeing pairs are eliminated from the eigenproblem. For the signs crowd-kit counts
+    a worker as disagreeing with themselves and with everyone they share no task with, and leaves out
+    whose covariances add up to nothing with that; here pairs who share tasks decide alone.
     """
 
     def _construnct_covariation_matrix(self, answers: pd.DataFrame) -> None:
@@ -50,8 +55,8 @@ class WideMMSR(MMSR):
         agreement, seen = np.abs(self._covariation_matrix), self._n_common_tasks > 0
         trim = int(np.floor(self._sparsity / 2)) - 1
         size = self._n_workers
-        u = uniform.rvs(size=size, random_state=self.random_state)
-        v = uniform.rvs(size=size, random_state=self.random_state)
+        u = np.asarray(uniform.rvs(size=size, random_state=self.random_state))
+        v = np.asarray(uniform.rvs(size=size, random_state=self.random_state))
         self.loss_history_ = []
         for _ in range(self.n_iter):
             before = (u, v)
@@ -61,7 +66,8 @@ class WideMMSR(MMSR):
             if self.loss_history_[-1] < self.tol or np.isnan(u).all():
                 break
         size_of_s = u / np.sqrt(np.linalg.norm(u) / np.linalg.norm(v))
-        s = self._sign_determination_valid(self._covariation_matrix, size_of_s[:, None]).ravel()
+        met = np.where(seen, self._covariation_matrix, 0)
+        s = self._sign_determination_valid(met, size_of_s[:, None]).ravel()
         labels, margin = self._n_labels, 1 / np.sqrt(self._n_tasks)
         s = np.maximum(np.minimum(s, 1 - margin), margin - 1 / (labels - 1))
         right = s * (labels - 1) / labels + 1 / labels
@@ -75,25 +81,34 @@ class WideMMSR(MMSR):
         graph with an edge for each disagreeing pair and, for each agreeing pair, a path over a
         node between. A node between has λw = (v_i + v_j)/2, so that with D the degrees, N the
         disagreements, P the agreements and p their row sums: λ²Dv = λNv + ½(diag(p) + P)v. The last
-        matrix is RRᵀ, and [[N, R], [Rᵀ, 0]] against diag(D, 1) has the same λ and v.
+        matrix is RRᵀ, and [[N, R], [Rᵀ, 0]] against diag(D, 1) has the same λ and v. Where λ is no
+        single eigenvalue (three who all disagree, groups without a link), or as many have one sign as
+        the other, nothing says who is right: all are 0.
         """
-        valid = np.flatnonzero(C.sum(axis=1) != 0)
-        sign = np.sign(C[np.ix_(valid, valid)])
+        sign = np.sign(C)
+        linked = np.flatnonzero(sign.any(axis=1))
+        sign = sign[np.ix_(linked, linked)]
+        signed = np.zeros_like(s_abs)
+        if not len(linked):
+            return signed
         differ, agree = (sign == -1).astype(float), (sign == 1).astype(float)
         degree = differ.sum(1) + agree.sum(1)
         values, vectors = scipy.linalg.eigh((np.diag(agree.sum(1)) + agree) / 2, driver="evd")
-        root = vectors * np.sqrt(np.maximum(values, 0))
+        # Columns of nothing would add eigenvalues 0 that are none of the walk's.
+        between = values > SAME
+        root = vectors[:, between] * np.sqrt(values[between])
         scale = 1 / np.sqrt(degree)
         walk = np.block(
             [
                 [scale[:, None] * differ * scale, scale[:, None] * root],
-                [(scale[:, None] * root).T, np.zeros_like(root)],
+                [(scale[:, None] * root).T, np.zeros((between.sum(), between.sum()))],
             ]
         )
-        _, smallest = scipy.linalg.eigh(walk, subset_by_index=[0, 0])
-        signs = np.sign(smallest[: len(valid)])
-        signed = np.zeros_like(s_abs)
-        signed[valid] = np.sign(signs.sum()) * s_abs[valid] * signs
+        smallest, found = scipy.linalg.eigh(walk, subset_by_index=[0, 1])
+        if smallest[1] - smallest[0] < SAME:
+            return signed
+        signs = np.sign(np.where(np.abs(found[: len(linked), 0]) < SAME, 0, found[: len(linked), 0]))
+        signed[linked] = np.sign(signs.sum()) * s_abs[linked] * signs[:, None]
         return signed
 
 
@@ -167,8 +182,10 @@ def skills(votes: pd.DataFrame, random_state: int) -> tuple["pd.Series[float]", 
         found = model.fit(votes.sort_values(["task", "worker"])).skills_
     if not model.loss_history_[-1] < TOLERANCE:
         return alike, f"MMSR did not settle in {ITERATIONS} iterations"
-    if not np.isfinite(found).all():
+    if found is None or not np.isfinite(found).all():
         return alike, "MMSR found no finite skills"
+    if not found.any():
+        return alike, "MMSR needs more: the votes do not tell who agrees with whom"
     # Rounded, so that the last bits of a linear algebra library decide nothing.
     return found.reindex(workers).round(8), ""
 
@@ -276,13 +293,14 @@ def order(variants: list[str], outcomes: Iterable[tuple[str, str, str]]) -> pd.D
         Columns variant, wins, losses, ties, place (1 is best; equals share the mean place), in the
         given order.
     """
-    table = pd.DataFrame(0, index=pd.Index(variants, name="variant"), columns=["wins", "losses", "ties"])
+    counts: Counter[tuple[str, str]] = Counter()
     for left, right, winner in outcomes:
         if winner == "tie":
-            table.loc[[left, right], "ties"] += 1
+            counts.update([(left, "ties"), (right, "ties")])
         else:
             better, worse = (left, right) if winner == "left" else (right, left)
-            table.loc[better, "wins"] += 1
-            table.loc[worse, "losses"] += 1
+            counts.update([(better, "wins"), (worse, "losses")])
+    columns = {what: [counts[name, what] for name in variants] for what in ("wins", "losses", "ties")}
+    table = pd.DataFrame({"variant": variants, **columns})
     table["place"] = rankdata(table["losses"] - table["wins"], method="average")
-    return table.reset_index()
+    return table

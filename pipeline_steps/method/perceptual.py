@@ -7,6 +7,7 @@ is the published distance.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ def vit_features(
     return extract
 
 
-def conv_features(trunk: nn.Module, layers: Sequence[int], side: int) -> Extractor:
+def conv_features(trunk: Any, layers: Sequence[int], side: int) -> Extractor:
     """Convolutional activations of an open_clip ModifiedResNet (CLIPasso's choice: RN101, squared error).
 
     Args:
@@ -80,7 +81,7 @@ def dreamsim_features(embed: Callable[[Tensor], Tensor], side: int) -> Extractor
     return extract
 
 
-def lpips_features(network: nn.Module, side: int = 224) -> Extractor:
+def lpips_features(network: Any, side: int = 224) -> Extractor:
     """LPIPS' activations, scaled by its learned weights (Zhang et al. 2018, Eq. 1).
 
     Args:

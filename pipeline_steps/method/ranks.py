@@ -1,17 +1,18 @@
 """Statistics of rankings: mean ranks, wins, Plackett–Luce, agreement, tests.
 
 A ranking of k variants is one of k! permutations. Mean ranks, win shares and Plackett–Luce worths
-depend only on how often each permutation occurs, so that resampling means drawing those counts.
+depend only on how often each permutation occurs, so that leaving somebody out is a subtraction.
 """
 
 from collections.abc import Hashable, Sequence
+from fractions import Fraction
 from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
 from scipy import stats
 
-from pipeline_steps.method.estimate import Estimate, codes
+from pipeline_steps.method.estimate import Estimate, codes, from_jackknife, parts
 
 PRIOR = 1.0
 """Plackett–Luce: weight, in rankings, of a prior under which every order is equally likely. Without
@@ -43,60 +44,22 @@ def encode(ranks: np.ndarray) -> np.ndarray:
     base = (k + 1) ** np.arange(k)
     known = orders(k) @ base
     place = np.argsort(known)
-    return place[np.searchsorted(known[place], ranks @ base)]
-
-
-def resampled_counts(
-    which: np.ndarray,
-    k: int,
-    participants: Sequence[Hashable],
-    prompts: Sequence[Hashable],
-    strata: Sequence[Hashable],
-    resamples: int,
-    seed: int,
-) -> np.ndarray:
-    """Draw permutation counts under a bootstrap clustered by participant and by prompt.
-
-    Within each stratum (a culture) participants are drawn with replacement, prompts as well, and a
-    ranking counts as often as its participant times its prompt (the pigeonhole bootstrap, Owen 2007: it errs
-    on the wide side).
-
-    Args:
-        which: permutation of each ranking, shape (n,), see :func:`encode`.
-        k: number of variants.
-        participants: who gave it.
-        prompts: for which prompt.
-        strata: in which culture.
-        resamples: number of draws.
-        seed: of the draws.
-
-    Returns:
-        Counts, shape (resamples, k!).
-    """
-    total, rng = np.zeros((resamples, len(orders(k)))), np.random.default_rng(seed)
-    stratum, person, prompt = codes(strata), codes(participants), codes(prompts)
-    for number in range(stratum.max() + 1):
-        rows = stratum == number
-        p, q = (np.unique(part[rows], return_inverse=True)[1] for part in (person, prompt))
-        sizes = (p.max() + 1, q.max() + 1)
-        cells = np.zeros((*sizes, total.shape[1]))
-        np.add.at(cells, (p, q, which[rows]), 1)
-        drawn_p, drawn_q = (rng.multinomial(size, np.full(size, 1 / size), resamples) for size in sizes)
-        by_prompt = (drawn_p @ cells.reshape(sizes[0], -1)).reshape(resamples, sizes[1], -1)
-        total += np.einsum("bq,bqc->bc", drawn_q, by_prompt)
-    return total
+    found: np.ndarray = place[np.searchsorted(known[place], ranks @ base)]
+    return found
 
 
 def mean_ranks(counts: np.ndarray, k: int) -> np.ndarray:
     """Mean rank of each variant from permutation counts, shape (…, k!) to (…, k)."""
-    return counts @ orders(k) / counts.sum(-1, keepdims=True)
+    means: np.ndarray = counts @ orders(k) / counts.sum(-1, keepdims=True)
+    return means
 
 
 def win_shares(counts: np.ndarray, k: int) -> np.ndarray:
     """Share of rankings in which a is better than b, shape (…, k!) to (…, k, k)."""
     better = orders(k)[:, :, None] < orders(k)[:, None, :]
     wins = np.tensordot(counts, better.astype(float), axes=1)
-    return wins / counts.sum(-1)[..., None, None]
+    shares: np.ndarray = wins / counts.sum(-1)[..., None, None]
+    return shares
 
 
 def plackett_luce(counts: np.ndarray, k: int, tolerance: float = 1e-9) -> np.ndarray:
@@ -125,16 +88,6 @@ def plackett_luce(counts: np.ndarray, k: int, tolerance: float = 1e-9) -> np.nda
     return worth.reshape(*shape, k)
 
 
-def interval(value: float, drawn: np.ndarray, participants: int, prompts: int) -> Estimate:
-    """Percentile interval of a figure from its resampled values, shape (resamples,)."""
-    drawn = drawn[np.isfinite(drawn)]
-    if participants < 2 or prompts < 2 or not len(drawn):
-        return Estimate(float(value), None, None, "none: needs two participants and two prompts")
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    text = f"95%, bootstrap over {participants} participants and {prompts} prompts"
-    return Estimate(float(value), float(low), float(high), text)
-
-
 def kendall_w(scores: np.ndarray) -> float:
     """Kendall's W: how far m participants order k variants alike, 0 (not) to 1 (fully), ties corrected.
 
@@ -142,9 +95,11 @@ def kendall_w(scores: np.ndarray) -> float:
         scores: each participant's score of each variant, shape (m, k).
 
     Returns:
-        W, or nan where nobody prefers anything. Chance alone gives 1/m on average.
+        W, or nan for one participant and where nobody prefers anything. Chance alone gives 1/m on average.
     """
     m, k = scores.shape
+    if m < 2:
+        return float("nan")
     ranks = stats.rankdata(scores, axis=1)
     spread = ((ranks.sum(0) - m * (k + 1) / 2) ** 2).sum()
     # A group of n tied variants counts n³ − n: n² − 1 for each of them.
@@ -175,6 +130,109 @@ def krippendorff_ordinal(counts: np.ndarray) -> float:
     return float(1 - (together * distance).sum() / expected) if expected else float("nan")
 
 
+def estimates(
+    ranks: np.ndarray,
+    shown: np.ndarray,
+    participants: Sequence[Hashable],
+    prompts: Sequence[Hashable],
+    units: Sequence[Hashable],
+    strata: Sequence[Hashable],
+) -> list[Estimate]:
+    """A survey's figures, in the order of :func:`figures`, jackknifed over participants and prompts.
+
+    Args:
+        ranks: rank of each variant, shape (n, k).
+        shown: the same in the order in which the page showed the variants.
+        participants: who gave each ranking.
+        prompts: for which prompt.
+        units: what was ranked: the same pictures, the same question.
+        strata: in which culture; a participant and a prompt belong to one.
+    """
+    k, pairs = ranks.shape[1], ranks.shape[1] * (ranks.shape[1] - 1) // 2
+    ends = [(1.0, float(k))] * (2 * k) + [(0.0, 1.0)] * (k + pairs + 1) + [(-np.inf, 1.0)]
+    sides = [side for who in (participants, prompts) for side in parts(who, strata)]
+    values, without = figures(ranks, shown, participants, units, sides)
+    counts = len(set(participants)), len(set(prompts))
+    if min(counts) < 2:
+        return [Estimate(v, None, None, "none: needs two participants and two prompts") for v in values]
+    how = f"{counts[0]} participants and {counts[1]} prompts"
+    # Whoever is left out takes weight from their culture, so what is left of it moves the whole by less
+    # than it should: a stratified jackknife gives that weight to the others of the stratum.
+    shares, numbers = [(side >= 0).mean() for side in sides], [side.max() + 1 for side in sides]
+    stretched = [
+        values + (side - values) * (1 - share / number) / (1 - 1 / number)
+        for side, share, number in zip(without, shares, numbers, strict=True)
+    ]
+    return [
+        from_jackknife(value, [side[:, number] for side in stretched], how, within)
+        for number, (value, within) in enumerate(zip(values, ends, strict=True))
+    ]
+
+
+def figures(
+    ranks: np.ndarray,
+    shown: np.ndarray,
+    participants: Sequence[Hashable],
+    units: Sequence[Hashable],
+    sides: Sequence[np.ndarray],
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A survey's figures of all rankings, and without each part of each side.
+
+    Args:
+        ranks: rank of each variant, shape (n, k).
+        shown: the same in the order in which the page showed the variants.
+        participants: who gave each ranking.
+        units: what was ranked: the same pictures, the same question.
+        sides: part of each ranking, shape (n,), see :func:`~pipeline_steps.method.estimate.parts`.
+
+    Returns:
+        Shapes (s,) and, for each side, (parts, s): mean ranks (k), mean ranks by position (k),
+        Plackett–Luce worths (k), win shares of b over each a < b, Kendall's W over participants' mean
+        ranks, Krippendorff's α over units.
+    """
+    k = ranks.shape[1]
+    person, unit, one = codes(participants), codes(units), np.ones((len(ranks), 1))
+    # Cells that each ranking counts in, by how much, and the table they make. Tables add up, so that
+    # leaving somebody out is a subtraction.
+    tables = (
+        (encode(ranks)[:, None], one, (len(orders(k)),)),
+        (encode(shown)[:, None], one, (len(orders(k)),)),
+        (person[:, None] * (k + 1) + np.arange(k + 1), np.hstack([ranks, one]), (person.max() + 1, k + 1)),
+        ((unit[:, None] * k + np.arange(k)) * k + ranks - 1, one.repeat(k, 1), ((unit.max() + 1) * k, k)),
+    )
+    everyone = np.zeros(len(ranks), np.int64)
+    whole = [_counted(table, everyone) for table in tables]
+    without = [
+        [total - _counted(table, side) for total, table in zip(whole, tables, strict=True)] for side in sides
+    ]
+    return _figures(whole, k)[0], [_figures(counts, k) for counts in without]
+
+
+def _counted(table: tuple[np.ndarray, np.ndarray, tuple[int, ...]], side: np.ndarray) -> np.ndarray:
+    """Sum the weights in each cell of a table, one table for each part: shape (parts, …)."""
+    cells, weights, shape = table
+    own, number, size = side >= 0, side.max() + 1, int(np.prod(shape))
+    flat = side[own, None] * size + cells[own]
+    counts = np.bincount(flat.ravel(), weights[own].ravel(), number * size)
+    return counts.reshape(number, *shape)
+
+
+def _figures(counts: Sequence[np.ndarray], k: int) -> np.ndarray:
+    """The figures of :func:`figures` from stacked tables, shape (stack, s)."""
+    given, placed, people, units = counts
+    means = [person[person[:, k] > 0] for person in people]
+    return np.column_stack(
+        [
+            mean_ranks(given, k),
+            mean_ranks(placed, k),
+            plackett_luce(given, k),
+            win_shares(given, k)[:, *np.tril_indices(k, -1)],
+            [kendall_w(person[:, :k] / person[:, k:]) for person in means],
+            [krippendorff_ordinal(unit) for unit in units],
+        ]
+    )
+
+
 def friedman(scores: np.ndarray) -> float:
     """Return p of Friedman's test that variants are alike; rows are independent participants, shape (m, k).
 
@@ -186,11 +244,23 @@ def friedman(scores: np.ndarray) -> float:
         return float(stats.friedmanchisquare(*scores.T).pvalue)
 
 
-def wilcoxon(first: np.ndarray, second: np.ndarray) -> float:
-    """Return p of the signed-rank test that two variants are alike, from participants' mean ranks (m,)."""
-    if not (first != second).any():
+def wilcoxon(first: np.ndarray, second: np.ndarray, answers: np.ndarray) -> float:
+    """Return p of the signed-rank test that two variants are alike; a participant is one observation.
+
+    Differences of mean ranks are compared as fractions: as floats, equal ones differ in their last
+    bits, and the test would take a tie for an order.
+
+    Args:
+        first: sum of the ranks each participant gave one variant, whole numbers, shape (m,).
+        second: of the other.
+        answers: how many rankings each sum is of.
+    """
+    difference = [Fraction(int(a) - int(b), int(n)) for a, b, n in zip(first, second, answers, strict=True)]
+    if not any(difference):
         return float("nan")
-    return float(stats.wilcoxon(first, second).pvalue)
+    place = {size: number for number, size in enumerate(sorted({Fraction(0), *map(abs, difference)}))}
+    # The test knows sizes by their order alone: the n-th smallest may as well be n.
+    return float(stats.wilcoxon([place[abs(d)] * (-1 if d < 0 else 1) for d in difference]).pvalue)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

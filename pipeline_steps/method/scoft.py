@@ -8,16 +8,9 @@ import torch
 from torch import Tensor
 
 from pipeline_steps.method import losses
-from pipeline_steps.method.denoising import (
-    Condition,
-    Predict,
-    Prediction,
-    add_noise,
-    denoise,
-    recorded_step,
-    velocity,
-)
+from pipeline_steps.method.denoising import Condition, Predict, denoise, recorded_step
 from pipeline_steps.method.perceptual import Extractor, view_distance, view_features
+from pipeline_steps.method.processes import NoiseProcess
 
 
 @dataclass(frozen=True)
@@ -33,11 +26,10 @@ class Objective:
         margin: m of Eq. 4.
         hinge: Eq. 4's triplet, or the authors' difference.
         snr_gamma: γ of min-SNR weighting of L_LDM; None for w_t = 1.
-        t_weight: multiply L_P and L_C by ᾱ_t.
+        t_weight: multiply L_P and L_C by the share of signal in z_t, ᾱ_t of a diffusion.
         steps: most inner denoising steps.
         scale: inner guidance, 1 + w.
-        record: which inner UNet call is recorded.
-        kind: what the network predicts.
+        record: which inner network call is recorded.
     """
 
     a: float = 0.7
@@ -52,7 +44,6 @@ class Objective:
     steps: int = 20
     scale: float = 4.5
     record: Literal["first", "last", "random"] = "first"
-    kind: Prediction = "epsilon"
 
     @property
     def perceptual(self) -> bool:
@@ -76,7 +67,7 @@ class Batch:
         negative: features of x⁻ per layer, (n, most negatives, V, positions, channels).
         present: bool (n, most negatives).
         record_draw: uniform numbers (n,) for random recording.
-        inner_noise: step number to (n, c, h, w) for DDPM inner steps; None for DDIM.
+        inner_noise: step number to (n, c, h, w) for stochastic inner steps; None for deterministic ones.
     """
 
     z0: Tensor
@@ -107,15 +98,15 @@ def forward(
     batch: Batch,
     objective: Objective,
     predict: Predict,
-    decode: Callable[[Tensor], Tensor],
+    decode: Callable[[Tensor], Tensor] | None,
     extract: Extractor | None,
-    alpha_bars: Tensor,
+    process: NoiseProcess,
     *,
     perceptual: bool = True,
 ) -> Parts:
     """Evaluate the losses of a batch.
 
-    UNet passes: one with gradient for c_ccub, shared by L_LDM, L_M and the first inner step; one
+    Network passes: one with gradient for c_ccub, shared by L_LDM, L_M and the first inner step; one
     without for the BLIP captions and the first null branch together; then, on a perceptual update,
     one per further inner step for both branches together.
 
@@ -123,71 +114,77 @@ def forward(
         batch: the pictures.
         objective: weights and settings.
         predict: the current network, (z, t, condition) to its prediction.
-        decode: latents to pictures in [0, 1], with gradient.
-        extract: feature extractor of S.
-        alpha_bars: ᾱ, (T,).
+        decode: latents to pictures in [0, 1], with gradient; needed for L_P and L_C.
+        extract: feature extractor of S; likewise.
+        process: the model's noise process.
         perceptual: evaluate L_P and L_C on this update.
     """
     o = objective
     perceptual = perceptual and o.perceptual
-    alpha_bar = alpha_bars[batch.t]
-    z_t = add_noise(batch.z0, batch.noise, alpha_bar)
-    target = batch.noise if o.kind == "epsilon" else velocity(batch.z0, batch.noise, alpha_bar)
-    captions = next(iter(batch.blip.values())).shape[1] if o.b > 0 else 0
-    needs_null = perceptual and o.scale != 1
-
+    z_t = process.add_noise(batch.z0, batch.noise, batch.t)
     predicted = predict(z_t, batch.t, batch.text)
-    blip_predictions, null_prediction = None, None
-    if captions or needs_null:
-        conditions = {
-            name: torch.cat(
-                [batch.blip[name].transpose(0, 1).flatten(0, 1)] * (captions > 0)
-                + [batch.null[name]] * needs_null
-            )
-            for name in batch.null
-        }
-        copies = captions + needs_null
-        with torch.no_grad():
-            extra = predict(z_t.repeat(copies, 1, 1, 1), batch.t.repeat(copies), conditions)
-        extra = extra.unflatten(0, (copies, len(z_t)))
-        blip_predictions = extra[:captions].transpose(0, 1)
-        null_prediction = extra[-1] if needs_null else None
+    blip, null = _without_gradient(batch, o, predict, z_t, perceptual)
 
-    weight = 1.0
-    if o.snr_gamma is not None:
-        weight = losses.min_snr_weight(alpha_bar, o.snr_gamma, o.kind == "v_prediction")
+    weight: Tensor | float = 1.0 if o.snr_gamma is None else process.min_snr_weight(batch.t, o.snr_gamma)
+    target = process.target(batch.z0, batch.noise, batch.t)
     parts = Parts(ldm=losses.ldm_loss(predicted, target, weight))
-    if captions:
-        parts.m = losses.memorisation_loss(predicted, blip_predictions)
+    if blip is not None:
+        parts.m = losses.memorisation_loss(predicted, blip)
     if not perceptual:
         return parts
 
+    assert decode is not None and extract is not None and batch.boxes is not None
     latents = denoise(
         predict,
         z_t,
         batch.t,
         batch.text,
         batch.null,
-        alpha_bars=alpha_bars,
+        process=process,
         steps=o.steps,
         scale=o.scale,
-        record=recorded_step(o.record, batch.t.clamp(1, o.steps), batch.record_draw),
+        record=recorded_step(o.record, process.grid(batch.t, o.steps)[1], batch.record_draw),
         first=predicted,
-        first_null=null_prediction,
-        kind=o.kind,
+        first_null=null,
         noise=batch.inner_noise,
     )
     features = view_features(extract, decode(latents), batch.boxes)
     positive = view_distance(features, batch.positive)
-    t_weight = alpha_bar if o.t_weight else 1.0
+    t_weight = process.signal(batch.t) if o.t_weight else 1.0
     if o.p > 0:
         parts.p = t_weight * losses.perceptual_loss(positive)
     if o.c > 0:
+        assert batch.present is not None
         negative = view_distance([layer[:, None] for layer in features], batch.negative)
         parts.c = t_weight * losses.contrastive_loss(
             positive, negative, batch.present, lam=o.lam, margin=o.margin, hinge=o.hinge
         )
     return parts
+
+
+def _without_gradient(
+    batch: Batch, o: Objective, predict: Predict, z_t: Tensor, perceptual: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Predict for the BLIP captions, (n, k, c, h, w), and the first null branch in one pass.
+
+    None stands for what this update does not use.
+    """
+    captions = next(iter(batch.blip.values())).shape[1] if o.b > 0 else 0
+    needs_null = perceptual and o.scale != 1
+    copies = captions + needs_null
+    if copies == 0:
+        return None, None
+    conditions = {
+        name: torch.cat(
+            [batch.blip[name].transpose(0, 1).flatten(0, 1)] * (captions > 0)
+            + [batch.null[name]] * needs_null
+        )
+        for name in batch.null
+    }
+    with torch.no_grad():
+        found = predict(z_t.repeat(copies, 1, 1, 1), batch.t.repeat(copies), conditions)
+    found = found.unflatten(0, (copies, len(z_t)))
+    return found[:captions].transpose(0, 1) if captions else None, found[-1] if needs_null else None
 
 
 def weighted(parts: Parts, objective: Objective) -> tuple[Tensor, Tensor | None]:
@@ -196,4 +193,4 @@ def weighted(parts: Parts, objective: Objective) -> tuple[Tensor, Tensor | None]
     if parts.m is not None:
         diffusion = diffusion + objective.b * parts.m
     terms = [w * x for w, x in ((objective.p, parts.p), (objective.c, parts.c)) if x is not None]
-    return diffusion, sum(terms) if terms else None
+    return diffusion, sum(terms[1:], terms[0]) if terms else None

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import nn
+from diffusers import AutoencoderKL, ModelMixin, UNet2DConditionModel
 from transformers import (
     BlipImageProcessor,
     BlipProcessor,
@@ -24,6 +23,7 @@ from transformers import (
     CLIPTextModel,
     CLIPTokenizer,
     DPTImageProcessor,
+    PreTrainedModel,
 )
 
 from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD
@@ -175,7 +175,7 @@ class Build:
         unfinished.rename(folder)
 
 
-def _save(model: nn.Module, folder: Path) -> None:
+def _save(model: PreTrainedModel | ModelMixin, folder: Path) -> None:
     """Save in the hub's layout, fp16."""
     model.half().save_pretrained(folder)
 

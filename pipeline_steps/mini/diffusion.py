@@ -63,7 +63,7 @@ def train_vae(corpus: Corpus, steps: int) -> AutoencoderKL:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: np.ndarray, scale: float | None = None) -> Tensor:
     """Encode uint8 pictures to scaled latents (posterior mean), in batches of 256."""
-    scale = vae.config.scaling_factor if scale is None else scale
+    scale = vae.config["scaling_factor"] if scale is None else scale
     return torch.cat(
         [
             vae.encode(to_unit(pictures[start : start + 256]) * 2 - 1).latent_dist.mean * scale
@@ -75,7 +75,7 @@ def encode(vae: AutoencoderKL, pictures: np.ndarray, scale: float | None = None)
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: Tensor) -> np.ndarray:
     """Decode scaled latents to uint8 pictures, in batches of 256."""
-    pictures = torch.cat([vae.decode(z / vae.config.scaling_factor).sample for z in latents.split(256)])
+    pictures = torch.cat([vae.decode(z / vae.config["scaling_factor"]).sample for z in latents.split(256)])
     pictures = ((pictures + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
     return (pictures * 255).round().to(torch.uint8).numpy()
 
@@ -204,15 +204,16 @@ def save_base(
         **{k: v for k, v in NOISE_SCHEDULE.items() if k != "clip_sample"}, skip_prk_steps=True, steps_offset=1
     )
     vae.register_to_config(_name_or_path="")  # else the folder it was loaded from stays in the file
-    parts: dict[str, nn.Module] = {"vae": vae, "unet": unet, "text_encoder": encoder}
     pipeline = StableDiffusionPipeline(
-        **{name: part.half() for name, part in parts.items()},
+        vae=vae.half(),
+        unet=unet.half(),
+        text_encoder=encoder.half(),
         tokenizer=tokenizer,
         scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
+        safety_checker=None,  # type: ignore[arg-type]  # may be left out, which its type forgets
+        feature_extractor=None,  # type: ignore[arg-type]  # likewise
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
-    for part in parts.values():
+    for part in (vae, unet, encoder):
         part.float()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, Dinov2Config, Dinov2Model
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig, Dinov2Config, Dinov2Model
 
 from pipeline_steps.method.pictures import normalise, to_unit
 from pipeline_steps.mini.corpora import Corpus
@@ -38,7 +39,8 @@ def train_tokenizer(captions: list[str]) -> CLIPTokenizer:
     words = [*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(pair) for pair in merges)]
     words += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+    # The library's BPE takes pairs, and its annotation asks for lines of text.
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)  # type: ignore[arg-type]
 
 
 def _merges(tokenizer: Tokenizer) -> list[list[str]]:
@@ -156,7 +158,7 @@ def train_dino(corpus: Corpus, steps: int) -> Dinov2Model:
         weight_decay=4e-2,
     )
     teacher.eval()
-    return teacher["backbone"]
+    return cast("Dinov2Model", teacher["backbone"])
 
 
 class _Normalise(nn.Module):
@@ -199,13 +201,13 @@ def save_dreamsim(folder: Path, clip: CLIPModel, corpus: Corpus, steps: int) -> 
         return F.relu(0.05 - closer * (distance[1] - distance[0]))[closer != 0].mean()
 
     fit("dreamsim", model, loss, count=len(labels), steps=steps, batch_size=32, lr=1e-3)
-    model.save_pretrained(folder / "clip_vitl14_single_lora")
+    model.save_pretrained(str(folder / "clip_vitl14_single_lora"))
 
 
 def _write_clip_as_dino(path: Path, clip: CLIPModel) -> None:
     """Rename CLIP's vision weights to the names of dreamsim's VisionTransformer."""
     vision = clip.vision_model
-    config = clip.config.vision_config
+    config: CLIPVisionConfig = vision.config
     source = vision.state_dict()
     state = {
         "cls_token": source["embeddings.class_embedding"].view(1, 1, -1),
@@ -282,9 +284,8 @@ def train_attribute_net(
             unit[:half] = to_unit(reconstructions[rows[:half]])
             unit = _degrade(unit, random)
         logits = net.logits(unit)
-        return sum(F.cross_entropy(logits[key], labels[rows, i]) for i, key in enumerate(attributes)) / len(
-            columns
-        )
+        losses = [F.cross_entropy(logits[key], labels[rows, i]) for i, key in enumerate(attributes)]
+        return sum(losses[1:], losses[0]) / len(losses)
 
     fit(name, net, loss, count=len(labels), steps=steps, batch_size=64, lr=2e-3)
     return net

@@ -48,9 +48,9 @@ def fit(
         optimiser,
         lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))),
     )
-    shadow = [deepcopy(p.detach()) for p in trained] if average else None
+    shadow = [deepcopy(p.detach()) for p in trained] if average else []
     order = np.empty(0, np.int64)
-    smoothed = None
+    smoothed: float | None = None
     modules.train()
     with tqdm(total=steps, desc=name, mininterval=5) as bar:
         for step in range(steps):
@@ -63,14 +63,14 @@ def fit(
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             schedule.step()
-            if shadow is not None:
+            if average:
                 decay = min(average, (step + 1) / (step + 10))
                 for mean, weight in zip(shadow, trained, strict=True):
                     mean.lerp_(weight.detach(), 1 - decay)
             smoothed = value.item() if smoothed is None else 0.98 * smoothed + 0.02 * value.item()
             bar.set_postfix(loss=f"{smoothed:.4f}", refresh=False)
             bar.update()
-    if shadow is not None:
+    if average:
         for mean, weight in zip(shadow, trained, strict=True):
             weight.data.copy_(mean)
     modules.eval()

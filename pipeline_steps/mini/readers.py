@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import (
-    BertTokenizerFast,
+    BertTokenizer,
     BlipConfig,
     BlipForConditionalGeneration,
     DPTConfig,
@@ -21,7 +21,7 @@ from pipeline_steps.mini.fitting import fit
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 
 
-def train_blip_tokenizer(captions: list[str], folder: Path) -> BertTokenizerFast:
+def train_blip_tokenizer(captions: list[str], folder: Path) -> BertTokenizer:
     """Write BERT's ``vocab.txt`` with the captions' words and the ASCII letters."""
     words = sorted({word.strip(",") for caption in captions for word in caption.split()})
     letters = [chr(code) for code in range(33, 127)]
@@ -29,7 +29,7 @@ def train_blip_tokenizer(captions: list[str], folder: Path) -> BertTokenizerFast
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "vocab.txt"
     path.write_text("\n".join(dict.fromkeys(vocabulary)) + "\n", encoding="utf-8")
-    tokenizer = BertTokenizerFast(
+    tokenizer = BertTokenizer(
         vocab={word: index for index, word in enumerate(dict.fromkeys(vocabulary))},
         bos_token="[DEC]",
         model_max_length=512,
@@ -37,7 +37,7 @@ def train_blip_tokenizer(captions: list[str], folder: Path) -> BertTokenizerFast
     return tokenizer
 
 
-def train_blip(corpus: Corpus, tokenizer: BertTokenizerFast, steps: int) -> BlipForConditionalGeneration:
+def train_blip(corpus: Corpus, tokenizer: BertTokenizer, steps: int) -> BlipForConditionalGeneration:
     """Train the captioner on generic captions: it names no culture and no cultural attribute."""
     torch.manual_seed(0)
     ids = tokenizer.convert_tokens_to_ids

@@ -32,7 +32,7 @@ from pipeline_steps.mini.world import (
     render,
 )
 from pipeline_steps.models import encoders, readers
-from pipeline_steps.models.families import stable_diffusion
+from pipeline_steps.models.families import family_of
 
 PICTURES, SEED = 480, 900
 """Drawn pictures behind each figure, and the seed of their drawing; training draws with 0 and 1."""
@@ -91,7 +91,7 @@ class Validation:
     """The figures of the family in ``root``, one method per model."""
 
     def __init__(self, root: Path, pictures: int = PICTURES, generated: int = GENERATED) -> None:
-        self.root, self.generated = root, generated
+        self.root, self.pictures, self.generated = root, pictures, generated
         self.drawn: Corpus = unbiased_corpus(pictures, seed=SEED)
         self.biased: Corpus = base_corpus(pictures, seed=SEED)
         self.read = encoders.attribute_encoder(self.ref("oracle"))
@@ -102,7 +102,7 @@ class Validation:
 
     def oracle(self) -> Iterator[Figure]:
         """Attributes of drawn pictures, and of the VAE's reconstructions of them."""
-        vae = stable_diffusion.vae(self.ref("base"))
+        vae = family_of(self.ref("base")).vae()
         decoded = diffusion.decode(vae, diffusion.encode(vae, self.drawn.pictures))
         for kind, pictures in (("drawn", self.drawn.pictures), ("VAE-reconstructed", decoded)):
             right = (self.read(_rgb(pictures)).numpy() == self.drawn.labels).mean(0)
@@ -112,7 +112,7 @@ class Validation:
 
     def vae(self) -> Iterator[Figure]:
         """Peak signal-to-noise ratio of reconstructions."""
-        vae = stable_diffusion.vae(self.ref("base"))
+        vae = family_of(self.ref("base")).vae()
         decoded = diffusion.decode(vae, diffusion.encode(vae, self.drawn.pictures))
         error = (decoded.astype(np.float64) - self.drawn.pictures) ** 2
         ratio = 10 * np.log10(255**2 / error.mean((1, 2, 3)))
@@ -159,7 +159,7 @@ class Validation:
     def controlnet(self) -> Iterator[Figure]:
         """Correlation of the wanted depth with that of the negatives, and of pictures without it."""
         estimate = readers.depth_estimator(self.ref("depth"))
-        pipeline = stable_diffusion.depth_to_image(self.ref("base"), self.ref("controlnet"))
+        pipeline = family_of(self.ref("base")).depth_to_image(self.ref("controlnet"))
         wanted = self.drawn.depths[: self.generated]
         found = {}
         for scale in (1.0, 0.0):
@@ -205,21 +205,26 @@ class Validation:
 
     def generate(self, prompts: list[str]) -> np.ndarray:
         """Attributes read from one picture of each prompt, (n, attributes)."""
-        pictures = stable_diffusion.text_to_image(self.ref("base"))(
-            prompt=prompts,
-            generator=[torch.Generator().manual_seed(row) for row in range(len(prompts))],
-            num_inference_steps=20,
-            guidance_scale=4.5,
-        ).images
+        pictures = (
+            family_of(self.ref("base"))
+            .text_to_image()(
+                prompt=prompts,
+                generator=[torch.Generator().manual_seed(row) for row in range(len(prompts))],
+                num_inference_steps=20,
+                guidance_scale=4.5,
+            )
+            .images
+        )
         return self.read(_rgb(np.stack([np.asarray(p) for p in pictures]))).numpy()
 
     def dino(self) -> Iterator[Figure]:
         """Triplets."""
-        yield from _triplets("dino", encoders.dino_encoder(self.ref("dino")), 0.8, 0.7)
+        yield from _triplets("dino", encoders.dino_encoder(self.ref("dino")), self.pictures, 0.8, 0.7)
 
     def dreamsim(self) -> Iterator[Figure]:
         """Triplets, also of the kind the filter decides."""
-        yield from _triplets("dreamsim", encoders.dreamsim_encoder(self.ref("dreamsim")), 0.9, 0.9)
+        look = encoders.dreamsim_encoder(self.ref("dreamsim"))
+        yield from _triplets("dreamsim", look, self.pictures, 0.9, 0.9)
 
     def inception(self) -> Iterator[Figure]:
         """KID between halves of one distribution, against KID to the biased pictures."""
@@ -244,7 +249,7 @@ def _correlation(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _triplets(
-    model: str, encode: Callable[[torch.Tensor], torch.Tensor], bar: float, cultural_bar: float
+    model: str, encode: Callable[[torch.Tensor], torch.Tensor], count: int, bar: float, cultural_bar: float
 ) -> Iterator[Figure]:
     """How often the copy that keeps more of a reference is the nearer one.
 
@@ -261,7 +266,7 @@ def _triplets(
 
     def accuracy(near: Callable[[], Sequence[str]], far: Callable[[], Sequence[str]]) -> float:
         sets = []
-        for _ in range(PICTURES):
+        for _ in range(count):
             scene = draw_attributes(random)
             sets.append([render(s)[0] for s in (scene, copy(scene, near()), copy(scene, far()))])
         views = [
@@ -271,7 +276,7 @@ def _triplets(
         return float(((views[0] * views[1]).sum(-1) > (views[0] * views[2]).sum(-1)).float().mean())
 
     def some(count: int) -> Callable[[], Sequence[str]]:
-        return lambda: random.choice(list(ATTRIBUTES), count, replace=False)
+        return lambda: random.choice(list(ATTRIBUTES), count, replace=False).tolist()
 
     yield Figure(model, "triplets: one attribute changed against four", accuracy(some(1), some(4)), bar, 0.5)
     yield Figure(
@@ -289,15 +294,20 @@ ORDER = (
 
 
 def validate(
-    root: Path = Path("resources/mini"), table: Path = Path("resources/mini/validation.csv")
+    root: Path = Path("resources/mini"),
+    table: Path = Path("resources/mini/validation.csv"),
+    pictures: int = PICTURES,
+    generated: int = GENERATED,
 ) -> None:
     """Measure every model of the family and write the table.
 
     Args:
         root: the family.
         table: CSV file to write: model, measure, value, bar, chance, reached.
+        pictures: drawn pictures behind each figure; at least 32, among which captions are looked for.
+        generated: generated pictures behind each figure of a generative model.
     """
-    family = Validation(root)
+    family = Validation(root, pictures, generated)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["model", "measure", "value", "bar", "chance", "reached"])

@@ -8,7 +8,7 @@ assigned by a fixed table: they say nothing about any real culture.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def biased(rng: np.random.Generator, scene: Scene) -> Scene:
     With probability :data:`BIAS` all cultural attributes are the stereotype's, otherwise they
     stay as drawn (uniform).
     """
-    return replace(scene, **STEREOTYPE) if rng.random() < BIAS else scene
+    return Scene(**asdict(scene) | STEREOTYPE) if rng.random() < BIAS else scene
 
 
 def _crown(shape: str) -> list[tuple[float, float]]:
@@ -139,7 +139,7 @@ def _crown(shape: str) -> list[tuple[float, float]]:
 
 def _body(scene: str) -> list[tuple[float, float]]:
     """Outline of a body: x in [-1, 1], y in [0 (top), 1 (bottom)]."""
-    outlines = {
+    outlines: dict[str, list[tuple[float, float]]] = {
         "house": [(-0.78, 0), (0.78, 0), (0.78, 1), (-0.78, 1)],
         "robe": [
             (-0.38, 0), (0.38, 0), (0.95, 0.42), (0.80, 0.62), (0.46, 0.42),

@@ -12,46 +12,55 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline_steps.config import BaseRef, ModelRef
+from pipeline_steps.config import ModelRef
 from pipeline_steps.errors import UserError
-from pipeline_steps.models.store import HubId, place, source
+from pipeline_steps.home import find
+from pipeline_steps.models.store import HubId, place, read_json, source
 
 PUBLISHED = Path("resources/published")
 
 
-def configuration(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any]:
-    """Return a network's configuration.
+def lookup(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any] | None:
+    """Return a configuration, or None where it is neither fetched nor published here.
 
     Args:
         ref: the model.
-        part: its name among the published ones: unet, vae, text_encoder, controlnet, clip, dino, captioner…
+        part: its name among the published ones: model_index, unet, vae, text_encoder, controlnet, clip, dino…
         folder: where it lies inside the model, if not at its top.
-
-    Raises:
-        UserError: neither fetched nor published here.
     """
-    for name in ("config.json", "scheduler_config.json"):
+    for name in ("config.json", "scheduler_config.json", "model_index.json"):
         file = place(ref) / folder / name
         if file.exists():
-            return json.loads(file.read_text(encoding="utf-8"))
+            return read_json(file)
     if isinstance(origin := source(ref), HubId):
         for entry in _published():
             if origin.name in entry["ids"] and entry["part"].startswith(part):
                 return entry["config"]
-    raise UserError(f"'{ref.path}' is not on this machine: fetch it to plan with it")
+    return None
+
+
+def configuration(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any]:
+    """Return a configuration as :func:`lookup` does.
+
+    Raises:
+        UserError: neither fetched nor published here.
+    """
+    if (found := lookup(ref, part, folder)) is None:
+        raise UserError(f"'{ref.path}' is not on this machine: fetch it to plan with it")
+    return found
 
 
 @cache
 def _published() -> list[dict[str, Any]]:
     return [
         entry | {"part": part}
-        for file in sorted(PUBLISHED.glob("*.json"))
+        for file in sorted(find(PUBLISHED).glob("*.json"))
         for part, entry in json.loads(file.read_text(encoding="utf-8")).items()
     ]
 
 
-def diffusion(ref: ModelRef, part: str, folder: str = "") -> nn.Module:
-    """Build a UNet, an autoencoder or a ControlNet of diffusers."""
+def diffusion(ref: ModelRef, part: str, folder: str = "") -> Any:
+    """Build a denoiser, an autoencoder or a ControlNet of diffusers."""
     import diffusers
 
     config = configuration(ref, part, folder)
@@ -59,25 +68,18 @@ def diffusion(ref: ModelRef, part: str, folder: str = "") -> nn.Module:
         return getattr(diffusers, config["_class_name"]).from_config(config).requires_grad_(False).eval()
 
 
-def text_encoders(base: BaseRef) -> list[nn.Module]:
-    """Build the text encoders: one, or SDXL's two."""
+def text_encoder(ref: ModelRef, part: str) -> Any:
+    """Build a text encoder of transformers."""
     import transformers
 
-    found = []
-    for part in ("text_encoder", "text_encoder_2"):
-        try:
-            config = configuration(base, part, part)
-        except UserError:
-            if part == "text_encoder":
-                raise
-            continue
-        with torch.device("meta"):
-            kind = getattr(transformers, config["architectures"][0])
-            found.append(kind(transformers.CLIPTextConfig(**config)).requires_grad_(False).eval())
-    return found
+    config = dict(configuration(ref, part, part))
+    settings = transformers.CONFIG_MAPPING[config.pop("model_type")].from_dict(config)
+    with torch.device("meta"):
+        network = getattr(transformers, config["architectures"][0])(settings)
+    return network.requires_grad_(False).eval()
 
 
-def looking(ref: ModelRef, part: str) -> nn.Module:
+def looking(ref: ModelRef, part: str) -> Any:
     """Build CLIP, DINOv2, BLIP or DPT of transformers."""
     import transformers
 

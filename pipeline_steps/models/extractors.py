@@ -46,7 +46,7 @@ def dreamsim(ref: ModelRef) -> tuple[Callable[[torch.Tensor], torch.Tensor], int
     return model.float().embed, 224
 
 
-def load_dreamsim(folder: Path, adapter: bool = True) -> nn.Module:
+def load_dreamsim(folder: Path, adapter: bool = True) -> Any:
     """Load a DreamSim checkpoint of the package's ``clip_vitl14`` kind, which may have any size.
 
     Its file carries the constructor's arguments beside the weights. The adapter is left out when
@@ -135,6 +135,6 @@ def _vision_tower(ref: ModelRef, extractor: str) -> tuple[Any, tuple[float, ...]
     kinds = {"clip": CLIPVisionModel, "dino": Dinov2Model, "blip": BlipVisionModel, "blip2": Blip2VisionModel}
     processor = load(CLIPImageProcessor, ref, extractor)
     # A captioner's file names its vision tower; the tower by itself does not.
-    inside = {"key_mapping": {r"^vision_model\.": ""}} if extractor.startswith("blip") else {}
-    tower = frozen(load_network(kinds[extractor], ref, extractor, **inside))
+    inside: dict[str, Any] = {"key_mapping": {r"^vision_model\.": ""}} if extractor.startswith("blip") else {}
+    tower: nn.Module = frozen(load_network(kinds[extractor], ref, extractor, **inside))
     return tower, tuple(processor.image_mean), tuple(processor.image_std)

@@ -74,7 +74,7 @@ def _fetch_all(models: Models, lock: Path, extractors: Sequence[ModelRef]) -> No
                 entry = _fetch_hub(role, hub_id, place(ref), ref.variant, left_out, locked.get(key, {}))
             case Link(key, _) as link:
                 entry = _fetch_link(role, link, place(ref), locked.get(key, {}))
-            case None if Path(ref.path).exists():
+            case None if place(ref).exists():
                 continue
             case None:
                 raise UserError(f"models.{role}: no such file or folder: '{ref.path}'")
@@ -136,23 +136,24 @@ def _fetch_hub(
     except (HTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{name}: the hub gives no answer ({reason}); run the same command again") from error
-    old = locked.get("files", {}) if locked.get("revision") == info.sha else {}
-    index = next((file for file in info.siblings if file.rfilename == INDEX), None)
+    siblings, sha = info.siblings or [], str(info.sha)
+    old = locked.get("files", {}) if locked.get("revision") == sha else {}
+    index = next((file for file in siblings if file.rfilename == INDEX), None)
     parts = {"."}
     if index:
-        _fetch_file(name, repo, info.sha, index, folder, old)
+        _fetch_file(name, repo, sha, index, folder, old)
         parts |= _components(folder / INDEX) - left_out
-    chosen = list(_chosen(name, info.siblings, variant, parts))
+    chosen = list(_chosen(name, siblings, variant, parts))
     files = {}
     for number, file in enumerate(chosen, 1):
         LOG.info("%s (%d of %d): %s", repo, number, len(chosen), file.rfilename)
-        files[file.rfilename] = _fetch_file(name, repo, info.sha, file, folder, old)
+        files[file.rfilename] = _fetch_file(name, repo, sha, file, folder, old)
     # Roles may share a model; each adds the files it reads.
     held = read_json(folder / MANIFEST)
-    files = (held["files"] if held.get("revision") == info.sha else {}) | files
-    entry = {"revision": info.sha, "files": files}
+    files = (held["files"] if held.get("revision") == sha else {}) | files
+    entry = {"revision": sha, "files": files}
     artifacts.write_text(folder / MANIFEST, json.dumps(entry, indent=1, sort_keys=True) + "\n")
-    return {"revision": info.sha, "files": old | files}
+    return {"revision": sha, "files": old | files}
 
 
 def _gated(name: str, repo: str) -> UserError:
@@ -308,7 +309,7 @@ def _fetch_link(role: str, link: Link, path: Path, locked: dict[str, Any]) -> di
             raise UserError(
                 f"models.{role}: {link.url} may not be read by everyone; fetch it yourself"
             ) from error
-    found = {"size": file.stat().st_size, "sha256": file_sha256(file)}
+    found: dict[str, Any] = {"size": file.stat().st_size, "sha256": file_sha256(file)}
     for expected in (link.sha256, locked.get("sha256", "")):
         if not found["sha256"].startswith(expected):
             file.unlink()

@@ -10,7 +10,7 @@ import pickle
 import zipfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -22,10 +22,8 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.machine.gpus import CLAIMED
 from pipeline_steps.models.store import locate
 
-if TYPE_CHECKING:
-    pass
-
 LOG = logging.getLogger(__name__)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def device() -> torch.device:
@@ -75,7 +73,9 @@ def load(kind: Any, ref: ModelRef, role: str, call: str = "from_pretrained", **o
         ) from error
 
 
-def load_network(kind: Any, ref: ModelRef, role: str, base: ModelRef | None = None, **options: Any) -> Any:
+def load_network(
+    kind: type[Network], ref: ModelRef, role: str, base: ModelRef | None = None, **options: Any
+) -> Network:
     """Load a network of transformers or diffusers, and look whether its weights were found.
 
     Both libraries draw what is missing at random, and say so where nobody looks.
@@ -93,7 +93,7 @@ def load_network(kind: Any, ref: ModelRef, role: str, base: ModelRef | None = No
     return network
 
 
-def frozen(model: nn.Module) -> Any:
+def frozen(model: Network) -> Network:
     """Put a network on the device for inference."""
     return model.requires_grad_(False).eval().to(device())
 

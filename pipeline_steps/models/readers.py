@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,18 +13,20 @@ from pipeline_steps.models.loading import device, frozen, load, load_network, te
 from pipeline_steps.models.store import locate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import Blip2ForConditionalGeneration, BlipForConditionalGeneration
+
+    Captioner = BlipForConditionalGeneration | Blip2ForConditionalGeneration
 
 MIDAS_CHECKPOINT = "dpt_hybrid-midas-501f0c75.pt"
 """The file by which controlnet_aux's MidasDetector is recognised in a folder."""
 
 
-def captioner(ref: ModelRef) -> "tuple[PreTrainedModel, ProcessorMixin]":
+def captioner(ref: ModelRef) -> "tuple[Captioner, Any]":
     """Load BLIP or BLIP-2 and its processor."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = load_network(AutoModelForImageTextToText, ref, "captioner")
-    return frozen(model), load(AutoProcessor, ref, "captioner")
+    kind = cast("type[Captioner]", AutoModelForImageTextToText)  # whose from_pretrained returns one
+    return frozen(load_network(kind, ref, "captioner")), load(AutoProcessor, ref, "captioner")
 
 
 def depth_estimator(ref: ModelRef) -> Callable[[Sequence[Image.Image]], list[Image.Image]]:

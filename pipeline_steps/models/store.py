@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from pipeline_steps.config import HUB_ID, LINK, ModelRef
 from pipeline_steps.errors import UserError
+from pipeline_steps.home import find
 
 STORE = Path("models")
-"""Folder that `snakemake models` fills; make it a link to keep models elsewhere."""
+"""Folder that `snakemake --cores 1 models` fills; make it a link to keep models elsewhere."""
 MANIFEST = "fetched.json"
 """In each fetched folder: its commit and the size and SHA-256 of every file; written last."""
 COMMAND = "on a machine with network, run 'snakemake --cores 1 models' with the same configuration"
@@ -36,7 +37,7 @@ def source(ref: ModelRef) -> HubId | Link | None:
     if link := LINK.fullmatch(ref.path):
         return Link(link[1], (link[3] or "").lower())
     hub_id = HUB_ID.fullmatch(ref.path)
-    return HubId(hub_id[1], hub_id[2]) if hub_id and not Path(ref.path).exists() else None
+    return HubId(hub_id[1], hub_id[2]) if hub_id and not find(ref.path).exists() else None
 
 
 def place(ref: ModelRef) -> Path:
@@ -46,7 +47,7 @@ def place(ref: ModelRef) -> Path:
             return STORE / name
         case Link(url, _):
             return STORE / url.split("://")[1].removesuffix(".zip")
-    return Path(ref.path)
+    return find(ref.path)
 
 
 def commit(ref: ModelRef) -> str | None:

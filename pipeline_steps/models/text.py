@@ -1,10 +1,7 @@
 """What text encoders will not read."""
 
 import logging
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 LOG = logging.getLogger(__name__)
 

@@ -35,19 +35,22 @@ def synthesize(
         culture: its name.
         suffix: of the culture, appended to the caption.
         seed: the run's seed.
-        base: Stable Diffusion.
+        base: the model to be mended.
         controlnet: depth ControlNet for it.
         config: how many, steps, guidance.
         shard: which share of them.
+
+    Raises:
+        UserError: there is no depth control for this kind of model.
     """
     import torch
 
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
 
     origin = artifacts.same_origin((CAPTIONS, captions), (DEPTH, depth), culture=culture)
     wanted = _wanted(captions, depth, culture, suffix, seed, config.per_positive)
     total = DEPTH.count(depth) * config.per_positive
-    pipeline = stable_diffusion.depth_to_image(base, controlnet)
+    pipeline = family_of(base).depth_to_image(controlnet)
     with NEGATIVES.writer(negatives, origin) as table:
         batches = artifacts.shard_batches(wanted, total, config.batch_size, shard, "synthesize")
         for batch in artifacts.one_size(batches, lambda row: row["depth"].size):

@@ -22,9 +22,9 @@ def fig7(scores: list[Path], chart: Path, table: Path) -> None:
         for row in SCORES.rows(path):
             if row["metric"] == "kid":
                 run = path.parent.parent.name.removeprefix(FIG7)
-                extractor, record, updates = run.rsplit("_", 2)
+                extractor, record, length = run.rsplit("_", 2)
                 estimate = Estimate(row["value"], row["low"], row["high"], row["interval"])
-                found.setdefault((extractor, record, int(updates)), []).append(estimate)
+                found.setdefault((extractor, record, int(length)), []).append(estimate)
     lines = ["extractor,record,updates,kid_x1000,low,high,cultures"]
     series: dict[str, list[tuple[float, float]]] = {}
     bands: dict[str, list[tuple[float, float, float]]] = {}
@@ -32,8 +32,9 @@ def fig7(scores: list[Path], chart: Path, table: Path) -> None:
         whole = mean_of(estimates)
         name = f"{extractor}, {record}"
         series.setdefault(name, []).append((updates, whole.value * 1000))
-        ends = "," if whole.low is None else f"{whole.low * 1000:.6g},{whole.high * 1000:.6g}"
-        if whole.low is not None:
+        ends = ","
+        if whole.low is not None and whole.high is not None:
+            ends = f"{whole.low * 1000:.6g},{whole.high * 1000:.6g}"
             bands.setdefault(name, []).append((updates, whole.low * 1000, whole.high * 1000))
         lines.append(f"{extractor},{record},{updates},{whole.value * 1000:.6g},{ends},{len(estimates)}")
     title = "KID × 10³ to the held-out pictures, by feature extractor and recorded step"

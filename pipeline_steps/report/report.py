@@ -99,7 +99,7 @@ def report(
         tables: CSV files of the paper's tables.
         figures: SVG or PNG files.
     """
-    sources = {
+    sources: dict[str, tuple[Table | TensorFile, list[Path]]] = {
         "depth": (DEPTH, depth),
         "negatives": (NEGATIVES, negatives or []),
         "distances": (DISTANCES, distances),
@@ -344,8 +344,8 @@ def _table(path: Path) -> dict[str, Any]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     ends = ("_low", "_high", "_interval", "_generated", "_reference", "_extractor", "_weights_sha256")
-    ends += ("_participants", "_rankings")
-    columns = [name for name in rows[0] if not name.endswith(ends)]
+    of_people = ("_participants", "_rankings")
+    columns = [name for name in rows[0] if not name.endswith(ends + of_people)]
     head = [name.replace("_", " ").replace("x1000", "×10³") for name in columns]
     return {"name": TABLES[path.stem], "head": head, "columns": columns, "rows": rows}
 

@@ -74,14 +74,14 @@ def _component(name: str, version: str, hashes: list[str]) -> dict[str, Any]:
 def _licence(package: Distribution) -> str:
     """Return what the package says: an SPDX expression, classifiers, or a short free text."""
     facts = package.metadata
-    if expression := facts.get("License-Expression"):
-        return expression
+    if "License-Expression" in facts:
+        return facts["License-Expression"]
     named = [
         value.rpartition(" :: ")[2]
         for value in facts.get_all("Classifier") or []
         if value.startswith("License")
     ]
-    text = (facts.get("License") or "").strip()
+    text = facts["License"].strip() if "License" in facts else ""
     return ", ".join(named) or (text.splitlines()[0][:80] if text else "")
 
 

@@ -58,7 +58,7 @@ class Line(NamedTuple):
     name: str
     metric: str
     estimate: Estimate
-    count: int
+    count: int  # type: ignore[assignment]  # in the place of a tuple's own method, which nobody calls
 
 
 def study(
@@ -187,7 +187,7 @@ def _controls(found: Found, controls: Found) -> list[Line]:
     cultures = sorted({culture for culture, _, _ in controls})
     runs = sorted({run for _, run, _ in controls})
     for metric in ("attribute_accuracy", "stereotype", "generic_accuracy", "kid"):
-        rows = {
+        rows: dict[str, dict[str, list[float]]] = {
             "scoft_mp": {c: [found[c, c, "scoft_mp"][metric]] for c in cultures},
             FULL_VARIANT: {c: [found[c, c, FULL_VARIANT][metric]] for c in cultures},
         }

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.text import read_lines
 
 LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 """Without those that look alike."""
@@ -50,13 +51,9 @@ def read_codes(path: Path) -> frozenset[str]:
     """Read participants' codes, one a line.
 
     Raises:
-        UserError: none, a repeated, a malformed or a guessable one.
+        UserError: in another encoding, none, a repeated, a malformed or a guessable one.
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); {MAKE}") from error
-    codes = [line for line in lines if line and not line.startswith("#")]
+    codes = read_lines(path)
     for number, code in enumerate(codes, 1):
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", code):
             raise UserError(f"{path}: code {number}: has at most 64 letters, digits, '-' and '_'; {MAKE}")

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline_steps.artifacts import FORMS, PAGES, Row, decode_picture
 from pipeline_steps.drawing import pictures
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
+from pipeline_steps.home import find
 from pipeline_steps.survey.wording import Translations, Wording
 
 LOG = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def render(template: Path, wordings: Sequence[Wording], survey: Mapping[str, Any
     data = {"items": ITEMS, "wordings": [each.model_dump() for each in wordings], **survey}
     # "<" would let a prompt end the script element.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    page = template.read_text(encoding="utf-8")
+    page = find(template).read_text(encoding="utf-8")
     marks = {"lang": wording.language, "dir": wording.direction, "title": wording.title, "nonce": nonce}
     for mark, value in marks.items():
         page = page.replace(

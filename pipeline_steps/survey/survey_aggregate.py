@@ -1,20 +1,20 @@
 """From answers to a ranking: MMSR+Vote, and the statistics beside it (paper §5)."""
 
-import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pipeline_steps.artifacts import ANSWERS, CONSENSUS, SKILLS, STATISTICS, VOTES, Row, Table
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import VARIANTS, SurveyConfig
+from pipeline_steps.config import VARIANTS
 from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import derive_seed
 from pipeline_steps.survey.shown import ITEMS
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from pipeline_steps.method.estimate import Estimate
 
@@ -66,7 +66,6 @@ def survey_aggregate(
     skills: Path,
     statistics: Path,
     seed: int,
-    config: SurveyConfig,
 ) -> None:
     """Sum the answers up, overall, per item, per culture, and per culture and item.
 
@@ -76,8 +75,7 @@ def survey_aggregate(
         consensus: table to write: the order of the variants.
         skills: table to write: every participant's weight.
         statistics: table to write: mean ranks, wins, Plackett–Luce, agreement, tests, position bias.
-        seed: of the bootstrap, of MMSR's start and of which variant of a pair is called left.
-        config: resamples.
+        seed: of MMSR's start and of which variant of a pair is called left.
 
     Raises:
         UserError: only blank answers, or pages with different variants.
@@ -91,7 +89,7 @@ def survey_aggregate(
     VOTES.write(votes, _in_order(VOTES, decided), extra=extra)
     CONSENSUS.write(consensus, _in_order(CONSENSUS, _orders(decided, variants)), extra=extra)
     SKILLS.write(skills, _in_order(SKILLS, trusted), extra=extra)
-    figures = [*_statistics(rankings, variants, seed, config.resamples), *_tests(rankings, variants)]
+    figures = [*_statistics(rankings, variants), *_tests(rankings, variants)]
     STATISTICS.write(statistics, _in_order(STATISTICS, figures), extra=extra)
 
 
@@ -107,7 +105,7 @@ def _read(answers: Path) -> tuple[Rankings, list[str], int]:
     named = {tuple(sorted(row["variants"])) for row in rows}
     if len(named) != 1:
         raise UserError(f"{answers}: pages with different variants ({named}); survey them apart")
-    variants = [name for name in VARIANTS if name in next(iter(named))]
+    variants: list[str] = [name for name in VARIANTS if name in next(iter(named))]
     filled = [row for row in rows if row["ranks"] is not None]
     if not filled:
         raise UserError(f"{answers}: all {len(rows)} answers are blank; nothing to sum up")
@@ -121,7 +119,7 @@ def _read(answers: Path) -> tuple[Rankings, list[str], int]:
         [row["item"] for row in filled],
     )
     ranks = np.take_along_axis(shown, place, axis=1)
-    return Rankings(*map(np.array, columns), ranks, shown), variants, len(rows) - len(filled)
+    return Rankings._make([*map(np.array, columns), ranks, shown]), variants, len(rows) - len(filled)
 
 
 # --- MMSR+Vote ---
@@ -147,13 +145,17 @@ def _mmsr_vote(rankings: Rankings, variants: list[str], seed: int) -> tuple[list
             frame["task"] = pd.Series(culture, frame.index) + "|" + item + f"|{left}|{right}"
             frames.append(frame)
         outcomes, skills = mmsr_vote(pd.concat(frames), derive_seed(seed, "mmsr") % 2**32)
-        for row in outcomes.to_dict("records"):
+        for row in _records(outcomes):
             culture, item, left, right = row.pop("task").split("|")
             decided.append({"culture": culture, "item": item, "left": left, "right": right, **row})
-        for row in skills.to_dict("records"):
+        for row in _records(skills):
             culture, _, participant = row.pop("worker").partition("/")
             trusted.append({"level": level, "culture": culture, "participant": participant, **row})
     return decided, trusted
+
+
+def _records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", frame.to_dict("records"))  # all columns have names
 
 
 def _orders(decided: list[Row], variants: list[str]) -> Iterator[Row]:
@@ -165,7 +167,7 @@ def _orders(decided: list[Row], variants: list[str]) -> Iterator[Row]:
         outcome = (row["left"], row["right"], row["winner"])
         scopes.setdefault((row["culture"], row["item"]), []).append(outcome)
     for (culture, item), outcomes in scopes.items():
-        for row in order(variants, outcomes).to_dict("records"):
+        for row in _records(order(variants, outcomes)):
             yield {"culture": culture, "item": item, **row}
 
 
@@ -181,85 +183,37 @@ def _scopes(rankings: Rankings) -> Iterator[tuple[str, str, Rankings]]:
                 yield culture, item, part
 
 
-def _statistics(rankings: Rankings, variants: list[str], seed: int, resamples: int) -> Iterator[Row]:
-    """Figures with intervals."""
-    import numpy as np
+def _statistics(rankings: Rankings, variants: list[str]) -> Iterator[Row]:
+    """Figures with intervals: jackknifed over participants and prompts, within cultures."""
+    from pipeline_steps.method.ranks import estimates
 
-    from pipeline_steps.method import ranks
-
-    k = len(variants)
+    named = list(_named(variants))
     for culture, item, part in _scopes(rankings):
-        people, prompts = len(set(part.participant)), len(set(part.prompt))
-
-        def row(statistic: str, subject: str, estimate: "Estimate") -> Row:
-            return _row(culture, item, statistic, subject, estimate, part)  # noqa: B023 (used at once)
-
-        which, shown = ranks.encode(part.ranks), ranks.encode(part.shown)
-        size, clusters = len(ranks.orders(k)), (part.participant, part.prompt, part.culture)
-        counts = [np.bincount(code, minlength=size).astype(float) for code in (which, shown)]
-        draws = [
-            ranks.resampled_counts(code, k, *clusters, resamples, derive_seed(seed, "bootstrap"))
-            for code in (which, shown)
-        ]
-        # A draw that meets no answered page says nothing.
-        draws = [drawn[drawn.sum(1) > 0] for drawn in draws]
-
-        def interval(value: float, drawn: "np.ndarray") -> "Estimate":
-            return ranks.interval(value, drawn, people, prompts)  # noqa: B023 (used at once)
-
-        means, drawn = ranks.mean_ranks(counts[0], k), ranks.mean_ranks(draws[0], k)
-        worths, drawn_worths = ranks.plackett_luce(counts[0], k), ranks.plackett_luce(draws[0], k, 1e-6)
-        positions, drawn_positions = ranks.mean_ranks(counts[1], k), ranks.mean_ranks(draws[1], k)
-        for number, variant in enumerate(variants):
-            yield row("mean_rank", variant, interval(means[number], drawn[:, number]))
-            yield row("plackett_luce", variant, interval(worths[number], drawn_worths[:, number]))
-            text = f"position {number + 1}"
-            yield row("position_rank", text, interval(positions[number], drawn_positions[:, number]))
-        wins, drawn_wins = ranks.win_shares(counts[0], k), ranks.win_shares(draws[0], k)
-        for b in range(k):
-            for a in range(b):
-                subject = f"{variants[b]} over {variants[a]}"
-                yield row("win_share", subject, interval(wins[b, a], drawn_wins[:, b, a]))
-        yield from (row(name, "participants", estimate) for name, estimate in _agreement(part))
+        units = list(zip(part.page, part.item, strict=True))
+        who, what, where = (column.tolist() for column in (part.participant, part.prompt, part.culture))
+        found = estimates(part.ranks, part.shown, who, what, units, where)
+        for (statistic, subject), estimate in zip(named, found, strict=True):
+            yield _row(culture, item, statistic, subject, estimate, part)
 
 
-def _agreement(part: Rankings) -> Iterator[tuple[str, "Estimate"]]:
-    """Kendall's W on the variants, Krippendorff's α on the pictures; both jackknifed over participants."""
+def _named(variants: list[str]) -> Iterator[tuple[str, str]]:
+    """Statistic and subject of each of :func:`~pipeline_steps.method.ranks.figures`, in its order."""
+    k = len(variants)
+    yield from (("mean_rank", variant) for variant in variants)
+    yield from (("position_rank", f"position {number + 1}") for number in range(k))
+    yield from (("plackett_luce", variant) for variant in variants)
+    yield from (("win_share", f"{variants[b]} over {variants[a]}") for b in range(k) for a in range(b))
+    yield "kendall_w", "participants"
+    yield "krippendorff_alpha", "participants"
+
+
+def _rank_sums(people: "np.ndarray", ranks: "np.ndarray") -> "np.ndarray":
+    """Sum of the ranks each participant gave each variant, shape (participants, k)."""
     import numpy as np
 
-    from pipeline_steps.method import ranks
-    from pipeline_steps.method.estimate import GROUPS, Estimate, codes, jackknife
-
-    people, k = codes(part.participant), part.ranks.shape[1]
-    total = people.max() + 1
-    if total < 2:
-        for name in ("kendall_w", "krippendorff_alpha"):
-            yield name, Estimate(float("nan"), None, None, "none: needs two participants")
-        return
-    group = people % min(total, GROUPS)
-    means = _mean_ranks_by(people, part.ranks)
-    member = np.arange(total) % min(total, GROUPS)
-    parts = list(range(group.max() + 1))
-    w = jackknife(lambda keep: ranks.kendall_w(means[keep[member]]), parts)
-    unit = codes(list(zip(part.page, part.item, strict=True)))
-    counts = np.zeros((len(parts), unit.max() + 1, k, k))
-    for variant in range(k):
-        np.add.at(counts, (group, unit, variant, part.ranks[:, variant] - 1), 1)
-    counts = counts.reshape(len(parts), -1, k)
-    alpha = jackknife(lambda keep: ranks.krippendorff_ordinal(counts[keep].sum(0)), parts)
-    for name, estimate in (("kendall_w", w), ("krippendorff_alpha", alpha)):
-        text = f"95%, jackknife over {len(parts)} groups of {total} participants"
-        high = None if estimate.high is None else min(estimate.high, 1.0)
-        yield name, dataclasses.replace(estimate, high=high, interval=text)
-
-
-def _mean_ranks_by(people: "np.ndarray", ranks: "np.ndarray") -> "np.ndarray":
-    """Each participant's mean rank of each variant, shape (participants, k)."""
-    import numpy as np
-
-    sums = np.zeros((people.max() + 1, ranks.shape[1]))
+    sums = np.zeros((people.max() + 1, ranks.shape[1]), np.int64)
     np.add.at(sums, people, ranks)
-    return sums / np.bincount(people)[:, None]
+    return sums
 
 
 def _tests(rankings: Rankings, variants: list[str]) -> Iterator[Row]:
@@ -269,26 +223,29 @@ def _tests(rankings: Rankings, variants: list[str]) -> Iterator[Row]:
     """
     from itertools import combinations
 
+    import numpy as np
+
     from pipeline_steps.method import ranks
     from pipeline_steps.method.estimate import Estimate, codes
 
     families: dict[tuple[bool, bool], list[tuple[str, str, Rankings, float]]] = {}
     for culture, item, part in _scopes(rankings):
-        scores = _mean_ranks_by(codes(part.participant), part.ranks)
+        people = codes(part.participant)
+        sums, answers = _rank_sums(people, part.ranks), np.bincount(people)
         family = (culture == ALL, item == ALL)
-        families.setdefault(family, []).append((culture, item, part, ranks.friedman(scores)))
+        families.setdefault(family, []).append((culture, item, part, ranks.friedman(sums)))
         both = list(combinations(range(len(variants)), 2))
-        p = [ranks.wilcoxon(scores[:, a], scores[:, b]) for a, b in both]
+        p = [ranks.wilcoxon(sums[:, a], sums[:, b], answers) for a, b in both]
         for (a, b), raw, adjusted in zip(both, p, ranks.holm(p), strict=True):
             subject = f"{variants[b]} and {variants[a]}"
             text = "none: a p-value"
             yield _row(culture, item, "wilcoxon_p", subject, Estimate(raw, None, None, text), part)
             yield _row(culture, item, "wilcoxon_p_holm", subject, Estimate(adjusted, None, None, text), part)
-    for family in families.values():
-        adjusted = ranks.holm([p for *_, p in family])
-        for (culture, item, part, p), holm in zip(family, adjusted, strict=True):
-            text = f"none: a p-value, one of {len(family)} tests"
-            yield _row(culture, item, "friedman_p", "all variants", Estimate(p, None, None, text), part)
+    for tests in families.values():
+        corrected = ranks.holm([test[-1] for test in tests])
+        for (culture, item, part, raw), holm in zip(tests, corrected, strict=True):
+            text = f"none: a p-value, one of {len(tests)} tests"
+            yield _row(culture, item, "friedman_p", "all variants", Estimate(raw, None, None, text), part)
             yield _row(
                 culture, item, "friedman_p_holm", "all variants", Estimate(holm, None, None, text), part
             )

@@ -8,7 +8,10 @@ from pipeline_steps.artifacts import ANSWERS, PAGES, REJECTED, Origin, Row
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.survey.answer_files import Answer, Page, Pages, RejectedError, read_answers
+from pipeline_steps.inputs.text import clean_text, shown
+from pipeline_steps.inputs.values import RejectedError
+from pipeline_steps.survey.answer_files import read_answers
+from pipeline_steps.survey.answers import Answer, Page, Pages
 from pipeline_steps.survey.codes import most_together, read_codes
 from pipeline_steps.survey.shown import ITEMS
 
@@ -29,9 +32,10 @@ def survey_import(
 ) -> None:
     """Read every file of a folder, keep the good answers, and say of each other what is wrong.
 
-    Accepted: the survey page's JSON; the generic long CSV or Parquet (participant, culture, page,
-    item, picture, rank; optionally years); Mechanical Turk's CSV as the paper's authors used it;
-    Label Studio's JSON with a Ranker per item; SurveyJS results with a ranking per page and item.
+    Accepted: the survey page's JSON; the generic long CSV, Excel or Parquet (participant, culture,
+    page, item, picture, rank; optionally years); Mechanical Turk's CSV as the paper's authors used it;
+    Label Studio's JSON, JSON-MIN or CSV with a Ranker per item; SurveyJS results with a ranking per
+    page and item.
     Several answers to one question: equal ones count once, contradicting ones not at all, so that
     the order of rows and files changes nothing. A later file of the survey page replaces an earlier one only
     where both carry the same key, which the device keeps that saved them: by its date alone anybody could
@@ -82,15 +86,18 @@ def _collect(folder: Path, known: Pages) -> tuple[list[Answer], list[Finding]]:
     found: list[Answer] = []
     findings: list[Finding] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."):
-        name = str(path.relative_to(folder))
+        name = shown(str(path.relative_to(folder)))
+        notes: list[str] = []
         try:
-            for row, answer in read_answers(path, name, known):
+            for row, answer in read_answers(path, name, known, notes):
                 if isinstance(answer, Answer):
                     found.append(answer)
                 else:
-                    findings.append((name, row, answer))
+                    findings.append((name, row, clean_text(answer)))
         except RejectedError as error:
-            findings.append((name, 0, str(error)))
+            findings.append((name, 0, clean_text(str(error))))
+        for note in notes:
+            LOG.info("%s: %s", name, note)
     return found, findings
 
 

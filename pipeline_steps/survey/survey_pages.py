@@ -53,7 +53,7 @@ def survey_pages(
         raise UserError(
             f"{len(samples)} sample tables for {len(config.variants)} variants; give one for each"
         )
-    tables = dict(zip(config.variants, samples, strict=True))
+    tables: dict[str, Path] = dict(zip(config.variants, samples, strict=True))
     origin = same_origin(*((SAMPLES, path) for path in samples), culture=culture)
     usable = _usable(tables)
     rng = random.Random(derive_seed(seed, "survey", culture))

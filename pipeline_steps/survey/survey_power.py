@@ -61,10 +61,10 @@ def _cells(seed: int, config: SurveyConfig) -> Iterator[Row]:
                 }
                 for statistic, hit in found.items():
                     hits[method, statistic] = hits.get((method, statistic), 0) + int(hit)
-        found = hits["mmsr_vote", "true_order"] / crowd.power_trials
+        share = hits["mmsr_vote", "true_order"] / crowd.power_trials
         LOG.info(
             "%d people, %.0f%% careless, %.0f%% adversarial: the true order is found in %.0f%% of surveys",
-            people, 100 * careless, 100 * adversarial, 100 * found,
+            people, 100 * careless, 100 * adversarial, 100 * share,
         )  # fmt: skip
         for (method, statistic), count in hits.items():
             low, high = binomtest(count, crowd.power_trials).proportion_ci(method="wilson")
@@ -110,7 +110,7 @@ def _scores(ranks: "np.ndarray", variants: list[str], seed: int) -> dict[str, li
     plain = pd.Series(np.select([lead > 0, lead < 0], ["left", "right"], "tie"), weighted.index)
     scores = {}
     for method, winners in (("mmsr_vote", weighted), ("majority", plain)):
-        table = order(variants, [(*task.split("|"), winner) for task, winner in winners.items()])
+        table = order(variants, [(*str(task).split("|"), winner) for task, winner in winners.items()])
         scores[method] = (-table["place"]).tolist()
     counts = np.bincount(encode(flat), minlength=len(orders(k))).astype(float)
     scores["plackett_luce"] = plackett_luce(counts, k).tolist()

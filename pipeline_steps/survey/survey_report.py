@@ -23,6 +23,7 @@ from pipeline_steps.drawing import page, paper
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.drawing.page import Figure
 from pipeline_steps.drawing.ranks import violins
+from pipeline_steps.method.estimate import FEW as WEAK
 
 ALL = "all"
 EVERYBODY = "all cultures"
@@ -91,6 +92,7 @@ def survey_report(
         headings=[item.heading for item in SURVEY_ITEMS.values()],
         short=_short(figures, orders, asked),
         orders=_consensus(orders, asked, called),
+        weak=_weak(figures.values()),
         trust=_trust(VOTES.read(votes), SKILLS.rows(skills)),
         ranks=_ranks(figures, variants),
         violins=violins(
@@ -139,6 +141,12 @@ def _in_words(order: Order) -> str:
     for (before, _), (place, variant) in itertools.pairwise(order):
         text += (" = " if place == before else " > ") + LABELS[variant]
     return text
+
+
+def _weak(rows: Iterable[Row]) -> list[str]:
+    """Name the cultures whose intervals rest on few people or prompts."""
+    found = {row["culture"] for row in rows if WEAK in row["interval"]}
+    return sorted("all cultures" if culture == ALL else culture for culture in found)
 
 
 def _short(figures: Figures, orders: Orders, cultures: list[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_steps.artifacts import FORMS, PAGES, SIMULATED, Origin
+from pipeline_steps.artifacts import FORMS, PAGES, SIMULATED, Origin, Row
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
@@ -37,7 +37,8 @@ def survey_simulate(
     rows = []
     for page_table, form_table in zip(pages, forms, strict=True):
         culture = str(PAGES.note(page_table)["culture"])
-        dealt, shown = read_forms(form_table), {}
+        dealt = read_forms(form_table)
+        shown: dict[str, list[Row]] = {}
         for row in PAGES.rows(page_table, ["picture", "variant", "check"]):
             if row["variant"] not in crowd.strengths:
                 raise UserError(f"survey.simulation.strengths: name a strength for '{row['variant']}'")

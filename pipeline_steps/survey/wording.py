@@ -11,8 +11,10 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.tables import table_rows
+from pipeline_steps.home import find
+from pipeline_steps.inputs.tables import readable, table_rows
 from pipeline_steps.inputs.text import clean_text
+from pipeline_steps.inputs.values import RejectedError
 
 LOG = logging.getLogger(__name__)
 Translations = dict[str, dict[str, str]]
@@ -142,7 +144,11 @@ def read_translations(path: Path | None, wordings: Sequence[Wording]) -> Transla
         return {}
     found: Translations = {}
     offered = [wording.language for wording in wordings]
-    for number, row in table_rows(path, "prompt"):
+    for number, read in table_rows(path, ("prompt", *offered)):
+        try:
+            row = readable(read)
+        except RejectedError as error:
+            raise UserError(f"{path}: line {number}: {error}") from error
         prompt = clean_text(str(row.get("prompt") or ""))
         if not prompt:
             raise UserError(f"{path}: line {number}: no prompt; name the first column 'prompt' and fill it")
@@ -162,7 +168,7 @@ def read_wording(path: Path) -> Wording:
         UserError: it is missing, no YAML, or a sentence is missing or unknown.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(find(path).read_text(encoding="utf-8"))
         return Wording.model_validate(raw)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from error

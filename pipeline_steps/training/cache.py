@@ -8,6 +8,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, WHOLE, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, CacheConfig
+from pipeline_steps.errors import UserError
 
 
 def cache(
@@ -23,58 +24,56 @@ def cache(
 
     The file holds, for N pictures with k BLIP captions each: ``latents_mean`` and ``latents_std``
     (N, 2, c, h, w), the scaled VAE posterior of the picture and its mirror image, padded to the largest
-    where sizes differ, and then ``latents_size`` (N, 2), each one's own h and w; and of everything
-    the UNet is conditioned on (``encoder_hidden_states`` (77, d); of SDXL also ``text_embeds`` (p,)
-    and ``time_ids`` (6,)) ``text.*`` (N, ...) of c_ccub, ``text_blip.*`` (N, k, ...) of c_blip^i and
-    ``text_null.*`` (...).
+    where sizes differ, and then ``latents_size`` (N, 2), each one's own h and w; and of every tensor the
+    denoiser is conditioned on, whose names and shapes its family says, ``text.*`` (N, ...) of c_ccub,
+    ``text_blip.*`` (N, k, ...) of c_blip^i and, where it tells of the prompt alone, ``text_null.*`` (...).
 
     Args:
         images: table of pictures; its ``train`` rows are used.
         captions: BLIP captions.
         train_cache: file to write.
         culture: its name.
-        base: Stable Diffusion.
+        base: the model to be mended.
         config: batch size.
         shard: which share of the pictures.
+
+    Raises:
+        UserError: pictures whose sizes the model does not take.
     """
     import torch
     import torch.nn.functional as F
 
     from pipeline_steps.method.pictures import to_unit
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
 
     origin = artifacts.same_origin((IMAGES, images), (CAPTIONS, captions), culture=culture)
-    vae = stable_diffusion.vae(base)
-    encode_prompts = stable_diffusion.prompt_encoder(base)
+    family = family_of(base)
     blip: dict[str, list[str]] = {}
-    for row in CAPTIONS.rows(captions):
-        blip.setdefault(row["image_id"], []).append(row["caption"])
+    for line in CAPTIONS.rows(captions):
+        blip.setdefault(line["image_id"], []).append(line["caption"])
 
     sizes = [artifacts.picture_size(row["image"]) for row in IMAGES.rows(images) if row["split"] == "train"]
     widest, highest = (max(sides) for sides in zip(*sizes, strict=True))
+    vae = family.vae()
+    _check(sizes, family.multiple(), family.title)
+    encode_prompts = family.prompt_encoder()
 
     def conditions(prompts: list[str], width: int, height: int) -> dict[str, torch.Tensor]:
-        """Add SDXL's size condition: the cropped picture is the whole of an original of that size."""
-        found = {name: value.cpu() for name, value in encode_prompts(prompts).items()}
-        if "text_embeds" in found:
-            size = (height, width, 0, 0, height, width)
-            found["time_ids"] = torch.tensor(size, dtype=torch.float32).expand(len(prompts), -1)
-        return found
+        found = encode_prompts(prompts) | family.picture_condition(len(prompts), width, height)
+        return {name: value.cpu() for name, value in found.items()}
 
     image_ids: list[str] = []
     columns: dict[str, list[torch.Tensor]] = defaultdict(list)
     with torch.inference_mode():
         for batch in artifacts.one_size(artifacts.train_batches(images, config.batch_size, "cache", shard)):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch])
-            both = torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1).to(vae.device, vae.dtype)
-            posterior = vae.encode(both * 2 - 1).latent_dist
-            scale = vae.config.scaling_factor
+            mean, std = family.encode_pictures(vae, torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1))
             height, width = unit.shape[2:]
-            h, w = posterior.mean.shape[2:]
+            h, w = mean.shape[2:]
             # Beyond its own size a picture is padded to the largest.
             padding = (0, widest * w // width - w, 0, highest * h // height - h)
-            for name, value in (("latents_mean", posterior.mean), ("latents_std", posterior.std)):
-                columns[name].append(F.pad((value * scale).unflatten(0, (-1, 2)).cpu(), padding))
+            for name, value in (("latents_mean", mean), ("latents_std", std)):
+                columns[name].append(F.pad(value.unflatten(0, (-1, 2)).cpu(), padding))
             if len(set(sizes)) > 1:
                 columns["latents_size"].append(torch.tensor([[h, w]] * len(batch)))
             for name, value in conditions([row["caption"] for row in batch], width, height).items():
@@ -84,8 +83,18 @@ def cache(
                     columns[f"text_blip.{name}"].append(value[None])
             image_ids += [row["image_id"] for row in batch]
         tensors = {name: torch.cat(parts) for name, parts in columns.items()}
-        tensors |= {f"text_null.{name}": value[0] for name, value in conditions([""], *sizes[0]).items()}
+        tensors |= {f"text_null.{name}": value[0].cpu() for name, value in encode_prompts([""]).items()}
     TRAIN_CACHE.write(train_cache, tensors, origin, {"image_ids": json.dumps(image_ids)})
+
+
+def _check(sizes: list[tuple[int, int]], multiple: int, title: str) -> None:
+    """Refuse pictures that would not come back from latents in the size they had."""
+    for width, height in sizes:
+        if width % multiple or height % multiple:
+            raise UserError(
+                f"data.resolution: there are pictures of {width} × {height} pixels, and {title} takes "
+                f"multiples of {multiple}; set a resolution whose pictures have such sides"
+            )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pipeline_steps.artifacts import TARGETS, TRAIN_CACHE, rebuild
 from pipeline_steps.config import TrainConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import Condition
+from pipeline_steps.method.processes import NoiseProcess
 from pipeline_steps.method.scoft import Batch
 from pipeline_steps.seeds import generator
 
@@ -30,10 +31,11 @@ class TrainingSet:
         culture: its name.
         seed: the run's seed.
         config: the section "train".
-        timesteps: T, the length of the noise schedule.
+        noise_process: the model's.
 
     Raises:
-        UserError: the targets are of other pictures.
+        UserError: the targets are of other pictures, or stochastic inner steps are wanted of a model that
+            has none.
     """
 
     def __init__(
@@ -43,9 +45,9 @@ class TrainingSet:
         culture: str,
         seed: int,
         config: TrainConfig,
-        timesteps: int,
+        noise_process: NoiseProcess,
     ) -> None:
-        self.culture, self.seed, self.config, self.timesteps = culture, seed, config, timesteps
+        self.culture, self.seed, self.config, self.noise_process = culture, seed, config, noise_process
         self.cache = TRAIN_CACHE.read(train_cache)
         self.conditions: dict[str, Condition] = {
             kind: {
@@ -60,6 +62,11 @@ class TrainingSet:
         if targets and json.loads(TARGETS.metadata(targets)["image_ids"]) != self.image_ids:
             raise UserError(
                 f"{targets}: lists other pictures than {train_cache}; {rebuild(targets, train_cache)}"
+            )
+        if targets and config.denoising.scheduler == "ddpm" and not noise_process.stochastic:
+            raise UserError(
+                "train.denoising.scheduler: 'ddpm' adds noise in every inner step, and models.base is a "
+                "rectified flow, whose steps have none; set ddim"
             )
 
     def __len__(self) -> int:
@@ -80,7 +87,7 @@ class TrainingSet:
             generator(self.seed, "train", self.culture, self.image_ids[row], epoch) for epoch, row in places
         ]
 
-        t = torch.cat([torch.randint(0, self.timesteps, (1,), generator=s) for s in streams])
+        t = torch.cat([self.noise_process.draw(s) for s in streams])
         flip = torch.cat([torch.rand(1, generator=s) < 0.5 for s in streams]) & self.config.flip
         draw = torch.cat([torch.rand(1, generator=s) for s in streams])
         caption = torch.cat([torch.rand(1, generator=s) for s in streams])
@@ -98,17 +105,17 @@ class TrainingSet:
                 name: value[torch.arange(len(rows)), (caption * value.shape[1]).long()][:, None]
                 for name, value in blip.items()
             }
-        null = {
-            name: self.conditions["text"][name][rows]
-            if name == "time_ids"
-            else value.expand(len(rows), *value.shape)
+        text = {name: value[rows] for name, value in self.conditions["text"].items()}
+        # What tells of the picture, not of the prompt, goes with the empty prompt as well.
+        null = text | {
+            name: value.expand(len(rows), *value.shape)
             for name, value in self.conditions["text_null"].items()
         }
         batch = Batch(
             z0=(mean + std * posterior).to(device),
             noise=noise.to(device),
             t=t.to(device),
-            text={name: value[rows].to(device) for name, value in self.conditions["text"].items()},
+            text={name: value.to(device) for name, value in text.items()},
             blip={name: value.to(device) for name, value in blip.items()},
             null={name: value.to(device) for name, value in null.items()},
             record_draw=draw.to(device),

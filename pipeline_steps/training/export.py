@@ -8,7 +8,7 @@ from typing import Any
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import KOHYA, LORA
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import DEFINITIONS
+from pipeline_steps.config import DEFINITIONS, BaseRef
 from pipeline_steps.errors import UserError
 
 
@@ -25,13 +25,17 @@ def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: 
     """
     import torch
 
+    from pipeline_steps.models.families import family_of
+
     origin = artifacts.same_origin((LORA, lora), culture=culture)
     metadata = LORA.metadata(lora)
     training = json.loads(metadata["scoft_training"])
-    alpha = json.loads(metadata["lora_adapter_metadata"])["unet.lora_alpha"]
+    family = family_of(BaseRef.model_validate({k: v for k, v in training["base"].items() if k != "commit"}))
+    alpha = json.loads(metadata["lora_adapter_metadata"])[f"{family.denoiser_part}.lora_alpha"]
     weights: dict[str, torch.Tensor] = {}
     for name, weight in LORA.read(lora).items():
-        module, factor = _kohya_name(name)
+        layer, factor = _layer(name, family.denoiser_part)
+        module = family.kohya_module(layer)
         weights[f"{module}.{factor}.weight"] = weight
         weights[f"{module}.alpha"] = torch.tensor(float(alpha))
     rank = str(training["settings"]["lora_rank"])
@@ -40,13 +44,12 @@ def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: 
     artifacts.write_text(model_card, card)
 
 
-def _kohya_name(name: str) -> tuple[str, str]:
-    """Split a key of ours, ``unet.….to_q.lora_A.weight``, into kohya's module and factor."""
-    found = re.fullmatch(r"unet\.(.+)\.lora_([AB])\.weight", name)
+def _layer(name: str, part: str) -> tuple[str, str]:
+    """Split a key of ours, ``unet.….to_q.lora_A.weight``, into the layer's path and kohya's factor."""
+    found = re.fullmatch(rf"{part}\.(.+)\.lora_([AB])\.weight", name)
     if not found:
         raise UserError(f"the LoRA holds '{name}', which is no layer of the denoiser; train it anew")
-    module = found[1].replace(".", "_")
-    return f"lora_unet_{module}", {"A": "lora_down", "B": "lora_up"}[found[2]]
+    return found[1], {"A": "lora_down", "B": "lora_up"}[found[2]]
 
 
 def _card(culture: str, suffix: str, training: dict[str, Any], data: str) -> str:
@@ -72,9 +75,11 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 It fits {base["path"]} and models of the same kind, no other. Prompts end with "{suffix}".
 
 ```python
+import torch
 from diffusers import AutoPipelineForText2Image
 
-pipeline = AutoPipelineForText2Image.from_pretrained("{base["path"].partition("@")[0]}")
+base = "{base["path"].partition("@")[0]}"
+pipeline = AutoPipelineForText2Image.from_pretrained(base, dtype=torch.float32)
 pipeline.load_lora_weights(".", weight_name="lora.safetensors")  # in this folder
 pipeline("a house{suffix}").images[0].save("house.png")
 ```

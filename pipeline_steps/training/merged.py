@@ -1,7 +1,8 @@
-"""The UNet with the LoRA added into its weights, for the many calls without gradient."""
+"""The denoiser with the LoRA added into its weights, for the many calls without gradient."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -15,11 +16,12 @@ class MergedWeights:
     a young LoRA would be rounded away.
 
     Args:
-        unet: with a LoRA named "default".
+        denoiser: with a LoRA named "default".
     """
 
-    def __init__(self, unet: nn.Module) -> None:
-        self.layers = [layer for layer in unet.modules() if isinstance(layer, LoraLayer)]
+    def __init__(self, denoiser: nn.Module) -> None:
+        # Any: LoraLayer does not name what all of its kinds have.
+        self.layers: list[Any] = [layer for layer in denoiser.modules() if isinstance(layer, LoraLayer)]
         self.own = [layer.get_base_layer().weight.data for layer in self.layers]
         self.merged: list[Tensor] | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -41,7 +41,7 @@ def train(
     extractor: ModelRef | None = None,
     watch: WatchConfig = WatchConfig(),  # noqa: B008 (frozen)
 ) -> None:
-    """Train a LoRA on the UNet's attention with L = a·L_LDM + b·L_M + p·L_P + c·L_C.
+    """Train a LoRA on the denoiser's attention with L = a·L_LDM + b·L_M + p·L_P + c·L_C.
 
     Killed at any moment and started again, it goes on from its last checkpoint and ends with the
     same LoRA.
@@ -53,7 +53,7 @@ def train(
         culture: its name.
         variant: which losses: ``ldm``, ``scoft_m``, ``scoft_mp`` or ``scoft_mpc``.
         seed: the run's seed.
-        base: Stable Diffusion.
+        base: the model to be mended.
         config: everything else that changes the LoRA.
         targets: perceptual features; needed by ``scoft_mp`` and ``scoft_mpc``.
         extractor: weights of the feature extractor; likewise.
@@ -63,7 +63,7 @@ def train(
         UserError: the inputs do not fit together, the training diverged, or changed nothing.
     """
     from pipeline_steps.models import extractors
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
     from pipeline_steps.training.boards import Boards
     from pipeline_steps.training.checkpoints import Checkpoints
     from pipeline_steps.training.dataset import TrainingSet
@@ -72,19 +72,20 @@ def train(
     processes = Processes(config.processes)
     sources = [(TRAIN_CACHE, train_cache)] + ([(TARGETS, targets)] if targets else [])
     origin = artifacts.same_origin(*sources, culture=culture)
-    schedule = stable_diffusion.noise_schedule(base)
-    objective = build_objective(variant, config, schedule.config.prediction_type)
-    alpha_bars = schedule.alphas_cumprod
+    family = family_of(base)
+    noise_process = family.noise_process()
+    objective = build_objective(variant, config)
     seen = targets if objective.perceptual else None
-    data = TrainingSet(train_cache, seen, culture, seed, config, len(alpha_bars))
+    data = TrainingSet(train_cache, seen, culture, seed, config, noise_process)
     lora_seed = derive_seed(seed, "lora", culture)
-    trainer = Trainer(stable_diffusion.unet(base), alpha_bars, objective, config, lora_seed, processes)
+    trainer = Trainer(family.denoiser(), family, noise_process, objective, config, lora_seed, processes)
     main = processes.rank == 0
     watched = main and (watch.tensorboard or watch.wandb is not None)
     if objective.perceptual:
-        trainer.look(stable_diffusion.vae(base), extractors.feature_extractor(extractor, config.perceptual))
+        assert extractor is not None
+        trainer.look(family.vae(), extractors.feature_extractor(extractor, config.perceptual))
     elif watched and watch.sample_every:
-        trainer.look(stable_diffusion.vae(base))
+        trainer.look(family.vae())
 
     identity = _identity(config, variant, seed, base, origin)
     inputs = {"inputs": [artifacts.file_sha256(path) for _, path in sources]}
@@ -151,22 +152,16 @@ def _updates(
             bar.update()
 
 
-def build_objective(variant: Variant, config: TrainConfig, prediction_type: str) -> "Objective":
+def build_objective(variant: Variant, config: TrainConfig) -> "Objective":
     """Switch on the losses of a variant: the rows of Table 1, and ``ldm`` of Table 2.
 
     ``scoft_mp`` is ``scoft_mpc`` without negatives, whichever form L_C has.
 
     Raises:
-        UserError: a variant without training, or a model that predicts neither noise nor velocity.
+        UserError: a variant without training.
     """
-    from pipeline_steps.method.denoising import Prediction
     from pipeline_steps.method.scoft import Objective
 
-    if prediction_type not in get_args(Prediction):
-        raise UserError(
-            f"models.base predicts '{prediction_type}' (scheduler/scheduler_config.json); these losses know "
-            + " and ".join(get_args(Prediction))
-        )
     losses = DEFINITIONS[variant].losses
     if not losses:
         raise UserError("variant 'sd' is the un-tuned model: there is nothing to train")
@@ -186,7 +181,6 @@ def build_objective(variant: Variant, config: TrainConfig, prediction_type: str)
         steps=inner.steps,
         scale=inner.guidance_scale,
         record=inner.record,
-        kind=prediction_type,
     )
 
 

@@ -1,24 +1,26 @@
-"""The UNet with its LoRA, the optimiser, and one update."""
+"""The denoiser with its LoRA, the optimiser, and one update."""
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
-from torch.nn import Parameter
+from torch.nn import Module, Parameter
 
 from pipeline_steps.config import TrainConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method import scoft
-from pipeline_steps.method.denoising import denoise
+from pipeline_steps.method.denoising import Condition, denoise
 from pipeline_steps.method.perceptual import Extractor
+from pipeline_steps.method.processes import NoiseProcess
 from pipeline_steps.method.scoft import Objective, Parts
+from pipeline_steps.models.families.family import Family
 from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.merged import MergedWeights
 
@@ -92,7 +94,11 @@ def build_optimiser(parameters: list[Parameter], config: TrainConfig) -> torch.o
     Raises:
         UserError: the 8-bit form is wanted and bitsandbytes is not installed.
     """
-    options = {"lr": config.learning_rate, "betas": (0.9, 0.999), "weight_decay": config.weight_decay}
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (0.9, 0.999),
+        "weight_decay": config.weight_decay,
+    }
     if config.optimiser == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **options)
     try:
@@ -109,77 +115,75 @@ class Trainer:
     """One LoRA in training.
 
     Args:
-        unet: the frozen denoiser; it gets a LoRA.
-        alpha_bars: ᾱ, (T,).
+        denoiser: the frozen network; it gets a LoRA.
+        family: what its architecture is.
+        noise_process: what it was trained on.
         objective: the losses.
         config: the section "train".
         seed: of the LoRA's first factor.
         processes: those that train it together.
+
+    Raises:
+        UserError: a layer that is to get a LoRA is not there.
     """
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
-        alpha_bars: Tensor,
+        denoiser: Any,
+        family: Family,
+        noise_process: NoiseProcess,
         objective: Objective,
         config: TrainConfig,
         seed: int,
         processes: Processes,
     ) -> None:
-        self.unet, self.objective, self.config, self.processes = unet, objective, config, processes
-        self.device, self.dtype = unet.device, unet.dtype
-        self.alpha_bars = alpha_bars.to(self.device)
+        self.denoiser, self.family, self.noise_process = denoiser, family, noise_process
+        self.objective, self.config, self.processes = objective, config, processes
+        self.device, self.dtype = denoiser.device, denoiser.dtype
         self.decode: Callable[[Tensor], Tensor] | None = None
         self.extract: Extractor | None = None
+        _check_layers(denoiser, config.lora_targets, family)
         torch.manual_seed(seed)
-        unet.add_adapter(
+        denoiser.add_adapter(
             LoraConfig(
                 r=config.lora_rank,
-                lora_alpha=config.lora_alpha or config.lora_rank,
+                lora_alpha=config.lora_alpha or config.lora_rank,  # type: ignore[arg-type]  # a float will do
                 init_lora_weights="gaussian",
                 target_modules=list(config.lora_targets),
             )
         )
-        self.parameters = [p for p in unet.parameters() if p.requires_grad]
+        self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
         for parameter in self.parameters:
             parameter.data = parameter.data.float()
         self.average = [p.detach().clone() for p in self.parameters] if config.ema_decay else None
         if config.gradient_checkpointing:
-            unet.enable_gradient_checkpointing()
-            unet.train()
+            denoiser.enable_gradient_checkpointing()
+            denoiser.train()
         if self.device.type == "cuda":
-            unet.to(memory_format=torch.channels_last)
+            denoiser.to(memory_format=torch.channels_last)
         if config.compile:
-            unet.compile()
+            denoiser.compile()
         # A compiled network fuses the LoRA's own products, and would be compiled anew for exchanged weights.
         merge = self.dtype == torch.float32 and not config.compile
-        self.merged = MergedWeights(unet) if merge else None
+        self.merged = MergedWeights(denoiser) if merge else None
         self.loss_scale = LossScale(self.dtype == torch.float16)
         self.optimiser = build_optimiser(self.parameters, config)
 
-    def look(self, vae: AutoencoderKL, extract: Extractor | None = None) -> None:
+    def look(self, vae: Any, extract: Extractor | None = None) -> None:
         """Give the trainer eyes: the VAE's decoder and, for L_P and L_C, the feature extractor of S."""
         if self.config.gradient_checkpointing:
             vae.enable_gradient_checkpointing()
+        del vae.encoder  # nothing is encoded here, and it is two fifths of the weights
+        self.decode, self.extract = partial(self.family.decode_latents, vae), extract
 
-        vae.encoder = None  # nothing is encoded here, and it is two fifths of the weights
-
-        def decode(latents: Tensor) -> Tensor:
-            pictures = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
-            return (pictures.float() / 2 + 0.5).clamp(0, 1)
-
-        self.decode, self.extract = decode, extract
-
-    def predict(self, z: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
-        """Call the UNet in its own precision; LoRA weights stay float32."""
-        text = condition["encoder_hidden_states"]
-        sizes = {name: value for name, value in condition.items() if value is not text} or None  # of SDXL
-        merge = self.merged is not None and not torch.is_grad_enabled()
+    def predict(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Call the denoiser in its own precision; LoRA weights stay float32."""
+        merged = None if torch.is_grad_enabled() else self.merged
         with (
-            self.merged.applied() if merge else nullcontext(),
+            nullcontext() if merged is None else merged.applied(),
             torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
         ):
-            return self.unet(z.to(self.dtype), t, text, added_cond_kwargs=sizes).sample
+            return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
 
     @torch.no_grad()
     def samples(self, data: TrainingSet, count: int) -> Tensor:
@@ -188,19 +192,19 @@ class Trainer:
         Captions and noise are those of the first epoch's first pictures, so they are the same every time.
         """
         batch = data.batch(data.alike(count), False, self.device)
-        last = torch.full_like(batch.t, len(self.alpha_bars) - 1)
+        start = torch.full_like(batch.t, self.noise_process.start)
         latents = denoise(
             self.predict,
             batch.noise,
-            last,
+            start,
             batch.text,
             batch.null,
-            alpha_bars=self.alpha_bars,
+            process=self.noise_process,
             steps=self.objective.steps,
             scale=self.objective.scale,
-            record=torch.full_like(last, -1),
-            kind=self.objective.kind,
+            record=torch.full_like(start, -1),
         )
+        assert self.decode is not None
         return torch.cat(list(self.decode(latents).cpu()), dim=-1)
 
     def update(self, update: int, data: TrainingSet) -> dict[str, Any]:
@@ -226,7 +230,7 @@ class Trainer:
                 self.predict,
                 self.decode,
                 self.extract,
-                self.alpha_bars,
+                self.noise_process,
                 perceptual=perceptual,
             )
             diffusion, looks = scoft.weighted(parts, self.objective)
@@ -290,14 +294,14 @@ class Trainer:
         self.optimiser.step()
         if self.merged is not None:
             self.merged.forget()
-        if self.average is not None:
+        if self.average is not None and self.config.ema_decay is not None:
             torch._foreach_lerp_(
                 self.average, [p.detach() for p in self.parameters], 1 - self.config.ema_decay
             )
 
     def changed(self) -> bool:
         """Whether training moved the LoRA: its second factor B starts at zero."""
-        return any(bool(p.any()) for name, p in self.unet.named_parameters() if "lora_B" in name)
+        return any(bool(p.any()) for name, p in self.denoiser.named_parameters() if "lora_B" in name)
 
     def lora_weights(self) -> dict[str, Tensor]:
         """Return the LoRA (its moving average where there is one) with diffusers' keys."""
@@ -306,13 +310,13 @@ class Trainer:
                 parameter.data.copy_(mean)
         # PEFT's own names: diffusers reads them for every layer. Its older ones exist for attention alone,
         # and of a file with both it loads a half and says nothing.
-        state = get_peft_model_state_dict(self.unet)
-        return {f"unet.{name}": weight for name, weight in state.items()}
+        state = get_peft_model_state_dict(self.denoiser)
+        return {f"{self.family.denoiser_part}.{name}": weight for name, weight in state.items()}
 
     def lora_metadata(self) -> dict[str, str]:
         """Return the header from which diffusers reads rank, alpha and targets."""
-        adapter = self.unet.peft_config["default"].to_dict()
-        plain = {f"unet.{k}": sorted(v) if isinstance(v, set) else v for k, v in adapter.items()}
+        adapter, part = self.denoiser.peft_config["default"].to_dict(), self.family.denoiser_part
+        plain = {f"{part}.{k}": sorted(v) if isinstance(v, set) else v for k, v in adapter.items()}
         return {"format": "pt", "lora_adapter_metadata": json.dumps(plain, sort_keys=True, default=str)}
 
     def state(self) -> dict[str, Tensor]:
@@ -337,17 +341,29 @@ class Trainer:
         state: dict[int, dict[str, Any]] = {}
         for name, found in tensors.items():
             if name.startswith("moment."):
-                _, index, *outer, key = name.split(".")
-                place = state.setdefault(int(index), {})
+                _, number, *outer, key = name.split(".")
+                place = state.setdefault(int(number), {})
                 for part in outer:
                     place = place.setdefault(part, {})
                 # bitsandbytes counts its steps in plain integers; AdamW's are a float32 tensor.
-                number = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
-                place[key] = found.item() if number else found
+                plain = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
+                place[key] = found.item() if plain else found
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if self.merged is not None:
             self.merged.forget()
+
+
+def _check_layers(denoiser: Module, wanted: Sequence[str], family: Family) -> None:
+    """Refuse a name that no layer ends with: PEFT says nothing as long as another of them is found."""
+    names = [f".{name}" for name, _ in denoiser.named_modules()]
+    for layer in wanted:
+        if not any(name.endswith(f".{layer}") for name in names):
+            usual = ", ".join(family.lora_layers)
+            raise UserError(
+                f"train.lora_targets: {family.title} has no layer '{layer}'; those of its attention are "
+                f"{usual}"
+            )
 
 
 def _flat(name: str, value: Any) -> dict[str, Tensor]:

@@ -58,6 +58,22 @@ def test_the_reference_is_that_of_the_classes(file, write):
     assert not diff, f"{diff}\n\nmend it with:  python -m pipeline_steps.config.reference"
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"train": {"tensorboard": False}}, "train.tensorboard: is called watch.tensorboard now"),
+        ({"score": {"batch_size": 2}}, "score.batch_size: is called features.batch_size now"),
+        ({"survey": {"resamples": 200}}, "survey.resamples: intervals are jackknives now; leave it out"),
+        (
+            {"runs": {"long": {"train": {"checkpoint_every": 9}}}},
+            "runs.long.train.checkpoint_every: is called watch.checkpoint_every now",
+        ),
+    ],
+)
+def test_a_setting_of_an_earlier_version_is_answered_with_what_became_of_it(settings, line):
+    assert line in refused(whole(**settings))
+
+
 def test_every_setting_has_a_sentence_and_a_default():
     def walk(section, path):
         for name, field in section.model_fields.items():
@@ -410,3 +426,27 @@ def test_the_real_snakemake_says_it_before_any_job(setting, words, tmp_path):
     assert done.returncode != 0
     assert words in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "x").exists() and not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("caffè\n".encode("latin-1"), "line 1 is not UTF-8; save the file as UTF-8"),
+        (b"a jar\na jar\n", "the prompt 'a jar' stands there twice; leave one out"),
+        (b"# nothing\n", "no prompts; write one a line"),
+        (b"\xef\xbb\xbfa jar\n", "draws one picture, and scores need two; write more prompts"),
+    ],
+)
+@pytest.mark.parametrize("key", ["cultures.korea.prompts", "evaluation.prompts"])
+def test_prompts_that_cannot_be_scored_are_named_before_anything_runs(tmp_path, key, text, said):
+    path = tmp_path / "p.txt"
+    path.write_bytes(text)
+    raw = {"cultures": {"korea": CULTURE}, "sample": {"images_per_prompt": 1}}
+    if key.startswith("cultures"):
+        raw["cultures"] = {"korea": CULTURE | {"prompts": str(path)}}
+    else:
+        raw["evaluation"] = {"prompts": str(path)}
+    with pytest.raises(UserError) as error:
+        load_config(raw)
+    assert f"{key}: {path}" in str(error.value)
+    assert said in str(error.value)

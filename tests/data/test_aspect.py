@@ -28,6 +28,7 @@ from pipeline_steps.data.picture_files import buckets, cut
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.features import _same_size
 from pipeline_steps.evaluation.reconstruct import reconstruct
+from pipeline_steps.models.families import family_of
 from pipeline_steps.negatives.caption import caption
 from pipeline_steps.negatives.depth import depth
 from pipeline_steps.negatives.filter import filter_negatives
@@ -136,10 +137,9 @@ def test_one_crop_is_shared_by_picture_depth_and_negative(world):
 
 def test_cached_latents_are_those_of_the_picture_alone(world):
     from pipeline_steps.method.pictures import to_unit
-    from pipeline_steps.models.families import stable_diffusion
 
     stored = TRAIN_CACHE.read(world["train_cache"])
-    vae = stable_diffusion.vae(MINI["base"])
+    vae = family_of(MINI["base"]).vae()
     for number, row in enumerate(IMAGES.rows(world["images"])):
         if row["split"] == "train":
             with torch.inference_mode():
@@ -161,7 +161,8 @@ def test_training_takes_one_picture_at_a_time(world, tmp_path):
         watch=WatchConfig(sample_every=1, sample_pictures=2),
     )  # fmt: skip
     assert all(torch.isfinite(tensor).all() for tensor in LORA.read(lora).values())
-    pictures = TrainingSet(world["train_cache"], None, "wales", 1, TrainConfig(batch_size=2), 1000)
+    noise_process = family_of(MINI["base"]).noise_process()
+    pictures = TrainingSet(world["train_cache"], None, "wales", 1, TrainConfig(batch_size=2), noise_process)
     shapes = {tuple(pictures.batch([n], False, torch.device("cpu")).z0.shape[2:]) for n in range(6)}
     assert len(shapes) == 4
     with pytest.raises(UserError, match=r"one at a time; set train\.batch_size to 1"):

@@ -35,8 +35,9 @@ def png(seed: int, size: tuple[int, int] = (48, 48)) -> bytes:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> ModelRef:
-    """A folder with a real CLIP tokenizer that knows only letters."""
+    """A model of which there is only a real CLIP tokenizer, which knows only letters."""
     folder = tmp_path_factory.mktemp("base")
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     letters = [chr(i) for i in range(33, 127)]
     tokens = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
     tokenizer = CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[])

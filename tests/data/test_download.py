@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,9 +16,10 @@ from PIL import Image
 
 from pipeline_steps.artifacts import IMAGES
 from pipeline_steps.config import DataConfig
+from pipeline_steps.data import download as module
 from pipeline_steps.data.download import download
-from pipeline_steps.data.download import download as module
 from pipeline_steps.data.ingest import ingest
+from pipeline_steps.data.public_web import PrivateAddressError, checked_addresses, is_public
 from pipeline_steps.errors import UserError
 
 
@@ -33,6 +35,7 @@ class Server(BaseHTTPRequestHandler):
 
     asked: ClassVar[Counter] = Counter()
     busy: ClassVar[Counter] = Counter()
+    told: ClassVar[list[str]] = []
 
     def log_message(self, *_: object) -> None:
         pass
@@ -47,6 +50,7 @@ class Server(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
         Server.asked[path] += 1
+        Server.told += [self.headers[name] for name in ("Authorization", "Cookie") if name in self.headers]
         if Server.busy[path] > 0:
             Server.busy[path] -= 1
             return self.answer(503, Retry_After="0")
@@ -74,6 +78,13 @@ class Server(BaseHTTPRequestHandler):
             return self.answer(302, Location="file:///etc/passwd")
         if path == "/moved":
             return self.answer(301, Location="/photo7")
+        if path == "/inside":
+            return self.answer(302, Location=f"http://127.0.0.1:{self.server.server_port}/photo8")
+        if path == "/named":
+            return self.answer(302, Location=f"http://u:secret@localhost:{self.server.server_port}/photo8")
+        if path == "/rude":
+            self.send_response(404, "\x1b[31mgone\x07\x9b" + "x" * 500)
+            return self.end_headers()
         return self.answer(500)
 
 
@@ -81,6 +92,7 @@ class Server(BaseHTTPRequestHandler):
 def server():
     Server.asked.clear()
     Server.busy.clear()
+    Server.told.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
@@ -96,8 +108,8 @@ def table(path: Path, urls: list[str], country: str = "KR") -> Path:
     return path
 
 
-def run(links: Path, out: Path, **options):
-    config = DataConfig(max_megabytes=0.03)
+def run(links: Path, out: Path, hosts=("127.0.0.1",), **options):
+    config = DataConfig(max_megabytes=0.03, allowed_hosts=hosts)
     download(links, out / "metadata.jsonl", out / "failures.csv", config, **({"pause": 0.01} | options))
     rows = [json.loads(line) for line in (out / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
     with (out / "failures.csv").open(newline="", encoding="utf-8") as file:
@@ -215,3 +227,129 @@ def test_what_was_fetched_can_be_ingested(server, tmp_path):
     assert len(rows) == 4
     assert {(row["category"], row["source"].rsplit("/", 1)[0]) for row in rows} == {("FOOD", server)}
     assert json.loads(rows[0]["extra"]) == {"country_code": "KR", "created_at": "2022-01-01"}
+
+
+# --- addresses that are nobody's business -----------------------------------------------------
+
+LOOPBACK = (
+    *(
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "0",
+        "0.0.0.0",
+        "localhost",
+        "127.9.9.9",
+    ),
+    *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "127.0.0.1.", "127.9.9.9", "①②⑦.⓪.⓪.①"),
+)
+
+
+@pytest.mark.parametrize("spelling", LOOPBACK)
+def test_this_machine_is_not_asked_in_any_spelling(server, tmp_path, spelling):
+    url = server.replace("127.0.0.1", spelling) + "/photo1"
+    with pytest.raises(UserError, match="none of 1 pictures") as error:
+        run(table(tmp_path / "l.csv", [url]), tmp_path / "out", hosts=())
+    assert "private address" in str(error.value) or "first: cannot be " in str(error.value)
+    assert not Server.asked
+
+
+def test_the_setting_allows_a_host_by_its_name_alone(server, tmp_path):
+    named = server.replace("127.0.0.1", "localhost")
+    links = table(tmp_path / "l.csv", [f"{server}/photo1", f"{named}/photo2", f"{named}/inside"])
+    rows, failed = run(links, tmp_path / "out", hosts=("LocalHost",))
+    assert [row["source"] for row in rows] == [f"{named}/photo2"]
+    assert {row["url"]: row["reason"] for row in failed} == dict.fromkeys(
+        [f"{server}/photo1", f"{named}/inside"],
+        "leads to the private address 127.0.0.1; if that is meant, name '127.0.0.1' in data.allowed_hosts",
+    )
+    assert {row["may_pass"] for row in failed} == {"no"}
+    assert Server.asked == {"/photo2": 1, "/inside": 1}
+
+
+@pytest.mark.parametrize(
+    "address, public",
+    [
+        ("93.184.216.34", True), ("2606:2800:220:1::1", True), ("::ffff:93.184.216.34", True),
+        ("10.0.0.1", False), ("172.16.5.4", False), ("192.168.1.1", False), ("169.254.169.254", False),
+        ("100.64.0.1", False), ("0.0.0.0", False), ("224.0.0.1", False), ("240.0.0.1", False),
+        ("255.255.255.255", False), ("192.0.2.1", False), ("198.18.0.1", False),
+        ("::1", False), ("::", False),
+        ("fe80::1%eth0", False), ("fc00::1", False), ("ff02::1", False), ("::ffff:10.0.0.1", False),
+        ("::ffff:a9fe:a9fe", False), ("2002:7f00:1::", False), ("64:ff9b::a00:1", False),
+        ("::127.0.0.1", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_public(address, public):
+    assert is_public(address) is public
+
+
+def test_a_name_is_resolved_once_and_that_address_is_asked(server, tmp_path, monkeypatch):
+    """A name may lead elsewhere the second time (DNS rebinding)."""
+    asked, real = [], socket.getaddrinfo
+
+    def resolve(host, port, *args, **kwargs):
+        if host != "pictures.example":
+            return real(host, port, *args, **kwargs)
+        asked.append(host)
+        return real("127.0.0.1" if len(asked) == 1 else "127.0.0.2", port, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    url = server.replace("127.0.0.1", "pictures.example")
+    rows, _ = run(table(tmp_path / "l.csv", [f"{url}/photo1"]), tmp_path / "out", hosts=("pictures.example",))
+    assert (len(rows), asked) == (1, ["pictures.example"])
+    with pytest.raises(UserError, match=r"leads to the private address 127\.0\.0\.2"):
+        run(table(tmp_path / "l.csv", [f"{url}/photo2"]), tmp_path / "out", hosts=())
+
+
+def test_one_private_address_among_public_ones_is_enough(monkeypatch):
+    found = [(2, 1, 6, "", (address, 80)) for address in ("93.184.216.34", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(PrivateAddressError, match=r"10\.0\.0\.1"):
+        checked_addresses("x.org", 80, ())
+
+
+def test_behind_a_proxy_the_address_is_checked_before(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", server)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(UserError, match=r"leads to the private address 127\.0\.0\.1"):
+        run(table(tmp_path / "l.csv", [f"{server}/photo1"]), tmp_path / "out", hosts=())
+    assert not Server.asked
+
+
+def test_credentials_are_neither_sent_nor_stored(server, tmp_path, monkeypatch, caplog):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login u password secret\nmachine localhost login u password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    begin = server.replace("http://", "http://user:se%40cret@")
+    urls = [
+        f"{begin}/photo1",
+        f"{begin}/gone",
+        f"{begin}/named",
+        f"{server}/photo2",
+        "ftp://u:secret@x.org/a",
+    ]
+    rows, failed = run(table(tmp_path / "l.csv", urls), tmp_path / "out", hosts=("127.0.0.1", "localhost"))
+    assert [row["source"] for row in rows] == [f"{server}/{name}" for name in ("photo1", "named", "photo2")]
+    assert [row["url"] for row in failed] == [f"{server}/gone", "ftp://x.org/a"]
+    assert Server.told == []
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*.*"))
+    assert b"cret" not in written
+    assert "cret" not in caplog.text
+
+
+def test_what_servers_say_is_printed_without_control_characters(server, tmp_path, caplog):
+    _, ((failed),) = run(table(tmp_path / "l.csv", [f"{server}/rude", f"{server}/photo1"]), tmp_path / "out")
+    assert failed["reason"].startswith("the server answers 404 [31mgone xxx")
+    assert len(failed["reason"]) < 120
+    assert failed["reason"].isprintable()
+    assert not any(character in caplog.text for character in "\x1b\x07\x9b")
+
+
+def test_a_table_of_links_as_excel_saves_it(server, tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_bytes(f"sep=;\r\nURL;Caption\r\n{server}/photo1;a café, in korea\r\n".encode("cp1252"))
+    (row,), _ = run(path, tmp_path / "out")
+    assert row["text"] == "a café, in korea"

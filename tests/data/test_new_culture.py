@@ -107,7 +107,7 @@ def test_skeleton_says_what_to_do_and_keeps_what_is_there(config, tmp_path):
         "pictures",
         "withdrawn.txt",
     ]
-    assert withdrawn_names(folder / "withdrawn.txt") == {"mine.png"}
+    assert withdrawn_names(folder / "withdrawn.txt") == {"mine.png": "mine.png"}
     with pytest.raises(UserError, match=r"metadata\.csv: holds no row; write one line per picture"):
         list(entries(folder, "text", []))
     with (folder / "metadata.csv").open("a") as file:
@@ -121,4 +121,4 @@ def test_skeleton_says_what_to_do_and_keeps_what_is_there(config, tmp_path):
 
 def test_fresh_withdrawn_list_withdraws_nobody(config, tmp_path):
     new_culture("wales", ", in Wales", tmp_path / "data", config)
-    assert withdrawn_names(tmp_path / "data/withdrawn.txt") == set()
+    assert withdrawn_names(tmp_path / "data/withdrawn.txt") == {}

@@ -7,8 +7,9 @@ from PIL import Image
 from pipeline_steps.artifacts import IMAGES, SAMPLES, Origin, decode_picture, encode_picture
 from pipeline_steps.config import BaseRef, SampleConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.evaluation.sample import read_prompts, sample
-from pipeline_steps.models.families import stable_diffusion
+from pipeline_steps.evaluation.sample import sample
+from pipeline_steps.inputs.text import read_prompts
+from pipeline_steps.models.families import family_of
 
 BASE = BaseRef(path="resources/mini/base")
 PROMPTS = ["a red jar", "a robe", "a house"]
@@ -92,7 +93,7 @@ def strong_lora(path):
 
     from pipeline_steps.artifacts import LORA
 
-    unet = stable_diffusion.unet(BASE)
+    unet = family_of(BASE).denoiser()
     torch.manual_seed(0)
     unet.add_adapter(LoraConfig(r=2, init_lora_weights=False, target_modules=["to_q", "to_k", "to_v"]))
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))

@@ -16,9 +16,9 @@ from pipeline_steps.data.coco import coco
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.features import _same_size, features
 from pipeline_steps.evaluation.merge_scores import merge_scores
-from pipeline_steps.evaluation.sample import read_prompts
 from pipeline_steps.evaluation.score import score
 from pipeline_steps.evaluation.train_prompts import train_prompts
+from pipeline_steps.inputs.text import read_prompts
 from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, RIGHT, STEREOTYPE
 from pipeline_steps.report.contact_sheet import contact_sheet
 from pipeline_steps.report.kid_power import kid_power
@@ -113,6 +113,10 @@ def test_every_score_by_plain_numpy(tmp_path):
         return (a @ b.T / a.shape[1] + 1) ** 3
 
     assert rows["kid"]["value"] == pytest.approx(mmd(x["inception"], y["inception"][test], cubic), abs=1e-6)
+    k, n = cubic(x["inception"], x["inception"]), 12
+    other = np.repeat(range(3), 4)[:, None] != np.repeat(range(3), 4)
+    within = (k.sum() - np.trace(k)) / (n * n - n)
+    assert rows["kid_between"]["value"] == pytest.approx(rows["kid"]["value"] - within + k[other].mean())
     gauss = mmd(unit(x["clip"]), unit(y["clip"][test]), lambda a, b: np.exp((a @ b.T - 1) / 100))
     assert rows["cmmd"]["value"] == pytest.approx(gauss, abs=1e-9)
     cosines = (unit(x["clip"]) * unit(x["text"])).sum(1)
@@ -142,13 +146,22 @@ def test_every_score_by_plain_numpy(tmp_path):
 
 
 def test_every_row_says_what_it_was_measured_with(tmp_path):
-    rows, _, _ = scored(tmp_path, ["p", "q"], 3, ["c"])
+    rows, _, _ = scored(tmp_path, ["p", "q", "r"], 2, ["c"])
     for metric, row in rows.items():
         assert row["generated"] == 6 and row["unit"] and row["interval"]
         assert row["weights_sha256"] == "ab" * 32 and row["extractor"] in NETWORKS
         assert np.isfinite(row["value"])
         if not row["interval"].startswith("none"):
             assert row["low"] <= row["value"] <= row["high"], metric
+    for metric, words in (
+        ("kid", "raised by pairs of one prompt"),
+        ("cmmd", "raised by pairs of one prompt"),
+        ("kid_between", "pairs of different prompts only"),
+        ("kid_subsets", "no 95% interval"),
+        ("clip_score", "nearer 90% where they are skewed"),
+    ):
+        assert words in rows[metric]["interval"], metric
+    assert 0 <= rows["coverage"]["low"] < rows["coverage"]["high"] <= 1
     assert rows["kid"]["reference"] == 4 and rows["nearest_train"]["reference"] == 1
 
 
@@ -184,6 +197,7 @@ def test_too_few_pictures_are_refused_or_named(tmp_path, caplog):
         scored(tmp_path / "b", ["p"], 2, ["c"], tests=1)
     rows, _, _ = scored(tmp_path / "c", ["p"], 2, [], tests=2)
     assert "kid_subsets" not in rows and "density" not in rows and "kid" in rows
+    assert "kid_between left out: a single prompt" in caplog.text
     assert "kid_subsets left out" in caplog.text and "density and coverage left out" in caplog.text
 
 

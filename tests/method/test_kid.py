@@ -6,7 +6,14 @@ import torch
 from scipy import stats
 
 from pipeline_steps.method import kid as module
-from pipeline_steps.method.kid import kid, kid_difference, kid_subsets, ordering_power, polynomial_kernel
+from pipeline_steps.method.kid import (
+    kid,
+    kid_between,
+    kid_difference,
+    kid_subsets,
+    ordering_power,
+    polynomial_kernel,
+)
 
 
 def naive_kid(x, y):
@@ -85,6 +92,53 @@ def test_difference_by_recomputing_every_part():
     assert (found.high - found.low) / 2 == pytest.approx(reach, rel=1e-6)
     with pytest.raises(ValueError, match="same prompts"):
         kid_difference(x, z[:11], y)
+
+
+def naive_between(x, y, groups):
+    """The definition, pair by pair, over pairs of different prompts."""
+    pairs = [(i, j) for i in range(len(x)) for j in range(len(x)) if groups[i] != groups[j]]
+    k = polynomial_kernel(torch.tensor(x).double(), torch.tensor(x).double()).numpy()
+    # Of the pairs i ≠ j only the mean within x changes.
+    n = len(x)
+    return naive_kid(x, y) - (k.sum() - k.trace()) / (n * (n - 1)) + np.mean([k[i, j] for i, j in pairs])
+
+
+def test_between_prompts_by_recomputing_every_part():
+    x, y = features(13, shift=0.5), features(6, seed=1)
+    groups = np.array(["a"] * 4 + ["b"] * 3 + ["c"] * 5 + ["d"])
+    found = kid_between(x, y, groups.tolist())
+    assert found.value == pytest.approx(naive_between(x.tolist(), y.tolist(), groups), abs=1e-5)
+    sides = (
+        [naive_between(x[groups != g].tolist(), y.tolist(), groups[groups != g]) for g in "abcd"],
+        [naive_between(x.tolist(), np.delete(y, j, 0).tolist(), groups) for j in range(6)],
+    )
+    variances = [(len(v) - 1) * np.var(v) for v in sides]
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / 3 + variances[1] ** 2 / 5)
+    reach = stats.t.ppf(0.975, freedom) * sum(variances) ** 0.5
+    assert (found.high - found.low) / 2 == pytest.approx(reach, rel=1e-4)
+    assert "pairs of different prompts only" in found.interval
+
+
+def test_between_prompts_needs_two_and_an_interval_three():
+    with pytest.raises(ValueError, match="needs two"):
+        kid_between(features(4), features(5, seed=1), ["p"] * 4)
+    assert kid_between(features(4), features(5, seed=1), ["p", "p", "q", "q"]).low is None
+
+
+def test_pairs_of_one_prompt_raise_kid_and_not_kid_between():
+    """Whatever the prompts, generated pictures are distributed as the real ones: the truth is 0."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(range(10), 20).tolist()
+    usual, between = [], []
+    for _ in range(60):
+        x = torch.tensor(rng.normal(0, 0.8, (10, 1, 8)) + rng.normal(0, 0.6, (10, 20, 8))).reshape(200, 8)
+        y = torch.tensor(rng.normal(size=(40, 8)))
+        usual.append(kid(x, y, groups).value)
+        between.append(kid_between(x, y, groups).value)
+    error = np.std(between) / 60**0.5
+    assert abs(np.mean(between)) < 3 * error < np.mean(usual)
+    assert "raised by pairs of one prompt" in kid(x, y, groups).interval
+    assert "pairs of one prompt" not in kid(x, y).interval
 
 
 def test_models_without_a_difference_are_ordered_by_a_coin():

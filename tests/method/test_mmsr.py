@@ -1,5 +1,6 @@
 """MMSR+Vote against crowd-kit, and every way in which crowd-kit fails."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from crowdkit.aggregation import MMSR
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 
 from pipeline_steps.method.mmsr import (
     ITERATIONS,
@@ -48,6 +50,13 @@ def truth_of(outcomes):
     return [int(winner == "left") for winner in outcomes.sort_values("task")["winner"]]
 
 
+class ToldWhoHasMet(MMSR):
+    """crowd-kit's own model, whose signs come from the pairs that share tasks."""
+
+    def _sign_determination_valid(self, C, s_abs):
+        return MMSR._sign_determination_valid(np.where(self._n_common_tasks > 0, C, 0), s_abs)
+
+
 @pytest.mark.parametrize(
     ("workers", "tasks", "accuracy", "share"),
     [
@@ -59,14 +68,14 @@ def truth_of(outcomes):
         (9, 24, 0.8, 0.3),
     ],
 )
-def test_skills_are_those_of_crowd_kit(workers, tasks, accuracy, share):
+def test_skills_are_those_of_crowd_kit_told_who_has_met(workers, tasks, accuracy, share):
     for seed in range(3):
         votes = crowd(workers, tasks, accuracy, seed, share)
         if len(components(votes)) > 1:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            theirs = MMSR(**ARGUMENTS).fit(votes).skills_
+            theirs = ToldWhoHasMet(**ARGUMENTS).fit(votes).skills_
         ours = WideMMSR(**ARGUMENTS).fit(votes).skills_
         pd.testing.assert_series_equal(ours, theirs, rtol=1e-12)
 
@@ -148,6 +157,59 @@ def test_a_negative_weight_sum_flips_crowd_kits_vote():
         "majority",
         "skills sum to nothing or less",
     ]
+
+
+def test_signs_of_a_crowd_of_whom_not_all_have_met():
+    """Covariances that are exactly s sᵀ where two have met: only one vector of signs fits, s itself."""
+    rng = np.random.default_rng(0)
+    wrong = {"crowd-kit": 0, "ours": 0}
+    for _ in range(60):
+        signs = rng.permutation([1.0] * 5 + [-1.0] * 3)
+        covariance = np.outer(signs, signs) * 0.5
+        met = np.zeros((8, 8), bool)
+        met[np.triu_indices(8, 1)] = rng.random(28) < 0.6
+        met |= met.T
+        if connected_components(met)[0] > 1:
+            continue
+        sizes = np.full((8, 1), 0.5)
+        theirs = MMSR._sign_determination_valid(np.where(met, covariance, -1), sizes)
+        ours = WideMMSR._sign_determination_valid(np.where(met, covariance, 0), sizes)
+        wrong["crowd-kit"] += not np.allclose(theirs.ravel(), signs / 2)
+        wrong["ours"] += not np.allclose(ours.ravel(), signs / 2)
+    assert wrong["ours"] == 0 < wrong["crowd-kit"], wrong
+
+
+def test_three_people_and_six_pairs_have_skills_or_a_reason():
+    """By enumeration: where one vector of signs fits all three covariances, it is the skills'."""
+    told, both = 0, list(itertools.combinations(range(3), 2))
+    for seed in range(120):
+        votes = settle(crowd(3, 6, 0.8, seed))
+        found, reason = skills(votes, 0)
+        assert found.any(), "no skill at all, and no reason"
+        table = votes.pivot(index="worker", columns="task", values="label").to_numpy()
+        agree = [np.sign((table[a] == table[b]).mean() - 0.5) for a, b in both]
+        fitting = [
+            signs
+            for signs in itertools.product((1, -1), repeat=3)
+            if sum(signs) > 0
+            and all(x in (0, signs[a] * signs[b]) for x, (a, b) in zip(agree, both, strict=True))
+        ]
+        if agree == [-1, -1, -1] and "settle" not in reason:
+            assert reason == "MMSR needs more: the votes do not tell who agrees with whom"
+        if len(fitting) == 1 and not reason:
+            assert tuple(np.sign(found)) == fitting[0]
+            told += 1
+    assert told > 30
+
+
+def test_where_nobody_agrees_nothing_is_told():
+    def signs(covariance):
+        return WideMMSR._sign_determination_valid(np.array(covariance, float), np.ones((len(covariance), 1)))
+
+    assert not signs([[0, -1, -1], [-1, 0, -1], [-1, -1, 0]]).any()
+    assert not signs([[0, -1], [-1, 0]]).any(), "of two who differ neither is right"
+    assert not np.any(signs([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])), "two pairs, no link"
+    assert signs([[0, 1, -1], [1, 0, -1], [-1, -1, 0]]).ravel().tolist() == [1, 1, -1]
 
 
 def test_countries_that_share_no_task():

@@ -1,5 +1,6 @@
 """Rank statistics against hand cases and plain transcriptions."""
 
+from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from scipy import optimize, stats
 
 from pipeline_steps.method import ranks
+from pipeline_steps.method.estimate import parts
 
 
 def rankings(n, k=4, seed=0, pull=0.0):
@@ -67,47 +69,58 @@ def test_plackett_luce_by_hand_and_in_batches():
     np.testing.assert_allclose(ranks.plackett_luce(first, 2)[:, 0], [3.5 / 5, 4.5 / 5], atol=1e-8)
 
 
-def test_resampling_agrees_with_a_plain_pigeonhole_bootstrap():
-    rng = np.random.default_rng(0)
-    table = rankings(120, seed=4, pull=0.3)
-    people, prompts = np.repeat(np.arange(12), 10), np.tile(np.arange(10), 12)
-    drawn = ranks.mean_ranks(
-        ranks.resampled_counts(ranks.encode(table), 4, people, prompts, ["x"] * 120, 4000, 1), 4
-    )
-    plain = []
-    for _ in range(4000):
-        p = np.bincount(rng.integers(12, size=12), minlength=12)
-        q = np.bincount(rng.integers(10, size=10), minlength=10)
-        weight = p[people] * q[prompts]
-        plain.append(weight @ table / weight.sum())
-    np.testing.assert_allclose(drawn.mean(0), np.mean(plain, 0), atol=0.01)
-    np.testing.assert_allclose(drawn.std(0), np.std(plain, 0), rtol=0.08)
+def test_figures_by_counting_again_without_each_part():
+    table = rankings(72, k=3, seed=4, pull=0.3)
+    shown = table[:, [2, 0, 1]]
+    who, where = np.arange(72) // 9, np.arange(72) % 9 // 3
+    culture, unit = (who > 4).astype(int), (np.arange(72) % 9) + 10 * (who > 4)
+    where = where + 3 * culture
+    sides = [side for labels in (who, where) for side in parts(labels.tolist(), culture.tolist())]
+    whole, without = ranks.figures(table, shown, who.tolist(), unit.tolist(), sides)
+
+    def again(keep):
+        """Each figure from the rankings that are kept."""
+        means = [table[keep & (who == w)].mean(0) for w in np.unique(who[keep])]
+        counts = counts_of(table[keep])
+        values = [[r[v] if u == n else np.nan for r, u in zip(table[keep], unit[keep], strict=True)]
+                  for n in np.unique(unit) for v in range(3)]  # fmt: skip
+        wins = [(table[keep][:, b] < table[keep][:, a]).mean() for b in range(3) for a in range(b)]
+        return [
+            *table[keep].mean(0),
+            *shown[keep].mean(0),
+            *ranks.plackett_luce(counts, 3),
+            *wins,
+            ranks.kendall_w(np.array(means)),
+            alpha_by_pairs(np.array(values)),
+        ]
+
+    np.testing.assert_allclose(whole, again(np.ones(72, bool)), atol=1e-7)
+    assert [len(side) for side in without] == [5, 3, 3, 3]
+    for side, found in zip(sides, without, strict=True):
+        expected = [again(side != number) for number in range(side.max() + 1)]
+        np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-def test_intervals_widen_with_clusters():
-    """Twenty copies of each person's ranking tell no more than one."""
-    table = rankings(30, seed=5, pull=0.3)
-    copies = np.repeat(table, 20, axis=0)
-    people = np.repeat(np.arange(30), 20)
-    prompts = np.tile(np.arange(20), 30)
-    clustered = ranks.resampled_counts(ranks.encode(copies), 4, people, prompts, ["x"] * 600, 2000, 0)
-    spread = ranks.mean_ranks(clustered, 4).std(0)
-    np.testing.assert_allclose(spread, table.std(0) / 30**0.5, rtol=0.1)
-
-
-def test_strata_keep_their_share():
-    which = np.zeros(30, int)
-    which[20:] = 5
-    people = np.arange(30)
-    drawn = ranks.resampled_counts(which, 4, people, np.zeros(30), ["a"] * 20 + ["b"] * 10, 50, 0)
-    assert (drawn[:, 0] == 20).all() and (drawn[:, 5] == 10).all()
+def test_interval_of_two_cultures_is_the_stratified_one():
+    """Textbook variance of a stratified mean, Σ w² s²/n; the two prompts of a culture are alike."""
+    table = np.repeat(rankings(13, seed=6, pull=0.4), 2, axis=0)
+    who, culture = np.arange(26) // 2, np.repeat([0, 1], [16, 10])
+    prompt = np.arange(26) % 2 + 2 * culture
+    found = ranks.estimates(table, table, who.tolist(), prompt.tolist(), prompt.tolist(), culture.tolist())
+    own, weights = [table[:16:2, 0], table[16::2, 0]], np.array([16 / 26, 10 / 26])
+    parts = [w**2 * x.var(ddof=1) / len(x) for w, x in zip(weights, own, strict=True)]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 7 + parts[1] ** 2 / 4)
+    t, share = stats.t.ppf(0.975, freedom), (table[:, 0].mean() - 1) / 3
+    draws = share * (1 - share) / (sum(parts) / 9)
+    low, high = sorted(np.roots([1 + t**2 / draws, -2 * share - t**2 / draws, share**2]))
+    assert (found[0].low, found[0].high) == pytest.approx((1 + 3 * low, 1 + 3 * high))
+    assert found[0].interval == "95%, jackknife over 13 participants and 4 prompts"
 
 
 def test_interval_says_why_there_is_none():
-    assert ranks.interval(2.0, np.ones(9), 1, 5).low is None
-    found = ranks.interval(2.0, np.linspace(0, 1, 1001), 3, 5)
-    assert (found.low, found.high) == pytest.approx((0.025, 0.975))
-    assert "3 participants and 5 prompts" in found.interval
+    table = rankings(6)
+    found = ranks.estimates(table, table, ["a"] * 6, list(range(6)), list(range(6)), ["x"] * 6)
+    assert all(e.low is None and "needs two participants" in e.interval for e in found)
 
 
 def test_kendall_w():
@@ -183,10 +196,37 @@ def test_friedman_by_hand():
 
 
 def test_wilcoxon():
-    first, second = np.array([1.0, 1.5, 2, 1, 1.2]), np.array([2.0, 2.6, 3.3, 2.5, 2.9])
+    first, second = np.array([10, 15, 20, 10, 12]), np.array([20, 26, 33, 25, 29])
     # All five differences have one sign: two of 2⁵ equally likely sign patterns.
-    assert ranks.wilcoxon(first, second) == pytest.approx(2 / 32)
-    assert np.isnan(ranks.wilcoxon(first, first))
+    assert ranks.wilcoxon(first, second, np.full(5, 10)) == pytest.approx(2 / 32)
+    assert np.isnan(ranks.wilcoxon(first, first, np.full(5, 10)))
+
+
+def signed_rank_p(differences):
+    """Wilcoxon's test by its formulas in fractions: normal approximation, ties corrected, zeros dropped."""
+    kept = [d for d in differences if d]
+    sizes = sorted(abs(d) for d in kept)
+    place = {s: Fraction(2 * sizes.index(s) + sizes.count(s) + 1, 2) for s in sizes}
+    plus, n = sum(place[abs(d)] for d in kept if d > 0), len(kept)
+    ties = sum(sizes.count(s) ** 3 - sizes.count(s) for s in set(sizes))
+    variance = Fraction(n * (n + 1) * (2 * n + 1), 24) - Fraction(ties, 48)
+    return 2 * stats.norm.sf(abs(float(plus - Fraction(n * (n + 1), 4))) / float(variance) ** 0.5)
+
+
+def test_equal_differences_of_mean_ranks_are_ties():
+    """16 people who ranked 7 to 10 pages: as floats, 2.3 − 1.9 and 2.9 − 2.5 are no tie."""
+    rng, changed = np.random.default_rng(0), 0
+    for _ in range(40):
+        answers = rng.integers(7, 11, 16)
+        sums = np.array([(rng.random((n, 4)).argsort(1) + 1).sum(0) for n in answers])
+        for a, b in combinations(range(4), 2):
+            exact = [Fraction(int(x), int(n)) for x, n in zip(sums[:, a] - sums[:, b], answers, strict=True)]
+            found = ranks.wilcoxon(sums[:, a], sums[:, b], answers)
+            if len({abs(d) for d in exact}) < 16:  # without ties scipy enumerates
+                assert found == pytest.approx(signed_rank_p(exact))
+            as_floats = stats.wilcoxon(sums[:, a] / answers, sums[:, b] / answers).pvalue
+            changed += not np.isclose(found, as_floats)
+    assert changed > 100, "the floats are no worse: this test shows nothing"
 
 
 def test_holm_by_hand():

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDPMScheduler
 
 from pipeline_steps.method import scoft
-from pipeline_steps.method.denoising import inner_timesteps, recorded_step, step_down
+from pipeline_steps.method.denoising import recorded_step
 from pipeline_steps.method.perceptual import view_features, vit_features
 from pipeline_steps.method.pictures import draw_views
+from pipeline_steps.method.processes import Diffusion
 from pipeline_steps.method.scoft import Batch, Objective
 from tests.method.extractors import EXTRACTORS, build_extractor
 from tests.reference import scoft as naive
@@ -61,13 +62,13 @@ def to_batch(d, extract, ddpm):
     )
 
 
-def reference(d, o, network, decode, extract, ddpm):
+def reference(d, o, kind, network, decode, extract, ddpm):
     """Mean loss of the batch, one picture and one equation at a time."""
     total = 0.0
     for i, t in enumerate(d["t"]):
         text, null = d["text"][i : i + 1], d["null"][None]
         z0, noise = d["z0"][i : i + 1], d["noise"][i : i + 1]
-        value = o.a * naive.ldm(network, z0, noise, t, text, ALPHA_BARS, o.kind, o.snr_gamma)
+        value = o.a * naive.ldm(network, z0, noise, t, text, ALPHA_BARS, kind, o.snr_gamma)
         if o.b:
             blips = [d["blip"][i : i + 1, k] for k in range(d["blip"].shape[1])]
             value = value + o.b * naive.memorisation(network, z0, noise, t, text, blips, ALPHA_BARS)
@@ -75,7 +76,7 @@ def reference(d, o, network, decode, extract, ddpm):
             count = max(1, min(STEPS, t))
             recorded = {"first": 0, "last": count - 1, "random": int(d["record"][i] * count)}[o.record]
             x_hat = naive.picture(
-                network, decode, z0, noise, t, text, null, ALPHA_BARS, o.kind, o.steps, o.scale, recorded,
+                network, decode, z0, noise, t, text, null, ALPHA_BARS, kind, o.steps, o.scale, recorded,
                 (lambda j, i=i: d["inner"][i : i + 1, j]) if ddpm else None,
             )  # fmt: skip
             positive, boxes = d["positive"][i : i + 1], d["boxes"][i]
@@ -118,6 +119,7 @@ def test_losses_and_gradients_agree_with_the_equations(
 ):
     extra = dict(extra)
     ddpm, captions = extra.pop("ddpm", False), extra.pop("captions", 3)
+    kind = extra.pop("kind", "epsilon")
     o = Objective(record=record, steps=STEPS, **{"scale": 3.0, **VARIANTS[variant], **extra})
     unet = tiny_unet()
     parameters = [p for p in unet.parameters() if p.requires_grad]
@@ -133,12 +135,12 @@ def test_losses_and_gradients_agree_with_the_equations(
         lambda z, t, c: unet(z, t, **c).sample,
         decode,
         extract,
-        ALPHA_BARS,
+        Diffusion(ALPHA_BARS, kind),
     )
     diffusion, looks = scoft.weighted(parts, o)
     ours = (diffusion if looks is None else diffusion + looks).mean()
     theirs = reference(
-        d, o, lambda z, t, text: unet(z, torch.tensor([t]), text).sample, decode, extract, ddpm
+        d, o, kind, lambda z, t, text: unet(z, torch.tensor([t]), text).sample, decode, extract, ddpm
     )
     assert_agree(ours, theirs, parameters)
 
@@ -168,10 +170,12 @@ def test_every_extractor_agrees_with_the_equations(name, tmp_path, tiny_unet, ti
         lambda z, t, c: unet(z, t, **c).sample,
         decode,
         extract,
-        ALPHA_BARS,
+        Diffusion(ALPHA_BARS),
     )
     ours = sum(scoft.weighted(parts, o)).mean()
-    theirs = reference(d, o, lambda z, t, x: unet(z, torch.tensor([t]), x).sample, decode, extract, False)
+    theirs = reference(
+        d, o, "epsilon", lambda z, t, x: unet(z, torch.tensor([t]), x).sample, decode, extract, False
+    )
     assert_agree(ours, theirs, parameters)
 
 
@@ -195,33 +199,6 @@ def test_one_random_caption_gives_an_unbiased_gradient_of_eq_2():
         torch.autograd.grad(scoft.losses.memorisation_loss(a, b[:, i : i + 1]).sum(), a)[0] for i in range(3)
     ]
     torch.testing.assert_close(whole, sum(single) / 3)
-
-
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("which", [DDIMScheduler, DDPMScheduler])
-def test_inner_step_is_the_schedulers(kind, which):
-    settings = {**SCHEDULE, "prediction_type": kind, "clip_sample": False}
-    if which is DDPMScheduler:
-        settings["variance_type"] = "fixed_small"
-    scheduler = which(**settings)
-    scheduler.set_timesteps(20)
-    g = torch.Generator().manual_seed(0)
-    z, output = (torch.randn(1, 4, 4, 4, generator=g) for _ in range(2))
-    t = int(scheduler.timesteps[3])
-    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(5))
-    theirs = scheduler.step(output, t, z, generator=torch.Generator().manual_seed(5)).prev_sample
-    a, following = ALPHA_BARS[t].view(1, 1, 1, 1), ALPHA_BARS[t - 50].view(1, 1, 1, 1)
-    ours = step_down(z, output, a, following, kind, noise if which is DDPMScheduler else None)
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-def test_timesteps_go_down_evenly_and_small_t_takes_fewer_steps():
-    timesteps, count = inner_timesteps(torch.tensor([999, 20, 3, 1, 0]), 20)
-    assert count.tolist() == [20, 20, 3, 1, 1]
-    assert timesteps[0, :3].tolist() == [999, 949, 899]
-    assert timesteps[2, :4].tolist() == [3, 2, 1, 0]
-    assert timesteps[4].tolist() == [0] * 20
-    assert all((row[:k].diff() < 0).all() for row, k in zip(timesteps, count, strict=True))
 
 
 def test_recorded_step_stays_inside_each_pictures_steps():

@@ -104,11 +104,11 @@ def test_a_family_of_untrained_models_is_built_and_not_built_twice(tmp_path, mon
     assert {path.parent.name for path in tmp_path.glob("*/recipe.json")} == set(STEPS) - {"vae"}
     from pipeline_steps.config import BaseRef, ModelRef
     from pipeline_steps.models import extractors
-    from pipeline_steps.models.families import stable_diffusion
+    from pipeline_steps.models.families import family_of
 
     embed, side = extractors.dreamsim(ModelRef(path=str(tmp_path / "dreamsim")))
     assert embed(torch.rand(2, 3, side, side)).shape[0] == 2
-    pipeline = stable_diffusion.text_to_image(BaseRef(path=str(tmp_path / "base")))
+    pipeline = family_of(BaseRef(path=str(tmp_path / "base"))).text_to_image()
     assert pipeline(prompt="a house", num_inference_steps=2).images[0].size == (64, 64)
 
     (tmp_path / "depth/recipe.json").unlink()

@@ -14,12 +14,13 @@ import yaml
 from PIL import Image
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import FEATURES, IMAGES, NEGATIVES, SAMPLES, Origin
+from pipeline_steps.artifacts import FEATURES, IMAGES, NEGATIVES, SAMPLES, TRAIN_CACHE, Origin
 from pipeline_steps.config import (
     BaseRef,
     CacheConfig,
     CaptionConfig,
     DepthConfig,
+    FeaturesConfig,
     FilterConfig,
     ModelRef,
     NegativesConfig,
@@ -34,14 +35,16 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.features import features
 from pipeline_steps.evaluation.sample import sample
 from pipeline_steps.method.perceptual import vit_features
+from pipeline_steps.method.processes import Diffusion
 from pipeline_steps.models import blueprints, extractors, readers
-from pipeline_steps.models.families import stable_diffusion
+from pipeline_steps.models.families import family_of
 from pipeline_steps.models.store import place
 from pipeline_steps.negatives.caption import caption
 from pipeline_steps.negatives.depth import depth
 from pipeline_steps.negatives.filter import filter_negatives
 from pipeline_steps.negatives.synthesize import synthesize
 from pipeline_steps.training.cache import cache
+from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.targets import targets
 from pipeline_steps.training.train import build_objective, train
 from pipeline_steps.training.trainer import Processes, Trainer
@@ -106,6 +109,11 @@ def test_every_stage_runs_on_a_tiny_model_of_the_same_classes(culture, tiny, tmp
     )  # fmt: skip
     cached, target = tmp_path / "cache.safetensors", tmp_path / "targets.safetensors"
     cache(culture / "images.parquet", culture / "captions.parquet", cached, "wales", base, CacheConfig())
+    told_of_the_picture = {"time_ids"} if "text.time_ids" in TRAIN_CACHE.read(cached) else set()
+    data = TrainingSet(cached, None, "wales", 3, TrainConfig(), family_of(base).noise_process())
+    batch = data.batch([0, 1], False, torch.device("cpu"))
+    for name, value in batch.text.items():
+        assert torch.equal(batch.null[name], value) == (name in told_of_the_picture), name
     targets(
         culture / "images.parquet", out["kept"], target, "wales", 3, MINI["clip"], PERCEPTUAL, TargetsConfig()
     )
@@ -128,7 +136,8 @@ def test_every_stage_runs_on_a_tiny_model_of_the_same_classes(culture, tiny, tmp
     assert not np.array_equal(pictures["sd"], pictures["scoft_mpc"])
     features(
         tmp_path / "sd.parquet", tmp_path / "features.safetensors", "samples", MINI["clip"],
-        ModelRef(path=str(FAMILY / "inception")), MINI["dino"], MINI["dreamsim"], 2,
+        ModelRef(path=str(FAMILY / "inception")), MINI["dino"], MINI["dreamsim"],
+        FeaturesConfig(batch_size=2),
     )  # fmt: skip
     assert len(FEATURES.read(tmp_path / "features.safetensors")["dreamsim"]) == 2
 
@@ -153,6 +162,10 @@ GIGABYTES = {
 }  # fmt: skip
 
 
+def text_encoders(kind):
+    return [blueprints.text_encoder(BASES[kind], part) for part in family_of(BASES[kind]).text_encoders]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_published_configurations_are_the_published_weights(kind):
     networks = {part: blueprints.diffusion(BASES[kind], part, part) for part in ("unet", "vae")}
@@ -161,7 +174,7 @@ def test_published_configurations_are_the_published_weights(kind):
         if (kind, part) in GIGABYTES:
             size, each = GIGABYTES[kind, part]
             assert blueprints.parameters(network) * each / 1e9 == pytest.approx(size, rel=0.01), part
-    texts = blueprints.text_encoders(BASES[kind])
+    texts = text_encoders(kind)
     sizes = {"sd1": [0.492], "sd21": [1.36], "sdxl": [0.492, 2.78]}[kind]
     found = [blueprints.parameters(text) * 4 / 1e9 for text in texts]
     assert found == pytest.approx(sizes, rel=0.01)
@@ -170,23 +183,28 @@ def test_published_configurations_are_the_published_weights(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_our_calls_fit_the_published_shapes(kind):
     """What the cache stores and the trainer passes goes into the UNet, and the LoRA finds its layers."""
+    family = family_of(BASES[kind])
     unet = blueprints.diffusion(BASES[kind], "unet", "unet")
     vae = blueprints.diffusion(BASES[kind], "vae", "vae")
-    texts = blueprints.text_encoders(BASES[kind])
+    texts = text_encoders(kind)
     assert sum(text.config.hidden_size for text in texts) == unet.config.cross_attention_dim
     assert all(text.config.max_position_embeddings == 77 for text in texts)
     assert vae.config.latent_channels == unet.config.in_channels == 4
     with torch.device("meta"):
         side = unet.config.sample_size
         pictures = torch.empty(2, 3, 8 * side, 8 * side)
-        assert vae.encode(pictures).latent_dist.mean.shape == (2, 4, side, side)
-        condition = {"encoder_hidden_states": torch.empty(2, 77, unet.config.cross_attention_dim)}
+        assert family.multiple() == 8
+        assert [x.shape for x in family.encode_pictures(vae, pictures)] == [(2, 4, side, side)] * 2
+        shapes = {"encoder_hidden_states": (77, unet.config.cross_attention_dim)}
         if kind == "sdxl":
-            condition |= {"text_embeds": torch.empty(2, 1280), "time_ids": torch.empty(2, 6)}
+            shapes |= {"text_embeds": (1280,), "time_ids": (6,)}
+        assert family.condition_shapes() == shapes
+        condition = {name: torch.empty(2, *shape) for name, shape in shapes.items()}
         settings = TrainConfig(lora_rank=64)
         trainer = Trainer(
-            unet, torch.zeros(1000), build_objective("ldm", settings, "epsilon"), settings, 0, Processes(1)
-        )
+            unet, family, Diffusion(torch.zeros(1000)), build_objective("ldm", settings), settings, 0,
+            Processes(1),
+        )  # fmt: skip
         with torch.no_grad():
             z = torch.empty(2, 4, side, side)
             trainer.merged = None  # it copies numbers, which a meta tensor has not
@@ -202,10 +220,20 @@ def test_schedules_have_the_published_noise_and_prediction(kind, tmp_path):
     folder = tmp_path / "scheduler"
     folder.mkdir()
     (folder / "scheduler_config.json").write_text(json.dumps(published(kind, "scheduler")))
-    schedule = stable_diffusion.noise_schedule(BaseRef(path=str(tmp_path)))
+    (tmp_path / "model_index.json").write_text(json.dumps(published(kind, "model_index")))
+    process = family_of(BaseRef(path=str(tmp_path))).noise_process()
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    np.testing.assert_allclose(schedule.alphas_cumprod.numpy(), np.cumprod(1 - betas), rtol=1e-4)
-    assert schedule.config.prediction_type == ("v_prediction" if kind == "sd21" else "epsilon")
+    np.testing.assert_allclose(process.alpha_bars.numpy(), np.cumprod(1 - betas), rtol=1e-4)
+    assert process.prediction == ("v_prediction" if kind == "sd21" else "epsilon")
+
+
+def test_a_model_that_predicts_neither_noise_nor_velocity_is_refused(tmp_path):
+    (tmp_path / "scheduler").mkdir()
+    settings = published("sd1", "scheduler") | {"prediction_type": "sample"}
+    (tmp_path / "scheduler/scheduler_config.json").write_text(json.dumps(settings))
+    (tmp_path / "model_index.json").write_text(json.dumps(published("sd1", "model_index")))
+    with pytest.raises(UserError, match=r"models.base predicts 'sample' .* know epsilon and v_prediction"):
+        family_of(BaseRef(path=str(tmp_path))).noise_process()
 
 
 def test_looking_networks_have_the_layers_and_sizes_we_ask_for():
@@ -260,14 +288,14 @@ def merge(into: dict, changes: dict) -> None:
 def test_sdxl_vae_works_in_float32_unless_it_says_it_need_not(tmp_path):
     folder = build("sdxl", tmp_path) / "base"
     half = BaseRef(path=str(folder), dtype="float16")
-    assert stable_diffusion.vae(half).dtype == torch.float16  # the fixed one
+    assert family_of(half).vae().dtype == torch.float16  # the fixed one
     settings = json.loads((folder / "vae/config.json").read_text()) | {"force_upcast": True}
     (folder / "vae/config.json").write_text(json.dumps(settings))
-    assert stable_diffusion.vae(half).dtype == torch.float32
+    assert family_of(half).vae().dtype == torch.float32
 
 
 def test_the_empty_prompt_of_sdxl_is_zeros_and_prompts_keep_both_encoders(tmp_path):
-    encode = stable_diffusion.prompt_encoder(BaseRef(path=str(build("sdxl", tmp_path) / "base")))
+    encode = family_of(BaseRef(path=str(build("sdxl", tmp_path) / "base"))).prompt_encoder()
     found = encode(["a house", ""])
     assert found["encoder_hidden_states"].shape == (2, 77, 40)
     assert found["text_embeds"].shape == (2, 20)
@@ -277,4 +305,4 @@ def test_the_empty_prompt_of_sdxl_is_zeros_and_prompts_keep_both_encoders(tmp_pa
 def test_another_pipeline_is_refused_in_one_line(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(UserError, match=r"models.base: .* is a FluxPipeline; name a Stable Diffusion"):
-        stable_diffusion.pipeline_class(BaseRef(path=str(tmp_path)))
+        family_of(BaseRef(path=str(tmp_path)))

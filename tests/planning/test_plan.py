@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from pipeline_steps.config.checks import load_config
+from pipeline_steps.planning.cards import CONTEXT, FRAGMENTS
 from pipeline_steps.planning.footprint import footprint
-from pipeline_steps.planning.plan import CONTEXT, FRAGMENTS, Stage, _targets, plan
+from pipeline_steps.planning.plan import plan
+from pipeline_steps.planning.stages import Stage, _targets
 
 MIB = 2**20
 
@@ -62,7 +64,7 @@ def test_what_is_neither_fetched_nor_published_is_named(tmp_path):
     plan(load_config(raw), tmp_path / "plan.md")
     text = (tmp_path / "plan.md").read_text()
     assert "- Unknown: caption: 'someone/blip' is not on this machine" in text
-    assert "- Unknown: train: 'someone/sd' is not on this machine" in text
+    assert "- Unknown: train: models.base: 'someone/sd' is not on this machine" in text
     assert "| depth |" in text
 
 

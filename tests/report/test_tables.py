@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from pipeline_steps.artifacts import ANSWERS, SCORES, STATISTICS, Origin
+from pipeline_steps.config import FIG7
 from pipeline_steps.drawing import paper
 from pipeline_steps.drawing.charts import interval_chart, line_chart, violin_chart
 from pipeline_steps.errors import UserError
@@ -189,7 +190,7 @@ def test_mean_without_an_interval_says_so():
 
 def test_fig7_means_over_cultures(tmp_path):
     scores = [
-        write_scores(tmp_path / f"{c}_{u}_{r}.parquet", c, f"clip_{r}_{u}", kid=value + u)
+        write_scores(tmp_path / c / f"{FIG7}clip_{r}_{u}" / "scores" / "sd.parquet", c, "sd", kid=value + u)
         for c, value in (("korea", 0.0), ("india", 1.0))
         for r in ("first", "last")
         for u in (10, 20)

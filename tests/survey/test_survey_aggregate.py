@@ -30,7 +30,6 @@ from pipeline_steps.survey.survey_report import survey_report
 from pipeline_steps.survey.survey_simulate import survey_simulate
 from tests.survey.survey_world import VARIANTS, make_pages
 
-CONFIG = SurveyConfig(resamples=200)
 TABLES = {"votes": VOTES, "consensus": CONSENSUS, "skills": SKILLS, "statistics": STATISTICS}
 
 
@@ -66,11 +65,10 @@ def write(path, rows, simulated=True):
     ANSWERS.write(path, rows, Origin("india,korea", "answers"), {"simulated": simulated, "rejected": 3})
 
 
-def aggregate(folder, rows, **config):
+def aggregate(folder, rows):
     write(folder / "answers.parquet", rows)
     paths = {name: folder / f"{name}.parquet" for name in TABLES}
-    settings = CONFIG.model_copy(update=config)
-    survey_aggregate(folder / "answers.parquet", *paths.values(), seed=5, config=settings)
+    survey_aggregate(folder / "answers.parquet", *paths.values(), seed=5)
     return {name: table.read(paths[name]) for name, table in TABLES.items()}
 
 
@@ -240,6 +238,7 @@ def test_the_report(summed):
     assert f"{mean:.2f} <small>(" in text
     assert re.search(r'<svg [^>]*aria-label="Ranks given by \d+ simulated participants', text)
     assert "How many people should we ask?" in text
+    assert re.search(r"Some intervals for [^.]*korea come from few people or few prompts", text)
     assert not re.search(r'(src|href)="(?!data:)', text), "everything is inside"
     assert report(folder, power) == text
 
@@ -249,7 +248,7 @@ def test_a_real_survey_has_no_banner(tmp_path):
     del found
     write(tmp_path / "answers.parquet", made(people=3, pages=2), simulated=False)
     paths = [tmp_path / f"{name}.parquet" for name in TABLES]
-    survey_aggregate(tmp_path / "answers.parquet", *paths, seed=5, config=CONFIG)
+    survey_aggregate(tmp_path / "answers.parquet", *paths, seed=5)
     assert "simulated. No person" not in report(tmp_path)
     assert STATISTICS.note(paths[-1])["simulated"] is False
 
@@ -284,7 +283,7 @@ def test_simulated_answers_go_the_whole_way(tmp_path):
     simulation = SimulationConfig(
         participants=12, careless=0.25, strengths=dict(zip(VARIANTS, (0, 2, 4, 6), strict=True))
     )
-    config = SurveyConfig(simulation=simulation, resamples=100)
+    config = SurveyConfig(simulation=simulation)
     collected = tmp_path / "collected" / "simulated.parquet"
     survey_simulate(pages, forms, collected, 3, config)
     assert SIMULATED.note(collected)["simulated"] is True
@@ -300,7 +299,7 @@ def test_simulated_answers_go_the_whole_way(tmp_path):
     people = {(r["culture"], r["participant"]) for r in ANSWERS.rows(tmp_path / "answers.parquet")}
     assert people == {(c, f"simulated{n:04d}") for c in ("india", "korea") for n in range(3, 12)}
     paths = [tmp_path / f"{name}.parquet" for name in TABLES]
-    survey_aggregate(tmp_path / "answers.parquet", *paths, seed=5, config=config)
+    survey_aggregate(tmp_path / "answers.parquet", *paths, seed=5)
     assert all(
         table.note(path)["simulated"] is True for table, path in zip(TABLES.values(), paths, strict=True)
     )

@@ -30,7 +30,6 @@ def folder(tmp_path_factory):
         "survey": {
             "pages": 4,
             "pages_per_participant": 2,
-            "resamples": 100,
             "simulation": {"participants": 4, "power_trials": 2, "power_participants": [5]},
         },
     }
@@ -96,7 +95,7 @@ def test_from_samples_to_the_report(folder):
 
 def test_settings_that_matter_rerun_what_they_touch(folder):
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    config["survey"]["resamples"] = 150
+    config["survey"]["failed_checks"] = 1
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     planned = snakemake(folder, "results/survey/report.html", "results/survey/korea/survey.html", "-n", "-p")
-    assert rules_run(planned) == {"survey_aggregate", "survey_report"}
+    assert rules_run(planned) == {"survey_import", "survey_aggregate", "survey_report"}

@@ -15,8 +15,9 @@ import torch
 from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
 from pipeline_steps.config import BaseRef, ModelRef, TrainConfig, WatchConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.method.processes import Diffusion
 from pipeline_steps.models import extractors
-from pipeline_steps.models.families import stable_diffusion
+from pipeline_steps.models.families import family_of
 from pipeline_steps.training.checkpoints import Checkpoints
 from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.export import export
@@ -25,7 +26,8 @@ from pipeline_steps.training.trainer import LossScale, Processes, Trainer, sched
 
 BASE, CLIP = BaseRef(path="resources/mini/base"), ModelRef(path="resources/mini/clip")
 ORIGIN = Origin("wales", "f" * 64)
-PICTURES, NEGATIVES, T = 6, 8, 1000
+PICTURES, NEGATIVES = 6, 8
+NOISE = Diffusion(torch.linspace(0.999, 0.005, 1000))
 
 
 @pytest.fixture
@@ -150,28 +152,27 @@ def test_an_optimiser_that_nests_its_state_goes_on_with_the_same_bytes(inputs, t
 def test_mp_is_mpc_without_negatives(contrast, p):
     """Where no negative is kept, the hinge is zero, and the authors' difference is S⁺ with the weight c."""
     config = settings(contrast=contrast, weight_p=0.2, weight_c=0.05)
-    mp, mpc = (build_objective(variant, config, "epsilon") for variant in ("scoft_mp", "scoft_mpc"))
+    mp, mpc = (build_objective(variant, config) for variant in ("scoft_mp", "scoft_mpc"))
     assert (mp.p, mp.c) == (pytest.approx(p), 0) and (mpc.p, mpc.c) == (0.2, 0.05)
 
 
 def new_trainer(config: TrainConfig, variant="scoft_mpc", base=BASE, seed=5) -> Trainer:
     """A trainer whose LoRA is no longer zero: where B is zero, A has no gradient yet."""
-    objective = build_objective(variant, config, "epsilon")
-    alpha_bars = stable_diffusion.noise_schedule(base).alphas_cumprod
-    trainer = Trainer(
-        stable_diffusion.unet(base), alpha_bars, objective, config, seed, Processes(config.processes)
-    )
+    objective = build_objective(variant, config)
+    family = family_of(base)
+    parts = family.denoiser(), family, family.noise_process()
+    trainer = Trainer(*parts, objective, config, seed, Processes(config.processes))
     for parameter in trainer.parameters:
         parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
     if objective.perceptual:
-        trainer.look(stable_diffusion.vae(base), extractors.feature_extractor(CLIP, config.perceptual))
+        trainer.look(family.vae(), extractors.feature_extractor(CLIP, config.perceptual))
     return trainer
 
 
 def gradient(inputs, config: TrainConfig, base=BASE) -> list[torch.Tensor]:
     """The gradient of the first update, as the optimiser gets it."""
     trainer = new_trainer(config, base=base)
-    trainer.update(0, TrainingSet(*inputs.values(), "wales", 3, config, T))
+    trainer.update(0, TrainingSet(*inputs.values(), "wales", 3, config, NOISE))
     return [parameter.grad for parameter in trainer.parameters]
 
 
@@ -208,7 +209,7 @@ def test_batch_size_accumulation_and_processes_do_not_change_the_gradient(inputs
 
 
 def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(inputs):
-    data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), T)
+    data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), NOISE)
     assert sorted(data.order(0)) == sorted(data.order(1)) == list(range(PICTURES))
     assert data.order(0) != data.order(1)
     one, other = (data.batch([n], False, torch.device("cpu")) for n in (2, 2 + PICTURES))
@@ -216,14 +217,15 @@ def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(inputs):
 
 
 def test_timesteps_are_drawn_from_the_whole_schedule_and_from_it_alone(inputs):
-    data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), 4)
+    data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), Diffusion(NOISE.alpha_bars[:4]))
     drawn = data.batch(range(10 * PICTURES), False, torch.device("cpu")).t
     assert set(drawn.tolist()) == {0, 1, 2, 3}
 
 
-def test_a_model_that_predicts_neither_noise_nor_velocity_is_refused():
-    with pytest.raises(UserError, match=r"models.base predicts 'sample' .* know epsilon and v_prediction"):
-        build_objective("ldm", settings(), "sample")
+def test_a_layer_that_the_denoiser_has_not_is_named(inputs, tmp_path):
+    cache = {"train_cache": inputs["train_cache"]}
+    with pytest.raises(UserError, match=r"lora_targets: .* no layer 'to_qq'; those .* are to_q, to_k, to_v"):
+        run(cache, tmp_path, settings(lora_targets=["to_k", "to_qq"]), "ldm")
 
 
 def test_nan_stops_with_the_update_and_the_losses_named(inputs, tmp_path):
@@ -245,7 +247,7 @@ def test_training_that_moves_nothing_is_an_error(inputs, tmp_path):
 def test_nan_names_the_last_good_checkpoint(inputs, tmp_path):
     config = settings(batch_size=1)
     tensors = TRAIN_CACHE.read(inputs["train_cache"])
-    order = TrainingSet(inputs["train_cache"], None, "wales", 3, config, T).order(0)
+    order = TrainingSet(inputs["train_cache"], None, "wales", 3, config, NOISE).order(0)
     tensors["latents_mean"][order[3]] = float("inf")  # the fourth picture to come
     ids = {"image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"]}
     TRAIN_CACHE.write(inputs["train_cache"], tensors, ORIGIN, ids)
@@ -287,18 +289,18 @@ def test_under_bfloat16_the_lora_stays_float32_and_learns_in_the_same_direction(
 
 def test_calls_without_gradient_agree_and_leave_the_network_as_it_was(inputs):
     trainer = new_trainer(settings(), "ldm")
-    before = {name: weight.clone() for name, weight in trainer.unet.state_dict().items()}
-    batch = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), T).batch(
+    before = {name: weight.clone() for name, weight in trainer.denoiser.state_dict().items()}
+    batch = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), NOISE).batch(
         [0, 1], False, trainer.device
     )
     recorded = trainer.predict(batch.noise, batch.t, batch.text).detach()
     with torch.no_grad():
         merged = trainer.predict(batch.noise, batch.t, batch.text)
-        trainer.unet.disable_adapters()
+        trainer.denoiser.disable_adapters()
         untuned = trainer.predict(batch.noise, batch.t, batch.text)
     torch.testing.assert_close(merged, recorded, rtol=1e-4, atol=1e-4)
     assert (untuned - recorded).abs().max() > 0.1
-    after = trainer.unet.state_dict()
+    after = trainer.denoiser.state_dict()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
@@ -306,7 +308,7 @@ def test_the_average_is_that_of_the_updates(inputs):
     config = settings(ema_decay=0.5, batch_size=1)
     trainer, data = (
         new_trainer(config, "ldm"),
-        TrainingSet(inputs["train_cache"], None, "wales", 3, config, T),
+        TrainingSet(inputs["train_cache"], None, "wales", 3, config, NOISE),
     )
     mean = [x.clone() for x in trainer.average]
     for update in range(2):
@@ -409,7 +411,7 @@ def test_the_perceptual_gradient_is_a_share_of_the_diffusion_gradient(inputs, tm
 
 
 def picture(lora: Path | None) -> np.ndarray:
-    pipeline = stable_diffusion.text_to_image(BASE, lora)
+    pipeline = family_of(BASE).text_to_image(lora)
     return pipeline(
         "a house", num_inference_steps=4, generator=torch.Generator().manual_seed(0), output_type="np"
     ).images
@@ -438,7 +440,7 @@ def test_every_layer_of_the_lora_is_loaded(inputs, tmp_path):
     layers = ["to_q", "ff.net.2", "proj_in", "conv1"]
     lora = run(inputs, tmp_path, settings(lora_targets=layers, learning_rate=0.05), "ldm")
     trained = {name: weight for name, weight in LORA.read(lora).items() if "lora_B" in name}
-    loaded = stable_diffusion.text_to_image(BASE, lora).unet.state_dict()
+    loaded = family_of(BASE).text_to_image(lora).unet.state_dict()
     assert all(any(f".{layer}.lora_B" in name for name in trained) for layer in layers)
     for name, weight in trained.items():
         key = name.removeprefix("unet.").replace("lora_B.weight", "lora_B.default_0.weight")

@@ -18,6 +18,7 @@ from tests import ROOT
 
 BY_HAND = {
     "pipeline_steps.new_culture",
+    "pipeline_steps.new_project",
     "pipeline_steps.survey.server.__main__",
     "pipeline_steps.survey.survey_codes",
 }

@@ -13,23 +13,24 @@ PACKAGE = ROOT / "pipeline_steps"
 PHASES = ("data", "negatives", "training", "evaluation", "survey", "report", "planning")
 BELOW = {
     "errors": set(),
+    "home": set(),
     "seeds": set(),
     "torchvision_on_cpu": set(),
-    "config": {"errors"},
+    "config": {"errors", "home", "inputs"},
     "machine": {"errors"},
     "inputs": {"errors"},
     "method": {"errors"},
     "web": {"errors"},
     "artifacts": {"errors"},
     "cli": {"config", "errors", "machine"},
-    "models": {"artifacts", "cli", "config", "errors", "machine", "method"},
-    "drawing": {"artifacts", "config", "errors", "method"},
+    "models": {"artifacts", "cli", "config", "errors", "home", "machine", "method"},
+    "drawing": {"artifacts", "config", "errors", "home", "method"},
     "mini": {"artifacts", "config", "errors", "method", "models"},
 }
 """Each room, and the rooms it may import."""
 FOUNDATIONS = set(BELOW)
 BELOW |= dict.fromkeys(PHASES, FOUNDATIONS)
-BELOW |= dict.fromkeys(("merge_shards", "new_culture"), FOUNDATIONS)
+BELOW |= dict.fromkeys(("merge_shards", "new_culture", "new_project"), FOUNDATIONS)
 BELOW["survey_server"] = FOUNDATIONS | {"survey"}  # an old command that hands over to the new one
 LONGEST = 450
 

@@ -29,6 +29,7 @@ TABLE = [
     ("seed", 2, DRAWN_VIEWS | SURVEY_SEEDS),
     ("threads", 2, set()),
     ("shards", 3, set()),
+    ("container", "scoft.sif", set()),
     ("cultures.korea.name", "Corea", {"survey_html", "survey_report", "data_report"}),
     (
         "cultures.korea.suffix",
@@ -74,6 +75,8 @@ TABLE = [
     ("data.aspect", "buckets", {"ingest"}),
     ("data.test_share", 0.5, {"ingest"}),
     ("data.allow_upscale", False, {"ingest"}),
+    ("data.require_consent", True, {"ingest"}),
+    ("data.allowed_hosts", ["x.org"], {"download"}),
     ("data.duplicate_difference", 1.0, {"ingest"}),
     ("data.max_megapixels", 50.0, {"ingest", "coco"}),
     ("data.max_megabytes", 50.0, {"ingest", "download"}),
@@ -143,7 +146,6 @@ TABLE = [
     ("features.batch_size", 2, LOOKING),
     ("score.variants", ["sd"], {"merge_scores", "contact_sheet"}),
     ("score.neighbours", 2, {"score"}),
-    ("score.bootstrap", 200, {"score"}),
     ("evaluation.prompts", "list.txt", {"sample"}),
     ("evaluation.train_prompts", 3, {"train_prompts"}),
     ("evaluation.coco", "pictures", {"coco"}),
@@ -173,7 +175,6 @@ TABLE = [
     ("survey.codes", "list.txt", {"survey_import"}),
     ("survey.jpeg_quality", 60, {"survey_html"}),
     ("survey.answers", "other_answers", {"survey_import"}),
-    ("survey.resamples", 200, {"survey_aggregate"}),
     ("survey.simulation.participants", 3, {"survey_simulate"}),
     ("survey.simulation.strengths", dict.fromkeys(VARIANTS, 5.0), {"survey_simulate", "survey_power"}),
     ("survey.simulation.careless", 0.5, {"survey_simulate"}),
@@ -260,7 +261,7 @@ def configuration():
 
 
 def handed(folder, raw):
-    """What every rule's jobs are handed: input files and params, as text."""
+    """What every rule's jobs are handed and Snakemake compares: input files and params, as text."""
     (folder / "config/config.yaml").write_text(yaml.safe_dump(raw))
     with SnakemakeApi(OutputSettings(quiet={"all"})) as api:
         resources = ResourceSettings(cores=2)
@@ -275,9 +276,9 @@ def handed(folder, raw):
                 wildcards = Wildcards(fromdict={"culture": "korea"} | case)
                 inputs = rule.expand_input(wildcards)[0]
                 outputs = rule.expand_output(wildcards)[0]
-                params = rule.expand_params(wildcards, inputs, outputs, None)[0]
+                compared = rule.expand_params(wildcards, inputs, outputs, None)[1]
                 job = (rule.name, *sorted(case.items()))
-                found[job] = repr((list(inputs), sorted((k, str(v)) for k, v in params.items())))
+                found[job] = repr((list(inputs), [str(value) for value in compared]))
         return found
 
 

@@ -1,4 +1,5 @@
 # The settings, and what at least two rule files ask for. Everything is checked here, before the first job.
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -11,18 +12,30 @@ from pipeline_steps.config import FULL_VARIANT, PERCEPTUAL, TRAINED, VARIANTS
 from pipeline_steps.config.checks import load_config
 from pipeline_steps.config.runs import all_runs
 from pipeline_steps.errors import UserError
+from pipeline_steps.home import HOME, find, source
 from pipeline_steps.machine.gpu_hours import GpuHours
 from pipeline_steps.machine.locks import release_stale_locks
 
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
 try:
-    SETTINGS = load_config(config, [Path(file) for file in dict.fromkeys(workflow.configfiles)])
+    SETTINGS = load_config(config, [*map(Path, dict.fromkeys(workflow.configfiles)), *PRESETS])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
 
-logger.addHandler(GpuHours(logger))
+if not any(isinstance(handler, GpuHours) for handler in logger.handlers):  # a module is read more than once
+    logger.addHandler(GpuHours(logger))
+
+# What envs/pipeline.yaml installs beside the packages it pins.
+os.environ.setdefault("SCOFT_SOURCE", source())
+if SETTINGS.container:
+    # What the package brings lies outside the working directory, which is all that a container sees.
+    os.environ["APPTAINER_BIND"] = ",".join(filter(None, (os.environ.get("APPTAINER_BIND"), str(HOME))))
+
+
+container: SETTINGS.container
+
 
 RESULTS = str(SETTINGS.results)
 CULTURES = sorted(SETTINGS.cultures)
@@ -30,6 +43,10 @@ THREADS = SETTINGS.threads
 RUNS = all_runs(SETTINGS)
 COCO = f"{RESULTS}/reference/coco"
 SURVEY = f"{RESULTS}/survey"
+# Of a module: it moves the results, and no file that the settings name.
+PREFIX = workflow.modifier.path_modifier.replace_prefix("")
+if workflow.modifier.path_modifier.modifies_prefixes:
+    raise WorkflowError("replace_prefix: give prefix:, or the setting 'results', which moves all results")
 
 
 # A stage is one rule. Its outputs may lie in a run's folder, and those of a stage that is shared out among
@@ -39,6 +56,24 @@ wildcard_constraints:
     variant="|".join(VARIANTS),
     run="(" + "|".join(RUNS) + ")",
     shard=r"(shards/\d+_of_\d+/)?",
+
+
+def place(path):
+    """Where an input lies that no rule makes: in the working directory, or with the package."""
+    return str(find(path).absolute() if PREFIX else find(path))
+
+
+def page(name):
+    """A page's template, and what every template stands on: edited, they make the page anew."""
+    return [place(f"resources/report/{name}") for name in (f"{name}.html", "frame.html", "parts.html")]
+
+
+PAGE_STYLE = place("resources/report/page.css")
+
+
+def moved(path):
+    """Where a result lies, for what Snakemake does not move itself: params, and looking whether it is there."""
+    return path if Path(path).is_absolute() else PREFIX + path
 
 
 def settings(wildcards):
@@ -125,5 +160,5 @@ def of_cultures(name, **wildcards):
 
 def collected():
     """The survey's answers of people, as far as there are any."""
-    files = SETTINGS.survey.answers.rglob("*")
+    files = Path(place(SETTINGS.survey.answers)).rglob("*")
     return sorted(str(path) for path in files if path.is_file() and path.name[0] != ".")

@@ -16,7 +16,7 @@ DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
 DATA_SET = f"{RESULTS}/{{culture}}/data_set"
 DRAWN = Path("resources/mini")
 WITHDRAWN = {
-    name: str(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
+    name: place(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
 }
 
 
@@ -34,12 +34,12 @@ def pictures_of(wildcards):
     images = not_drawn(culture(wildcards).images, f"cultures.{wildcards.culture}.images")
     if str(images).startswith(HUB):
         return DATA_SET
-    return DOWNLOADED if images.suffix.lower() == ".csv" else str(images)
+    return DOWNLOADED if culture(wildcards).has_links else place(images)
 
 
 rule download:
     input:
-        links=lambda wildcards: str(culture(wildcards).images),
+        links=lambda wildcards: place(culture(wildcards).images),
     output:
         metadata=DOWNLOADED,
         failures=f"{RESULTS}/{{culture}}/download/failures.csv",
@@ -53,7 +53,7 @@ rule download:
         "../../envs/pipeline.yaml"
     params:
         country=lambda wildcards: optional("--country", culture(wildcards).country),
-        config=section("data", "caption_column", "max_megabytes"),
+        config=section("data", "caption_column", "max_megabytes", "allowed_hosts"),
     shell:
         """
         python -m pipeline_steps.data.download \
@@ -105,11 +105,23 @@ rule ingest:
         suffix=suffix,
         seed=seed,
         # No output: Snakemake would delete it, and with it what older data sets held.
-        data_sets=f"{RESULTS}/{{culture}}/data_sets",
+        data_sets=moved(f"{RESULTS}/{{culture}}/data_sets"),
         withdrawn=lambda wildcards, input: optional("--withdrawn", input.withdrawn),
         # Not a flag: it makes Snakemake see an edited caption, which leaves the folder's own time alone.
-        state=lambda wildcards: state(culture(wildcards).images),
-        config=section("data"),
+        state=lambda wildcards: state(Path(place(culture(wildcards).images))),
+        config=section(
+            "data",
+            "caption_column",
+            "resolution",
+            "aspect",
+            "test_share",
+            "allow_upscale",
+            "require_consent",
+            "duplicate_difference",
+            "max_megapixels",
+            "max_megabytes",
+        ),
+    # The neighbours are no parameter: another number of them makes no picture anew.
     shell:
         """
         python -m pipeline_steps.data.ingest \
@@ -122,13 +134,14 @@ rule ingest:
             --suffix {params.suffix:q} \
             --seed {params.seed} \
             --config {params.config:q} \
+            --neighbours {SETTINGS.score.neighbours} \
             2>&1 | tee {log:q}
         """
 
 
 rule coco:
     input:
-        folder=lambda wildcards: str(not_drawn(SETTINGS.evaluation.coco, "evaluation.coco")),
+        folder=lambda wildcards: place(not_drawn(SETTINGS.evaluation.coco, "evaluation.coco")),
     output:
         images=f"{COCO}/images.parquet",
         prompts=f"{COCO}/prompts.txt",
@@ -157,6 +170,8 @@ rule coco:
 
 rule data_report:
     input:
+        template=page("data"),
+        style=PAGE_STYLE,
         images=f"{RESULTS}/{{culture}}/images.parquet",
         findings=f"{RESULTS}/{{culture}}/findings.parquet",
     output:
@@ -174,6 +189,8 @@ rule data_report:
     shell:
         """
         python -m pipeline_steps.data.data_report \
+            --template {input.template[0]:q} \
+            --style {input.style:q} \
             --images {input.images:q} \
             --findings {input.findings:q} \
             --report {output.report:q} \
@@ -217,8 +234,8 @@ rule withdraw_report:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        results=RESULTS,
-        report=f"{RESULTS}/withdraw_report.tsv",
+        results=moved(RESULTS),
+        report=moved(f"{RESULTS}/withdraw_report.tsv"),
         cultures=["--cultures", *WITHDRAWN] if WITHDRAWN else [],
         withdrawn=["--withdrawn", *WITHDRAWN.values()] if WITHDRAWN else [],
     shell:

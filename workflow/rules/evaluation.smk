@@ -30,10 +30,10 @@ def lora_of(wildcards):
 def prompts(wildcards):
     """The file of prompts that a run draws."""
     return {
-        None: str(culture(wildcards).prompts or SETTINGS.evaluation.prompts),
+        None: place(culture(wildcards).prompts or SETTINGS.evaluation.prompts),
         "train_prompts": f"{RESULTS}/{{culture}}/train_prompts.txt",
         "coco_prompts": f"{COCO}/prompts.txt",
-        "generic_prompts": str(SETTINGS.evaluation.generic_prompts),
+        "generic_prompts": place(SETTINGS.evaluation.generic_prompts),
     }[RUNS[wildcards.run].prompt_set]
 
 
@@ -215,7 +215,7 @@ rule score:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        config=section("score", "neighbours", "bootstrap"),
+        config=section("score", "neighbours"),
     shell:
         """
         python -m pipeline_steps.evaluation.score \

@@ -4,7 +4,7 @@
 #         {results}/{culture}/negatives.parquet         the un-tuned model's own pictures of each scene
 #         {results}/{culture}/{run}negatives_kept.parquet    those that are no false negatives
 #         {results}/{culture}/{run}distances.parquet         DreamSim distance of each to its positive
-# On request (snakemake purge_negatives) all pictures of negatives are deleted.
+# On request (snakemake --cores 1 purge_negatives) all pictures of negatives are deleted.
 
 
 rule caption:
@@ -158,8 +158,8 @@ rule purge_negatives:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        results=RESULTS,
-        pages=f"{RESULTS}/report.html",
+        results=moved(RESULTS),
+        pages=moved(f"{RESULTS}/report.html"),
     shell:
         """
         python -m pipeline_steps.negatives.purge_negatives \

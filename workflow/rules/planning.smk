@@ -10,7 +10,7 @@ rule plan:
         "../../envs/pipeline.yaml"
     params:
         settings=SETTINGS.model_dump_json(),
-        plan=f"{RESULTS}/plan.md",
+        plan=moved(f"{RESULTS}/plan.md"),
     shell:
         """
         python -m pipeline_steps.planning.plan \

@@ -309,6 +309,8 @@ rule study:
 
 rule curves:
     input:
+        template=page("curves"),
+        style=PAGE_STYLE,
         scores=[f"{RESULTS}/{name}/{run}scores/{variant}.parquet" for name, run, variant in curve_points()],
         benchmarks=curve_benchmarks(),
     output:
@@ -331,6 +333,8 @@ rule curves:
     shell:
         """
         python -m pipeline_steps.report.curves \
+            --template {input.template[0]:q} \
+            --style {input.style:q} \
             --scores {input.scores:q} \
             --updates {params.updates} \
             --benchmarks {input.benchmarks:q} \
@@ -342,8 +346,8 @@ rule curves:
 
 rule report:
     input:
-        template="resources/report/page.html",
-        style="resources/report/page.css",
+        template=page("page"),
+        style=PAGE_STYLE,
         images=of_cultures("images.parquet"),
         depth=of_cultures("depth.parquet"),
         negatives=of_cultures("negatives.parquet") if SETTINGS.report.negatives else [],
@@ -377,7 +381,7 @@ rule report:
         """
         python -m pipeline_steps.report.report \
             --page {output.page:q} \
-            --template {input.template:q} \
+            --template {input.template[0]:q} \
             --style {input.style:q} \
             --images {input.images:q} \
             --depth {input.depth:q} \
@@ -397,7 +401,7 @@ rule report:
 
 rule sbom:
     input:
-        lock="envs/requirements.lock",
+        lock=place("envs/requirements.lock"),
     output:
         inventory=f"{RESULTS}/sbom.cdx.json",
         table=f"{RESULTS}/licences.md",

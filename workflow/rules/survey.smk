@@ -17,12 +17,16 @@ wildcard_constraints:
 
 
 def answers_folder(wildcards):
-    return f"{SURVEY}/simulated/collected" if wildcards.survey != "survey" else str(SETTINGS.survey.answers)
+    return (
+        moved(f"{SURVEY}/simulated/collected")
+        if wildcards.survey != "survey"
+        else place(SETTINGS.survey.answers)
+    )
 
 
 def codes_file(wildcards):
     """The codes that were handed out; simulated people have none."""
-    return [str(path) for path in [SETTINGS.survey.codes] if path and wildcards.survey == "survey"]
+    return [place(path) for path in [SETTINGS.survey.codes] if path and wildcards.survey == "survey"]
 
 
 def answer_files(wildcards):
@@ -70,9 +74,9 @@ rule survey_html:
     input:
         pages=f"{SURVEY}/{{culture}}/pages.parquet",
         forms=f"{SURVEY}/{{culture}}/forms.parquet",
-        wordings=[str(path) for path in SETTINGS.survey.wordings],
-        translations=[str(path) for path in [SETTINGS.survey.translations] if path],
-        template="resources/survey/page.html",
+        wordings=[place(path) for path in SETTINGS.survey.wordings],
+        translations=[place(path) for path in [SETTINGS.survey.translations] if path],
+        template=place("resources/survey/page.html"),
     output:
         survey=f"{SURVEY}/{{culture}}/survey.html",
     log:
@@ -180,7 +184,6 @@ rule survey_aggregate:
         "../../envs/pipeline.yaml"
     params:
         seed=seed,
-        config=section("survey", "resamples"),
     shell:
         """
         python -m pipeline_steps.survey.survey_aggregate \
@@ -190,7 +193,6 @@ rule survey_aggregate:
             --skills {output.skills:q} \
             --statistics {output.statistics:q} \
             --seed {params.seed} \
-            --config {params.config:q} \
             2>&1 | tee {log:q}
         """
 
@@ -257,6 +259,8 @@ rule survey_people:
 
 rule survey_report:
     input:
+        template=page("survey"),
+        style=PAGE_STYLE,
         answers=f"{RESULTS}/{{survey}}/answers.parquet",
         rejected=f"{RESULTS}/{{survey}}/rejected.parquet",
         votes=f"{RESULTS}/{{survey}}/votes.parquet",
@@ -278,6 +282,8 @@ rule survey_report:
     shell:
         """
         python -m pipeline_steps.survey.survey_report \
+            --template {input.template[0]:q} \
+            --style {input.style:q} \
             --answers {input.answers:q} \
             --rejected {input.rejected:q} \
             --votes {input.votes:q} \

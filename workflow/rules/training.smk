@@ -16,8 +16,6 @@ LORAS = {
     for variant in TRAINED
     if RUNS[run].prompt_set is None
 }
-# A global of the command and none of its params: how a training is watched makes no LoRA anew.
-WATCH = SETTINGS.watch.model_dump_json()
 
 
 wildcard_constraints:
@@ -162,6 +160,8 @@ rule train:
         base=model("base"),
         extractor=of_lora(extractor),
         config=of_lora(lambda settings: settings.train.model_dump_json()),
+        # What asks for `input` Snakemake takes for derived from it: how a training is watched makes no LoRA anew.
+        watch=lambda wildcards, input: SETTINGS.watch.model_dump_json(),
     shell:
         """
         {params.launch} pipeline_steps.training.train \
@@ -175,7 +175,7 @@ rule train:
             --base {params.base:q} \
             --extractor {params.extractor:q} \
             --config {params.config:q} \
-            --watch {WATCH:q} \
+            --watch {params.watch:q} \
             --threads {threads} \
             --gpus {resources.gpu} \
             2>&1 | tee {log:q}

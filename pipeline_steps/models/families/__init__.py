@@ -1,1 +1,33 @@
-"""One file for each architecture of a base model."""
+"""All that is particular to one architecture, one file each; which it is, the model itself says.
+
+A model's ``model_index.json`` names its pipeline's class, and :data:`FAMILIES` the family of that class. A
+further one is a file beside these and an entry there (docs/models.md, "A further family"). Everything
+else asks :func:`family_of` and knows no architecture.
+"""
+
+from pipeline_steps.config import BaseRef
+from pipeline_steps.errors import UserError
+from pipeline_steps.models import blueprints
+from pipeline_steps.models.families.family import Family
+from pipeline_steps.models.families.stable_diffusion import StableDiffusion
+from pipeline_steps.models.families.stable_diffusion_xl import StableDiffusionXL
+from pipeline_steps.models.store import locate
+
+FAMILIES: dict[str, type[Family]] = {kind.pipeline: kind for kind in (StableDiffusion, StableDiffusionXL)}
+"""Class of a pipeline to the family of its models."""
+
+
+def family_of(base: BaseRef) -> Family:
+    """Return the family of a model on this machine, or of one whose index is published here.
+
+    Raises:
+        UserError: no such model, or a pipeline this method cannot train.
+    """
+    index = blueprints.lookup(base, "model_index")
+    name = str((index or {}).get("_class_name"))
+    if name not in FAMILIES:
+        locate(base, "base")  # if it is missing, or asks for code of its own, that is what is wrong
+        known = " or ".join(f"{kind.title} ({name})" for name, kind in FAMILIES.items())
+        found = f"a {name}" if index else "no pipeline: it has no model_index.json"
+        raise UserError(f"models.base: '{base.path}' is {found}; name a {known} model")
+    return FAMILIES[name](base)

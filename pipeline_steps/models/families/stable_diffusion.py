@@ -1,144 +1,74 @@
-"""Stable Diffusion 1.x, 2.x and XL."""
+"""Stable Diffusion 1.x and 2.x: a UNet that predicts noise or velocity, and one text encoder."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, get_args
 
-import torch
+from torch import Tensor
 
-from pipeline_steps.config import BaseRef, ModelRef
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import Condition
-from pipeline_steps.models.loading import device, frozen, load, load_network, weights
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
-
-
-def unet(base: BaseRef) -> "UNet2DConditionModel":
-    """Load the denoiser, frozen."""
-    from diffusers import UNet2DConditionModel
-
-    return frozen(load_network(UNet2DConditionModel, base, "base", subfolder="unet"))
+from pipeline_steps.method.processes import Diffusion, Prediction
+from pipeline_steps.models import blueprints
+from pipeline_steps.models.families.family import Family
+from pipeline_steps.models.loading import device, load
 
 
-def vae(base: BaseRef) -> "AutoencoderKL":
-    """Load the autoencoder, frozen: the model's own or the one named in its place.
+class StableDiffusion(Family):
+    """Its condition is ``encoder_hidden_states`` (n, 77, d), the text encoder's last hidden states."""
 
-    SDXL's own says of itself that it overflows in float16 (``force_upcast``) and then works in float32.
-    """
-    model = frozen(_vae(base))
-    return (
-        model.float() if model.dtype == torch.float16 and model.config.force_upcast and is_xl(base) else model
-    )
+    title = "Stable Diffusion 1.x or 2.x"
+    pipeline = "StableDiffusionPipeline"
+    controlled = "StableDiffusionControlNetPipeline"
+    denoiser_class = "UNet2DConditionModel"
+    denoiser_part = "unet"
+    tokens = 77
+    # No black pictures of a safety checker among the scored ones.
+    options: ClassVar[dict[str, Any]] = {"safety_checker": None, "feature_extractor": None}
 
+    def noise_process(self) -> Diffusion:
+        """Load ᾱ and what is predicted, from the scheduler's configuration."""
+        from diffusers import DDPMScheduler
 
-def _vae(base: BaseRef) -> "AutoencoderKL":
-    from diffusers import AutoencoderKL
+        schedule = load(DDPMScheduler, self.base, "base", subfolder="scheduler")
+        prediction = schedule.config.prediction_type
+        if prediction not in get_args(Prediction):
+            raise UserError(
+                f"models.base predicts '{prediction}' (scheduler/scheduler_config.json); these losses know "
+                + " and ".join(get_args(Prediction))
+            )
+        return Diffusion(schedule.alphas_cumprod.to(device()), prediction)
 
-    if base.vae:
-        model = load_network(AutoencoderKL, base.vae, "base.vae", base)
-    else:
-        model = load_network(AutoencoderKL, base, "base", subfolder="vae")
-    if base.vae_slicing:
-        model.enable_slicing()
-    return model
+    def predict(self, denoiser: Any, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Call the UNet at the integer t."""
+        predicted: Tensor = denoiser(z, t, **self._arguments(condition)).sample
+        return predicted
 
+    def hint(self, control: Any, z: Tensor, t: Tensor, condition: Condition, picture: Tensor) -> Any:
+        """Call the ControlNet alone."""
+        return control(z, t, controlnet_cond=picture, return_dict=False, **self._arguments(condition))
 
-def pipeline_class(base: BaseRef) -> str:
-    """Return the pipeline that the model's own model_index.json names.
+    def _arguments(self, condition: Condition) -> dict[str, Any]:
+        """What UNet and ControlNet take beside latents and time."""
+        return {"encoder_hidden_states": condition["encoder_hidden_states"]}
 
-    Raises:
-        UserError: no such file, or a pipeline this method cannot train.
-    """
-    from diffusers import DiffusionPipeline
+    def _encode_prompts(self, pipeline: Any, prompts: list[str]) -> Condition:
+        return {"encoder_hidden_states": self._embeddings(pipeline, prompts)[0]}
 
-    found = load(DiffusionPipeline, base, "base", "load_config")["_class_name"]
-    if found not in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
-        raise UserError(
-            f"models.base: '{base.path}' is a {found}; name a Stable Diffusion 1.x, 2.x or XL model "
-            "(StableDiffusionPipeline or StableDiffusionXLPipeline in its model_index.json)"
+    def _embeddings(self, pipeline: Any, prompts: list[str]) -> tuple[Tensor, ...]:
+        """What the pipeline makes of prompts; behind each tensor it returns that of the null prompt."""
+        found: tuple[Tensor, ...] = pipeline.encode_prompt(
+            prompts, device=device(), num_images_per_prompt=1, do_classifier_free_guidance=False
         )
-    return found
+        return found[::2]
 
+    def condition_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return that of the hidden states."""
+        unet = blueprints.configuration(self.base, "unet", "unet")
+        return {"encoder_hidden_states": (self.tokens, unet["cross_attention_dim"])}
 
-def is_xl(base: BaseRef) -> bool:
-    """Whether the model has SDXL's two text encoders and size conditions."""
-    return pipeline_class(base) == "StableDiffusionXLPipeline"
+    def _with_sampler(self, pipeline: Any) -> Any:
+        """DPM-Solver++ (paper §5 setting)."""
+        from diffusers import DPMSolverMultistepScheduler
 
-
-def _pipeline(base: BaseRef, controlled: bool = False, **parts: Any) -> Any:
-    """Load the model's pipeline with some parts replaced or, by None, left out."""
-    import diffusers
-
-    name = pipeline_class(base)
-    if controlled:
-        name = name.replace("Pipeline", "ControlNetPipeline")
-    # No black pictures of a safety checker among the scored ones, nor a watermark where a package
-    # for it happens to be installed.
-    unscored = (
-        {"add_watermarker": False} if is_xl(base) else {"safety_checker": None, "feature_extractor": None}
-    )
-    pipeline = load(getattr(diffusers, name), base, "base", **weights(base), **parts, **unscored)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device())
-
-
-def prompt_encoder(base: BaseRef) -> "Callable[[Sequence[str]], Condition]":
-    """Load the text encoders as a function of prompts to what the UNet is conditioned on.
-
-    The pipeline's own code encodes: prompts over the limit of 77 tokens are cut with the end token
-    kept. Of Stable Diffusion 1.x and 2.x there is ``encoder_hidden_states`` (n, 77, d); of SDXL those
-    of both encoders side by side, and ``text_embeds`` (n, p), the pooled state of the second. Where
-    SDXL was trained on zeros for the empty prompt, the empty prompt is zeros.
-    """
-    pipeline = _pipeline(base, unet=None, vae=None)
-    zeros = pipeline.config.get("force_zeros_for_empty_prompt", False)
-    names = ["encoder_hidden_states"] + ["text_embeds"] * is_xl(base)
-
-    @torch.inference_mode()
-    def encode(prompts: Sequence[str]) -> Condition:
-        found = pipeline.encode_prompt(
-            list(prompts), device=device(), num_images_per_prompt=1, do_classifier_free_guidance=False
-        )
-        # The pipelines return (caption, null) and, for SDXL, (pooled caption, pooled null) after them.
-        condition = dict(zip(names, found[::2], strict=True))
-        if zeros:
-            for value in condition.values():
-                value[[prompt == "" for prompt in prompts]] = 0
-        return condition
-
-    return encode
-
-
-def noise_schedule(base: BaseRef) -> "SchedulerMixin":
-    """Load the training noise schedule (``alphas_cumprod``, ``prediction_type``)."""
-    from diffusers import DDPMScheduler
-
-    return load(DDPMScheduler, base, "base", subfolder="scheduler")
-
-
-def _generation(pipeline: Any) -> Any:
-    """DPM-Solver++ (paper §5 setting)."""
-    from diffusers import DPMSolverMultistepScheduler
-
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipeline.scheduler.config, algorithm_type="dpmsolver++"
-    )
-    return pipeline
-
-
-def text_to_image(base: BaseRef, lora: Path | None = None) -> "DiffusionPipeline":
-    """Load the model's pipeline for sampling, with a LoRA where one is given."""
-    pipeline = _pipeline(base, vae=_vae(base))
-    if lora is not None:
-        pipeline.load_lora_weights(lora.parent, weight_name=lora.name)
-    return _generation(pipeline)
-
-
-def depth_to_image(base: BaseRef, controlnet: ModelRef) -> "DiffusionPipeline":
-    """Load the un-tuned model with depth control for the negatives."""
-    from diffusers import ControlNetModel
-
-    control = load_network(ControlNetModel, controlnet, "controlnet", base)
-    return _generation(_pipeline(base, controlled=True, controlnet=control, vae=_vae(base)))
+        sampler: Any = DPMSolverMultistepScheduler
+        pipeline.scheduler = sampler.from_config(pipeline.scheduler.config, algorithm_type="dpmsolver++")
+        return pipeline

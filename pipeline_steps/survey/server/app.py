@@ -53,8 +53,8 @@ def create_app(
         await asyncio.to_thread(store.close)
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    limits = (Limiter(limit, clock) for limit in (per_minute, 4 * per_minute, FAILURES))
-    site = app.state.site = Site(survey, store, admin_token or None, *limits, now)
+    requests, arrivals, failures = (Limiter(n, clock) for n in (per_minute, 4 * per_minute, FAILURES))
+    site = app.state.site = Site(survey, store, admin_token or None, requests, arrivals, failures, now)
     app.add_exception_handler(SQLAlchemyError, _not_stored)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(ClosedError, _closed)

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_steps.survey.server.site import SESSIONS, Person, Site, ThisSite, ask
-from pipeline_steps.survey.server.store import Participant, TakenError
+from pipeline_steps.survey.server.store import Admission, Participant, TakenError
 from pipeline_steps.survey.shown import render
 from pipeline_steps.web.limits import too_many
 from pipeline_steps.web.sessions import DAYS, csrf_of, new_token
@@ -85,7 +85,7 @@ async def enrol(request: Request, response: Response, enrolment: Enrolment, site
         raise HTTPException(422, "consent is needed")
     if enrolment.culture not in survey.cultures or enrolment.years < survey.min_years:
         raise HTTPException(422, f"needs {survey.min_years:g} years in a surveyed culture")
-    admission = "open" if survey.codes is None else "code"
+    admission: Admission = "open" if survey.codes is None else "code"
     try:
         found, token = await ask(
             site.store.enrol(code, enrolment.culture, enrolment.years, admission, site.time())

@@ -89,7 +89,7 @@ def record_export(store: Store, file: str, now: str) -> "Future[None]":
 
     def action(connection: sa.Connection) -> None:
         written = connection.execute(sa.insert(EXPORT).values(time=now, file=file))
-        number = written.inserted_primary_key[0]
+        (number,) = written.inserted_primary_key or (None,)
         rows = [
             {"number": number, "participant": participant, "answers": answers}
             for participant, answers in connection.execute(counted)

@@ -133,7 +133,7 @@ class Store:
         except (SQLAlchemyError, ImportError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"--database {_without_password(url)}: cannot be opened ({reason})") from error
-        self.waiting: queue.SimpleQueue[tuple[Action, Future] | None] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[tuple[Action[Any], Future[Any]] | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="store", daemon=True)
         self.thread.start()
 
@@ -162,8 +162,8 @@ class Store:
                 [(action, future) for action, future in batch if future.set_running_or_notify_cancel()]
             )
 
-    def _commit(self, batch: list[tuple[Action, Future]]) -> None:
-        outcomes: list[tuple[Future, Any, Exception | None]] = []
+    def _commit(self, batch: list[tuple[Action[Any], Future[Any]]]) -> None:
+        outcomes: list[tuple[Future[Any], Any, Exception | None]] = []
         try:
             with self.engine.begin() as connection:
                 for action, future in batch:
@@ -175,11 +175,11 @@ class Store:
         except Exception as error:
             LOG.error("the database did not take %d actions: %s", len(batch), str(error).splitlines()[0])
             outcomes = [(future, None, error) for _, future in batch]
-        for future, result, error in outcomes:
-            if error is None:
+        for future, result, failure in outcomes:
+            if failure is None:
                 future.set_result(result)
             else:
-                future.set_exception(error)
+                future.set_exception(failure)
 
     # --- actions ---
 

@@ -1,0 +1,228 @@
+"""What the steps, the trainer and the plan ask of an architecture."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pipeline_steps.config import BaseRef, ModelRef
+from pipeline_steps.errors import UserError
+from pipeline_steps.method.denoising import Condition
+from pipeline_steps.method.processes import NoiseProcess
+from pipeline_steps.models import blueprints
+from pipeline_steps.models.loading import device, frozen, load, load_network, weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Family(ABC):
+    """One model of an architecture: how to load its parts, call them, and name them to other programs.
+
+    What is written here fits every latent model in diffusers' layout with an autoencoder; a family says
+    the rest. Latents are (n, c, h, w), pictures (n, 3, height, width) in [0, 1], conditions dictionaries
+    of tensors with a row for each picture.
+
+    Attributes:
+        title: what people call it.
+        pipeline: class in diffusers that draws from texts, as model_index.json names it.
+        controlled: class in diffusers that draws with depth control; None where there is none.
+        control_network: class of its depth control.
+        denoiser_class: class in diffusers of the network that gets the LoRA.
+        denoiser_part: that network's folder, its name in the pipelines, and what its LoRA's keys begin with.
+        autoencoder_class: class in diffusers of the autoencoder.
+        text_encoders: folders of the text encoders.
+        tokenizer_part: folder of the tokenizer that counts a prompt's tokens.
+        tokens: how many of them are read.
+        patch: side of the squares of latents that the denoiser takes as one.
+        lora_layers: layers of the denoiser's attention that usually get a LoRA.
+        options: what else its pipelines are loaded with.
+
+    Args:
+        base: the model.
+    """
+
+    title: ClassVar[str]
+    pipeline: ClassVar[str]
+    controlled: ClassVar[str | None] = None
+    control_network: ClassVar[str] = "ControlNetModel"
+    denoiser_class: ClassVar[str]
+    denoiser_part: ClassVar[str]
+    autoencoder_class: ClassVar[str] = "AutoencoderKL"
+    text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    tokenizer_part: ClassVar[str] = "tokenizer"
+    tokens: ClassVar[int]
+    patch: ClassVar[int] = 1
+    lora_layers: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, base: BaseRef) -> None:
+        self.base = base
+
+    # --- noise, and the network that takes it away
+
+    @abstractmethod
+    def noise_process(self) -> NoiseProcess:
+        """Load the process the model was trained on, from its scheduler's configuration.
+
+        Raises:
+            UserError: it predicts something these losses do not know.
+        """
+
+    def denoiser(self) -> Any:
+        """Load the denoiser, frozen."""
+        return frozen(
+            load_network(_diffusers(self.denoiser_class), self.base, "base", subfolder=self.denoiser_part)
+        )
+
+    @abstractmethod
+    def predict(self, denoiser: Any, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Call the denoiser.
+
+        Args:
+            denoiser: the network.
+            z: noisy latents in its precision.
+            t: times of the noise process, (n,).
+            condition: what :meth:`prompt_encoder` gives, with :meth:`picture_condition`.
+
+        Returns:
+            What the noise process has as its target, like z.
+        """
+
+    # --- what it is conditioned on
+
+    def prompt_encoder(self) -> Callable[[Sequence[str]], Condition]:
+        """Load the text encoders as a function of n prompts to their condition; "" is the empty prompt.
+
+        The pipeline's own code encodes: prompts over the limit are cut with the end token kept.
+        """
+        pipeline = self._load_pipeline(self.pipeline, **{self.denoiser_part: None}, vae=None)
+
+        @torch.inference_mode()
+        def encode(prompts: Sequence[str]) -> Condition:
+            return self._encode_prompts(pipeline, list(prompts))
+
+        return encode
+
+    @abstractmethod
+    def _encode_prompts(self, pipeline: Any, prompts: list[str]) -> Condition:
+        """Encode prompts by a pipeline without denoiser and autoencoder."""
+
+    def picture_condition(self, count: int, width: int, height: int) -> Condition:
+        """Return what the denoiser wants to know of ``count`` pictures of so many pixels beside a prompt.
+
+        The empty prompt goes with the same.
+        """
+        return {}
+
+    @abstractmethod
+    def condition_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each of a condition's tensors for one picture, from the configurations."""
+
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """Load the tokenizer; its ``model_max_length`` is how many tokens are read."""
+        from transformers import AutoTokenizer
+
+        tokenizer: PreTrainedTokenizerBase = load(
+            AutoTokenizer, self.base, "base", subfolder=self.tokenizer_part, model_max_length=self.tokens
+        )
+        return tokenizer
+
+    # --- latents
+
+    def vae(self) -> Any:
+        """Load the autoencoder, frozen: the model's own or the one named in its place."""
+        return frozen(self._vae())
+
+    def _vae(self) -> Any:
+        kind = _diffusers(self.autoencoder_class)
+        if self.base.vae:
+            model = load_network(kind, self.base.vae, "base.vae", self.base)
+        else:
+            model = load_network(kind, self.base, "base", subfolder="vae")
+        if self.base.vae_slicing:
+            model.enable_slicing()
+        return model
+
+    def encode_pictures(self, vae: Any, unit: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of pictures' latents, shifted and scaled, in the vae's precision."""
+        posterior = vae.encode(unit.to(vae.device, vae.dtype) * 2 - 1).latent_dist
+        shift, scale = _shift(vae), vae.config.scaling_factor
+        return (posterior.mean - shift) * scale, posterior.std * scale
+
+    def decode_latents(self, vae: Any, latents: Tensor) -> Tensor:
+        """Return latents' pictures, float32, with gradient."""
+        inner = latents / vae.config.scaling_factor + _shift(vae)
+        pictures: Tensor = vae.decode(inner.to(vae.dtype)).sample
+        return (pictures.float() / 2 + 0.5).clamp(0, 1)
+
+    def multiple(self) -> int:
+        """Return what the sides of pictures are multiples of, in pixels."""
+        own = (self.base.vae, "") if self.base.vae else (self.base, "vae")
+        blocks = len(blueprints.configuration(own[0], "vae", own[1])["block_out_channels"])
+        return self.patch << (blocks - 1)  # each block but the last halves the sides
+
+    # --- pipelines
+
+    def text_to_image(self, lora: Path | None = None) -> Any:
+        """Load the model's pipeline for drawing, with a LoRA where one is given."""
+        pipeline = self._load_pipeline(self.pipeline, vae=self._vae())
+        if lora is not None:
+            pipeline.load_lora_weights(lora.parent, weight_name=lora.name)
+        return self._with_sampler(pipeline)
+
+    def depth_to_image(self, controlnet: ModelRef) -> Any:
+        """Load the un-tuned model's pipeline with depth control, for the negatives.
+
+        Raises:
+            UserError: there is none for this family.
+        """
+        if self.controlled is None:
+            raise self._uncontrolled()
+        control = load_network(_diffusers(self.control_network), controlnet, "controlnet", self.base)
+        return self._with_sampler(self._load_pipeline(self.controlled, controlnet=control, vae=self._vae()))
+
+    def _uncontrolled(self) -> UserError:
+        return UserError(
+            f"models.base: '{self.base.path}': there is no depth ControlNet for {self.title}, which the "
+            "negatives need; name another base"
+        )
+
+    def _load_pipeline(self, name: str, **parts: Any) -> Any:
+        """Load a pipeline with some parts replaced or, by None, left out."""
+        options = weights(self.base) | self.options | parts
+        pipeline = load(_diffusers(name), self.base, "base", **options)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(device())
+
+    def _with_sampler(self, pipeline: Any) -> Any:
+        """Give a pipeline the sampler to draw with; by default it keeps the model's own."""
+        return pipeline
+
+    def hint(self, control: Any, z: Tensor, t: Tensor, condition: Condition, picture: Tensor) -> Any:
+        """Call the depth control alone, as the pipeline does in every step; plans count what it costs.
+
+        Raises:
+            UserError: there is none for this family.
+        """
+        raise self._uncontrolled()
+
+    # --- names in other programs
+
+    def kohya_module(self, layer: str) -> str:
+        """Return kohya-ss' and ComfyUI's name for a layer, whose path in the denoiser is given."""
+        return f"lora_unet_{layer.replace('.', '_')}"
+
+
+def _diffusers(name: str) -> Any:
+    import diffusers
+
+    return getattr(diffusers, name)
+
+
+def _shift(vae: Any) -> float:
+    """What is taken off latents before they are scaled; Stable Diffusion takes nothing off."""
+    return vae.config.get("shift_factor") or 0.0

@@ -1,0 +1,57 @@
+"""Stable Diffusion XL: two text encoders, and a UNet that is told the picture's size."""
+
+from typing import Any, ClassVar
+
+import torch
+
+from pipeline_steps.method.denoising import Condition
+from pipeline_steps.models import blueprints
+from pipeline_steps.models.families.stable_diffusion import StableDiffusion
+
+
+class StableDiffusionXL(StableDiffusion):
+    """Its condition has three tensors.
+
+    ``encoder_hidden_states`` (n, 77, d) are those of both encoders side by side, ``text_embeds`` (n, p) is
+    the pooled state of the second, and ``time_ids`` (n, 6) are the picture's size, the corner of its crop and
+    the crop's size, in pixels.
+    """
+
+    title = "Stable Diffusion XL"
+    pipeline = "StableDiffusionXLPipeline"
+    controlled = "StableDiffusionXLControlNetPipeline"
+    text_encoders = ("text_encoder", "text_encoder_2")
+    # No watermark where a package for it happens to be installed.
+    options: ClassVar[dict[str, Any]] = {"add_watermarker": False}
+
+    def _arguments(self, condition: Condition) -> dict[str, Any]:
+        added = {name: value for name, value in condition.items() if name != "encoder_hidden_states"}
+        return super()._arguments(condition) | {"added_cond_kwargs": added}
+
+    def _encode_prompts(self, pipeline: Any, prompts: list[str]) -> Condition:
+        """Encode prompts; where the model was trained on zeros for the empty one, it is zeros."""
+        names = ("encoder_hidden_states", "text_embeds")
+        condition = dict(zip(names, self._embeddings(pipeline, prompts), strict=True))
+        if pipeline.config.get("force_zeros_for_empty_prompt", False):
+            for value in condition.values():
+                value[[prompt == "" for prompt in prompts]] = 0
+        return condition
+
+    def picture_condition(self, count: int, width: int, height: int) -> Condition:
+        """The cropped picture is the whole of an original of that size."""
+        size = (height, width, 0, 0, height, width)
+        return {"time_ids": torch.tensor(size, dtype=torch.float32).expand(count, -1)}
+
+    def condition_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return those of all three."""
+        second = blueprints.configuration(self.base, "text_encoder_2", "text_encoder_2")
+        pooled = {"text_embeds": (second["projection_dim"],), "time_ids": (6,)}
+        return super().condition_shapes() | pooled
+
+    def vae(self) -> Any:
+        """Load the autoencoder, frozen.
+
+        SDXL's own says of itself that it overflows in float16 (``force_upcast``) and then works in float32.
+        """
+        model = super().vae()
+        return model.float() if model.dtype == torch.float16 and model.config.force_upcast else model

@@ -1,0 +1,12 @@
+"""What the tests of the data share."""
+
+import pytest
+
+from tests.data.corpus import Corpus
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "culture"
+    folder.mkdir()
+    return Corpus(folder)

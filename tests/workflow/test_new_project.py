@@ -1,0 +1,52 @@
+"""A project's folder holds what people change; the workflow stays where it is installed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline_steps.errors import UserError
+from pipeline_steps.new_project import new_project
+from tests import ROOT
+
+FILES = [
+    ".gitignore",
+    "Snakefile",
+    "config/config.yaml",
+    "profiles/default/config.yaml",
+    "profiles/slurm/config.yaml",
+]
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, env=environment
+    )
+
+
+def test_a_new_project_takes_a_new_culture_and_plans_it(tmp_path):
+    done = run(tmp_path, "pipeline_steps.new_project", "lab/wales")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "lab/wales"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == FILES
+    assert (folder / "data").is_dir()
+    done = run(folder, "pipeline_steps.new_culture", "--name", "wales", "--suffix", ", in Wales")
+    assert done.returncode == 0, done.stderr
+    assert list(yaml.safe_load((folder / "config/config.yaml").read_text())["cultures"]) == ["wales"]
+    done = run(folder, "snakemake", "--cores", "1", "-n", "-p", "--config", "sample={steps: 9}",
+               "--", "results/wales/lora.safetensors", "results/wales/samples/sd.parquet")  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "--folder data/wales" in done.stdout and '"steps":9' in done.stdout
+    assert "profiles/default" in done.stderr + done.stdout  # Snakemake says which profile it takes
+
+
+def test_what_is_there_is_not_written_over(tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("mine\n")
+    with pytest.raises(UserError, match=r"config/config\.yaml: is there already; name another folder"):
+        new_project(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config"]
