@@ -92,7 +92,7 @@ def survey_report(
         headings=[item.heading for item in SURVEY_ITEMS.values()],
         short=_short(figures, orders, asked),
         orders=_consensus(orders, asked, called),
-        weak=_weak(figures.values()),
+        weak=_weak(figures.values(), called),
         trust=_trust(VOTES.read(votes), SKILLS.rows(skills)),
         ranks=_ranks(figures, variants),
         violins=violins(
@@ -143,10 +143,10 @@ def _in_words(order: Order) -> str:
     return text
 
 
-def _weak(rows: Iterable[Row]) -> list[str]:
+def _weak(rows: Iterable[Row], called: Mapping[str, str]) -> list[str]:
     """Name the cultures whose intervals rest on few people or prompts."""
     found = {row["culture"] for row in rows if WEAK in row["interval"]}
-    return sorted("all cultures" if culture == ALL else culture for culture in found)
+    return sorted(called[culture] for culture in found)
 
 
 def _short(figures: Figures, orders: Orders, cultures: list[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def page(folder, rows, power=None, **note):
     ANSWERS.write(folder / "answers.parquet", rows, Origin("india,korea", "answers"), note)
     REJECTED.write(folder / "rejected.parquet", [])
     paths = [folder / f"{name}.parquet" for name in NAMES]
-    survey_aggregate(folder / "answers.parquet", *paths, seed=1, config=SurveyConfig(resamples=100))
+    survey_aggregate(folder / "answers.parquet", *paths, seed=1)
     report = folder / "report.html"
     inputs = (folder / "answers.parquet", folder / "rejected.parquet", *paths)
     survey_report(*inputs, report, power, ["india", "korea"], ["भारत", "Corée"])
