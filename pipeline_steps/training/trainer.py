@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig
@@ -13,21 +13,24 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from pipeline_steps.config import TrainConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method import scoft
 from pipeline_steps.method.denoising import Condition, denoise
 from pipeline_steps.method.perceptual import Extractor
 from pipeline_steps.method.processes import NoiseProcess
 from pipeline_steps.method.scoft import Objective, Parts
-from pipeline_steps.models.families.family import Family
-from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.merged import MergedWeights
+
+# Nothing else of these is used here, so that the trainer runs with torch and peft alone.
+if TYPE_CHECKING:
+    from pipeline_steps.config import TrainConfig
+    from pipeline_steps.models.families.family import Family
+    from pipeline_steps.training.dataset import TrainingSet
 
 PARTS = ("ldm", "m", "p", "c")
 
 
-def schedule_factor(config: TrainConfig, update: int) -> float:
+def schedule_factor(config: "TrainConfig", update: int) -> float:
     """Return the learning rate's factor at an update, in [0, 1]; cosine and linear end at 0."""
     if update < config.warmup:
         return (update + 1) / config.warmup
@@ -88,7 +91,7 @@ class LossScale:
         return True
 
 
-def build_optimiser(parameters: list[Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimiser(parameters: list[Parameter], config: "TrainConfig") -> torch.optim.Optimizer:
     """Return AdamW in the form the settings name.
 
     Raises:
@@ -130,10 +133,10 @@ class Trainer:
     def __init__(
         self,
         denoiser: Any,
-        family: Family,
+        family: "Family",
         noise_process: NoiseProcess,
         objective: Objective,
-        config: TrainConfig,
+        config: "TrainConfig",
         seed: int,
         processes: Processes,
     ) -> None:
@@ -186,7 +189,7 @@ class Trainer:
             return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
 
     @torch.no_grad()
-    def samples(self, data: TrainingSet, count: int) -> Tensor:
+    def samples(self, data: "TrainingSet", count: int) -> Tensor:
         """Draw pictures in a row, (3, h, n·w) in [0, 1], as x̂ is drawn but from pure noise.
 
         Captions and noise are those of the first epoch's first pictures, so they are the same every time.
@@ -207,7 +210,7 @@ class Trainer:
         assert self.decode is not None
         return torch.cat(list(self.decode(latents).cpu()), dim=-1)
 
-    def update(self, update: int, data: TrainingSet) -> dict[str, Any]:
+    def update(self, update: int, data: "TrainingSet") -> dict[str, Any]:
         """Run one optimiser update on the next batch_size × accumulation × processes pictures.
 
         Returns:
@@ -354,7 +357,7 @@ class Trainer:
             self.merged.forget()
 
 
-def _check_layers(denoiser: Module, wanted: Sequence[str], family: Family) -> None:
+def _check_layers(denoiser: Module, wanted: Sequence[str], family: "Family") -> None:
     """Refuse a name that no layer ends with: PEFT says nothing as long as another of them is found."""
     names = [f".{name}" for name, _ in denoiser.named_modules()]
     for layer in wanted:
