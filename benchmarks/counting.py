@@ -50,16 +50,16 @@ def parts(networks: Networks, config: Any, merged: bool) -> dict[str, float]:
         return networks.vision(looked_at.clone().requires_grad_()).last_hidden_state.sum()
 
     tokens = torch.zeros(1, TOKENS, dtype=torch.long)
-    plain = _flops(lambda: call(unet))
+    plain = flops(lambda: call(unet))
     return {
         "UNet, no gradient": plain,
-        "UNet, no gradient, merged": _flops(lambda: call(networks.denoiser)) if merged else plain,
-        "UNet, recorded": _flops(lambda: call(unet), backward=True),
-        "VAE encode": _flops(lambda: vae.encode(picture).latent_dist.mean),
-        "VAE decode, recorded": _flops(decode, backward=True),
-        "text encoder": sum(_flops(lambda each=each: each(tokens)) for each in networks.texts),
-        "features": _flops(see),
-        "features, recorded": _flops(see, backward=True),
+        "UNet, no gradient, merged": flops(lambda: call(networks.denoiser)) if merged else plain,
+        "UNet, recorded": flops(lambda: call(unet), backward=True),
+        "VAE encode": flops(lambda: vae.encode(picture).latent_dist.mean),
+        "VAE decode, recorded": flops(decode, backward=True),
+        "text encoder": sum(flops(lambda each=each: each(tokens)) for each in networks.texts),
+        "features": flops(see),
+        "features, recorded": flops(see, backward=True),
     }
 
 
@@ -80,7 +80,8 @@ def update(
     return {"authors": pictures * theirs, "trainer": pictures * ours}
 
 
-def _flops(function: Callable[[], Any], backward: bool = False) -> float:
+def flops(function: Callable[[], Any], backward: bool = False) -> float:
+    """Count the operations of a call, and of the way back where it is wanted."""
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
         result = function()
         if backward:

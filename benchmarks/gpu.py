@@ -39,13 +39,15 @@ def updates(model: str, tiny: bool) -> Iterator[Row]:
     for variant in ("ldm", "scoft_mpc"):
         same = {"model": model, "variant": variant, **slicing}
         yield {**same, "arrangement": "authors", "dtype": "float16", "batch": 1}
-        for batch, dtype, levers in (
-            (4, "float16", {}),
-            (1, "float16", {}),
-            (4, "bfloat16", {}),
-            (4, "float16", {"gradient_checkpointing": True}),
-            (1, "float16", {"gradient_checkpointing": True}),
-        ):
+        kinds: list[tuple[int, str, bool]] = [
+            (4, "float16", False),
+            (1, "float16", False),
+            (1, "float16", True),
+        ]
+        if variant == "scoft_mpc":
+            kinds += [(4, "float16", True), (4, "bfloat16", model == "sdxl")]
+        for batch, dtype, checkpointing in kinds:
+            levers = {"gradient_checkpointing": True} if checkpointing else {}
             yield {**same, "arrangement": "trainer", "dtype": dtype, "batch": batch, **levers}
 
 
@@ -78,7 +80,8 @@ def pictures() -> Iterator[Row]:
             yield {**same, **sample, "batch": preset["sample"], "lora": lora}
         yield {**same, **sample, "batch": 1, "lora": True}
         yield {
-            **same, "what": "negatives", "steps": 20, "guidance": 7.5, "batch": preset["negatives"], "lora": False
+            **same, "what": "negatives", "steps": 20, "guidance": 7.5, "batch": preset["negatives"],
+            "lora": False,
         }  # fmt: skip
 
 

@@ -6,42 +6,34 @@
     python -m benchmarks.train_step --width 320 --dry    count FLOPs, run nothing
 
 Both have the same networks, pictures and settings (config/presets/authors.yaml, effective batch 4) and run
-in processes of their own, taking turns. The authors' arrangement is written anew after what their public
-script does: pictures one by one; latents, texts and the features of x⁺ and x⁻ computed whenever they
-are used; the null branch in every step; inner steps one network call at a time. It is spared what is
-merely slow (their VGG reloaded every contrastive step), and its `ldm` is the plain LoRA script: one
-picture, one text, one UNet call. JSON goes to standard output.
+in processes of their own, taking turns. The authors' arrangement is in benchmarks/authors.py. JSON goes to
+standard output.
 """
 
 import copy
-import itertools
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import cyclopts
 import torch
-import torch.nn.functional as F
 import yaml
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from peft import LoraConfig
 from PIL import Image
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextModel
 
+from benchmarks.authors import NEGATIVES, PICTURES, Authors, Material, Stopwatch, unet_section
+from benchmarks.counting import flops, matmul_rate, synchronise
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, NEGATIVES_KEPT, Origin
 from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, TargetsConfig, TrainConfig
-from pipeline_steps.method import denoising, losses
-from pipeline_steps.method.perceptual import view_distance, view_features
 from pipeline_steps.method.pictures import to_unit
 from pipeline_steps.models import extractors, loading
 from pipeline_steps.models.families import family_of
@@ -54,7 +46,7 @@ from pipeline_steps.training.trainer import Processes, Trainer
 MINI = Path("resources/mini")
 CUDA = torch.cuda.is_available()
 DTYPE = "float16" if CUDA else "float32"
-EFFECTIVE_BATCH, NEGATIVES, CAPTIONS_EACH = 4, 5, 5
+EFFECTIVE_BATCH, CAPTIONS_EACH = PICTURES, 5
 Variant = Literal["ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
 Arrangement = Literal["authors", "trainer", "trainer_micro_batch_1"]
 
@@ -192,162 +184,37 @@ def _clip(folder: Path, width: int | None) -> ModelRef:
     return ModelRef(path=str(MINI / "clip" if width is None else folder / "clip"), dtype=DTYPE)
 
 
-# --- where the time goes ----------------------------------------------------------------------
-
-
-class Stopwatch:
-    """Wall seconds by section; sections do not nest."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def section(self, name: str) -> Any:
-        _wait()
-        start = time.perf_counter()
-        yield
-        _wait()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def timed(self, name: str | Callable[[], str], function: Callable) -> Callable:
-        """Wrap a function of the trainer's."""
-
-        def call(*args: Any, **options: Any) -> Any:
-            with self.section(name if isinstance(name, str) else name()):
-                return function(*args, **options)
-
-        return call
-
-
-def _wait() -> None:
-    if CUDA:
-        torch.cuda.synchronize()
-
-
-def _unet_section() -> str:
-    return "UNet, recorded" if torch.is_grad_enabled() else "UNet, no gradient"
-
-
 # --- the two arrangements ---------------------------------------------------------------------
 
 
-class Authors:
-    """Their loop: every picture on its own, everything computed where it is used."""
+def material(folder: Path, width: int | None) -> Material:
+    """What the authors' loop works with: pictures are decoded whenever they are used."""
+    base = _base(folder, width)
+    family, side = family_of(base), loading.device()
+    rows = IMAGES.read(folder / "images.parquet")
+    text = loading.frozen(
+        CLIPTextModel.from_pretrained(base.path, subfolder="text_encoder", dtype=getattr(torch, DTYPE))
+    )
+    tokenizer = AutoTokenizer.from_pretrained(MINI / "base/tokenizer")
+    options = {"padding": "max_length", "max_length": 77, "truncation": True, "return_tensors": "pt"}
 
-    def __init__(self, folder: Path, width: int | None, variant: Variant, watch: Stopwatch) -> None:
-        base = _base(folder, width)
-        self.config = settings(1)
-        self.objective = build_objective(variant, self.config)
-        self.watch = watch
-        family = family_of(base)
-        self.unet, self.vae, self.process = family.denoiser(), family.vae(), family.noise_process()
-        dtype = getattr(torch, DTYPE)
-        self.text = loading.frozen(
-            CLIPTextModel.from_pretrained(base.path, subfolder="text_encoder", dtype=dtype)
-        )
-        self.extract = extractors.feature_extractor(_clip(folder, width), self.config.perceptual)
-        rank = self.config.lora_rank
-        self.unet.add_adapter(
-            LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.config.lora_targets))
-        )
-        self.parameters = [p for p in self.unet.parameters() if p.requires_grad]
-        for parameter in self.parameters:
-            parameter.data = parameter.data.float()
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=self.config.learning_rate)
-        self.scaler = torch.amp.GradScaler(enabled=CUDA)
-        self.rows = IMAGES.read(folder / "images.parquet")
-        self.tokenizer = AutoTokenizer.from_pretrained(MINI / "base/tokenizer")
-        self.step = 0
+    def pictures(row: int, count: int) -> Tensor:
+        cells = [rows[(row + k) % len(rows)]["image"] for k in range(count)]
+        return to_unit([artifacts.decode_picture(cell) for cell in cells]).to(side)
 
-    def load_pictures(self, row: int, count: int) -> Tensor:
-        """Decode a picture and, as its negatives, those after it, as their data loader does each time."""
-        with self.watch.section("pictures and latents"):
-            cells = [self.rows[(row + k) % len(self.rows)]["image"] for k in range(count)]
-            return to_unit([artifacts.decode_picture(cell) for cell in cells]).to(loading.device())
+    def encode(prompt: str) -> dict[str, Tensor]:
+        return {"encoder_hidden_states": text(tokenizer(prompt, **options).input_ids.to(side))[0]}
 
-    def predict(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        section = _unet_section()
-        with self.watch.section(section), torch.autocast(loading.device().type, torch.float16, enabled=CUDA):
-            return self.unet(z.to(self.unet.dtype), t, condition).sample.float()
-
-    def encode_text(self, text: str) -> Tensor:
-        options = {"padding": "max_length", "max_length": 77, "truncation": True, "return_tensors": "pt"}
-        with self.watch.section("text encoder"), torch.no_grad():
-            return self.text(self.tokenizer(text, **options).input_ids.to(loading.device()))[0]
-
-    def update(self, number: int) -> None:
-        """Accumulate over single pictures, then step."""
-        for _ in range(EFFECTIVE_BATCH):
-            row = self.step % len(self.rows)
-            loss = self.loss(row, self.step % self.config.perceptual_every == 0)
-            with self.watch.section("backward"):
-                self.scaler.scale(loss / EFFECTIVE_BATCH).backward()
-            self.step += 1
-        with self.watch.section("optimiser"):
-            self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.parameters, self.config.max_gradient_norm)
-            self.scaler.step(self.optimiser)
-            self.scaler.update()
-            self.optimiser.zero_grad()
-
-    def loss(self, row: int, perceptual: bool) -> Tensor:
-        """Eq. 1 to 4 of one picture."""
-        o = self.objective
-        pictures = self.load_pictures(row, 1 + NEGATIVES * (o.b > 0))
-        picture = pictures[:1]
-        with self.watch.section("pictures and latents"), torch.no_grad():
-            posterior = self.vae.encode((picture * 2 - 1).to(self.vae.dtype)).latent_dist
-            z0 = (posterior.sample() * self.vae.config.scaling_factor).float()
-        noise, t = torch.randn_like(z0), torch.randint(0, 1000, (1,), device=z0.device)
-        z_t = self.process.add_noise(z0, noise, t)
-        text = self.encode_text(self.rows[row]["caption"])
-        predicted = self.predict(z_t, t, text)
-        loss = o.a * F.mse_loss(predicted, noise)
-        if o.b == 0:  # the plain LoRA script
-            return loss
-        blip, null = self.encode_text(self.rows[row - 1]["caption"]), self.encode_text("")
-        with torch.no_grad():
-            described, unconditional = self.predict(z_t, t, blip), self.predict(z_t, t, null)
-        loss = loss + o.b * F.mse_loss(predicted, described)
-        if not (perceptual and o.perceptual):
-            return loss
-        z, output = z_t, denoising.guided(predicted, unconditional, o.scale)
-        times, count = self.process.grid(t, o.steps)
-        times = [*times[0, : int(count)].split(1), torch.full_like(t, self.process.end)]
-        for j, (now, following) in enumerate(itertools.pairwise(times)):
-            if j > 0:
-                with torch.no_grad():
-                    output = denoising.guided(self.predict(z, now, text), self.predict(z, now, null), o.scale)
-            z = self.process.step(z, output, now, following, torch.randn_like(z))
-        with self.watch.section("decode"):
-            x_hat = self.vae.decode((z / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
-            x_hat = (x_hat.float() / 2 + 0.5).clamp(0, 1)
-        return loss + self.looks(x_hat, pictures)
-
-    def looks(self, x_hat: Tensor, pictures: Tensor) -> Tensor:
-        """Eq. 3 and 4: the features of x⁺ anew for each negative."""
-        o, box = self.objective, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]], device=x_hat.device)
-        total = torch.zeros((), device=x_hat.device)
-
-        def distance(other: Tensor) -> Tensor:
-            with self.watch.section("features"), torch.no_grad():
-                target = view_features(self.extract, other, box)
-            return view_distance(seen, target)
-
-        with self.watch.section("features"):
-            seen = view_features(self.extract, x_hat, box)
-        positive = pictures[:1]
-        if o.p > 0:
-            total = total + o.p * distance(positive).mean()
-        if o.c > 0:
-            present = torch.ones(1, 1, dtype=torch.bool, device=x_hat.device)
-            for negative in pictures[1:].split(1):
-                term = losses.contrastive_loss(
-                    distance(positive), distance(negative)[:, None], present, lam=o.lam, margin=o.margin,
-                    hinge=o.hinge,
-                )  # fmt: skip
-                total = total + o.c * term.mean() / NEGATIVES
-        return total
+    return Material(
+        family=family,
+        denoiser=family.denoiser(),
+        vae=family.vae(),
+        noise_process=family.noise_process(),
+        extract=extractors.feature_extractor(_clip(folder, width), settings(1).perceptual),
+        pictures=pictures,
+        encode=encode,
+        captions=[row["caption"] for row in rows],
+    )
 
 
 class Ours:
@@ -374,7 +241,7 @@ class Ours:
             self.trainer.noise_process,
         )
         self.data.batch = watch.timed("pictures and latents", self.data.batch)
-        self.trainer.predict = watch.timed(_unet_section, self.trainer.predict)
+        self.trainer.predict = watch.timed(unet_section, self.trainer.predict)
         self.trainer._accumulate = watch.timed("backward", self.trainer._accumulate)
         self.trainer._step = watch.timed("optimiser", self.trainer._step)
         self.parameters = self.trainer.parameters
@@ -391,7 +258,8 @@ def measure(
     torch.manual_seed(0)
     watch = Stopwatch()
     if arrangement == "authors":
-        loop = Authors(folder, width, variant, watch)
+        config = settings(1)
+        loop = Authors(material(folder, width), build_objective(variant, config), config, watch)
     else:
         loop = Ours(folder, width, variant, watch, EFFECTIVE_BATCH if arrangement == "trainer" else 1)
     period = settings(1).perceptual_every
@@ -401,11 +269,11 @@ def measure(
     watch.seconds.clear()
     wall, cpu = [], []
     for _ in range(periods):
-        _wait()
+        synchronise()
         start = time.perf_counter(), time.process_time()
         for number in range(period):
             loop.update(number)
-        _wait()
+        synchronise()
         wall.append((time.perf_counter() - start[0]) / period)
         cpu.append((time.process_time() - start[1]) / period)
     where = {name: seconds / periods / period for name, seconds in watch.seconds.items()}
@@ -449,17 +317,17 @@ def count(width: int | None, variant: Variant) -> dict[str, float]:
             return clip.vision_model(looked_at.clone().requires_grad_()).last_hidden_state.sum()
 
         tokens = torch.zeros(1, 77, dtype=torch.long)
-        plain, recorded = _flops(call_unet), _flops(call_unet, backward=True)
-        merged = _flops(lambda: call_unet(bare)) if DTYPE == "float32" else plain
+        plain, recorded = flops(call_unet), flops(call_unet, backward=True)
+        merged = flops(lambda: call_unet(bare)) if DTYPE == "float32" else plain
         parts = {
             "UNet, no gradient": plain,
             "UNet, no gradient, merged": merged,
             "UNet, recorded": recorded,
-            "VAE encode": _flops(lambda: vae.encode(picture).latent_dist.mean),
-            "VAE decode, recorded": _flops(decode, backward=True),
-            "text encoder": _flops(lambda: clip.text_model(tokens).last_hidden_state),
-            "features": _flops(see),
-            "features, recorded": _flops(see, backward=True),
+            "VAE encode": flops(lambda: vae.encode(picture).latent_dist.mean),
+            "VAE decode, recorded": flops(decode, backward=True),
+            "text encoder": flops(lambda: clip.text_model(tokens).last_hidden_state),
+            "features": flops(see),
+            "features, recorded": flops(see, backward=True),
         }
     objective = build_objective(variant, config)
     targets_seen = int(objective.p > 0) + 2 * NEGATIVES * int(objective.c > 0)
@@ -473,26 +341,6 @@ def count(width: int | None, variant: Variant) -> dict[str, float]:
     return parts | {"authors": EFFECTIVE_BATCH * theirs, "trainer": EFFECTIVE_BATCH * ours}
 
 
-def _flops(function: Callable[[], Tensor], backward: bool = False) -> float:
-    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
-        result = function()
-        if backward:
-            result.backward()
-    return float(counter.get_total_flops())
-
-
-def matmul_rate(side: int = 4096 if CUDA else 1024, repeats: int = 20) -> float:
-    """Measured FLOP/s of a matrix product: in bfloat16 on a GPU, else in float32."""
-    x = torch.randn(side, side, device=loading.device(), dtype=torch.bfloat16 if CUDA else torch.float32)
-    x @ x
-    _wait()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        x @ x
-    _wait()
-    return 2 * side**3 * repeats / (time.perf_counter() - start)
-
-
 def batch_efficiency(base: BaseRef) -> float:
     """How much faster a recorded UNet call is for a picture of four than for one alone."""
     unet = family_of(base).denoiser()
@@ -504,12 +352,12 @@ def batch_efficiency(base: BaseRef) -> float:
         text = torch.randn(n, 77, width, device=unet.device, dtype=unet.dtype)
         t, found = torch.full((n,), 500, device=unet.device), []
         for _ in range(8):
-            _wait()
+            synchronise()
             start = time.perf_counter()
             with torch.autocast(unet.device.type, unet.dtype, enabled=CUDA):
                 output = unet(z, t, text).sample
             output.float().square().mean().backward()
-            _wait()
+            synchronise()
             found.append(time.perf_counter() - start)
         return min(found)
 
@@ -547,7 +395,7 @@ def compare(
         for _ in range(rounds):
             for arrangement, runs in found.items():
                 runs.append(_child(arrangement, folder, width, variant, periods, threads))
-        efficiency, rate = batch_efficiency(_base(folder, width)), matmul_rate()
+        efficiency, rate = batch_efficiency(_base(folder, width)), matmul_rate(loading.device())
     best = {name: min(runs, key=lambda run: run["seconds"]) for name, runs in found.items()}
     for name, run in best.items():
         run["utilisation"] = counted["authors" if name == "authors" else "trainer"] / run["seconds"] / rate
