@@ -9,8 +9,7 @@
 
 A part takes less than eight minutes and adds to the file. Every measurement has a process of its own. It
 wants torch, diffusers, transformers and peft; without a GPU the same code runs at a tiny size, whose
-figures mean nothing. ``resources/measured/gpu.json`` is such a file, and plans take from it what share of
-its peak a card reaches.
+figures mean nothing. ``resources/measured/gpu.json`` is such a file.
 """
 
 import argparse

@@ -135,7 +135,7 @@ def build(name: str, device: torch.device, dtype: torch.dtype, tiny: bool, slici
             vae,
             [_frozen(_text_encoder(parts[part])) for part in texts],
             _frozen(transformers.CLIPVisionModel(clip.vision_config)),
-            SIDES[name] // 8 if tiny else SIDES[name],
+            128 if tiny else SIDES[name],  # latents of 16 are halved three times
         )
 
 

@@ -1,0 +1,26 @@
+"""What ``python -m benchmarks.gpu`` runs on a GPU, at tiny size without one; its figures mean nothing here."""
+
+import json
+from pathlib import Path
+
+from benchmarks import gpu, measures
+from tests import ROOT
+
+
+def test_an_update_of_the_trainer_is_timed_and_finite():
+    found = measures.update("sd15", "trainer", "ldm", "float32", 2, tiny=True)
+    assert found["finite"] and found["seconds"] > 0
+
+
+def test_the_authors_arrangement_takes_more_operations():
+    for variant in ("ldm", "scoft_mpc"):
+        counted = measures.operations("sd15", variant, tiny=True)
+        assert counted["authors"] > counted["trainer"] > 0
+
+
+def test_what_was_measured_is_whole():
+    found = json.loads((ROOT / "resources/measured/gpu.json").read_text())
+    assert "H100" in found["machine"]["gpu"]
+    assert all(row["finite"] and row["seconds"] > 0 for row in found["updates"])
+    whole = gpu.merged([Path(ROOT / "resources/measured/gpu.json")])
+    assert len(whole["updates"]) == len(found["updates"]) == 10
