@@ -1,4 +1,4 @@
-"""What ``python -m benchmarks.gpu`` runs on a GPU, at tiny size without one; its figures mean nothing here."""
+"""What ``python -m benchmarks.gpu`` runs on a GPU, here at tiny size: its figures mean nothing."""
 
 import json
 from pathlib import Path
