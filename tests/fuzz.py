@@ -33,7 +33,7 @@ from pipeline_steps.data.download import _links
 from pipeline_steps.data.ingest import ingest
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import read_prompts
-from pipeline_steps.survey.server.__main__ import read_codes
+from pipeline_steps.survey.codes import read_codes
 from pipeline_steps.survey.shown import ITEMS
 from pipeline_steps.survey.survey_import import survey_import
 from tests import ROOT

@@ -111,7 +111,7 @@ def began_of(value: Any) -> str:
     Raises:
         RejectedError: it is no text.
     """
-    return "" if value is None else as_text(value, "began")[:40]
+    return "" if value in (None, "") else as_text(value, "began")[:40]
 
 
 def years_of(value: Any) -> float | None:

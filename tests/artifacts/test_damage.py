@@ -96,7 +96,7 @@ STEPS = {
         SurveyConfig(variants=("sd", "scoft_mpc")),
     ),
     "survey_aggregate": lambda at, out: survey_aggregate(
-        at("answers"), out, *(out.with_name(name) for name in ("c", "s", "t")), 1, SETTINGS.survey
+        at("answers"), out, *(out.with_name(name) for name in ("c", "s", "t")), 1
     ),
 }  # fmt: skip
 KINDS = {

@@ -7,7 +7,7 @@ import pytest
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import clean_text, read_prompts, read_text
 from pipeline_steps.inputs.values import RejectedError, as_json, as_text, quoted, read_json
-from pipeline_steps.survey.server.__main__ import read_codes
+from pipeline_steps.survey.codes import read_codes
 
 PROMPTS = "# note\na café\n\nein Krug — “alt”\n"
 
@@ -17,8 +17,8 @@ def test_prompts_and_codes_begin_without_a_mark(tmp_path, encoding):
     path = tmp_path / "p.txt"
     path.write_text(PROMPTS.removeprefix("# note\n"), encoding=encoding)
     assert read_prompts(path) == ["a café", "ein Krug — “alt”"]
-    path.write_text("seoul-1\nseoul-2\n", encoding=encoding)
-    assert read_codes(path) == {"seoul-1", "seoul-2"}
+    path.write_text("riverriverriver-1\nstonestonestone-2\n", encoding=encoding)
+    assert read_codes(path) == {"riverriverriver-1", "stonestonestone-2"}
 
 
 def test_marks_of_joined_files_are_no_part_of_a_prompt(tmp_path):

@@ -121,7 +121,8 @@ rule ingest:
             "max_megapixels",
             "max_megabytes",
         ),
-    # The neighbours are no parameter: another number of them makes no picture anew.
+        # What asks for `input` Snakemake takes for derived from it: another number makes no picture anew.
+        neighbours=lambda wildcards, input: SETTINGS.score.neighbours,
     shell:
         """
         python -m pipeline_steps.data.ingest \
@@ -134,7 +135,7 @@ rule ingest:
             --suffix {params.suffix:q} \
             --seed {params.seed} \
             --config {params.config:q} \
-            --neighbours {SETTINGS.score.neighbours} \
+            --neighbours {params.neighbours} \
             2>&1 | tee {log:q}
         """
 
