@@ -113,7 +113,7 @@ def write_table(path: Path, rows: list[dict[str, Any]], rng: random.Random | Non
         place = rng.randrange(len(rows))
         rows = [row | ({column: value} if n == place else {}) for n, row in enumerate(rows)]
     if path.suffix == ".jsonl":
-        return path.write_text("\n".join(map(json.dumps, rows))) and None
+        return path.write_text("\n".join(json.dumps(row, default=repr) for row in rows)) and None
     if path.suffix == ".xlsx":
         book = openpyxl.Workbook()
         for cells in (list(rows[0]), *(list(row.values()) for row in rows)):
@@ -208,7 +208,7 @@ class Fuzz:
         }
         (self.sound / "good.json").write_text(json.dumps(saved | {"participant": "good"}))
         for name, content in contents.items():
-            (folder / f"{name}.json").write_text(json.dumps(content))
+            (folder / f"{name}.json").write_text(json.dumps(content, default=repr))
 
     def _make_texts(self) -> None:
         folder = self.sound / "lists"

@@ -135,7 +135,7 @@ rule ingest:
             --suffix {params.suffix:q} \
             --seed {params.seed} \
             --config {params.config:q} \
-            --neighbours {params.neighbours} \
+            --neighbours {params.neighbours:q} \
             2>&1 | tee {log:q}
         """
 
