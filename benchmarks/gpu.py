@@ -1,7 +1,8 @@
 """Time and memory on a GPU, of random networks in published shapes: no weights, no files, no network.
 
     python -m benchmarks.gpu sd15 --out found.json     updates of SD 1.5 at 512 pixels
-    python -m benchmarks.gpu sdxl --out found.json     updates of SDXL at 1024
+    python -m benchmarks.gpu sdxl_ldm --out found.json updates of SDXL at 1024, L_LDM alone
+    python -m benchmarks.gpu sdxl --out found.json     the same with all losses
     python -m benchmarks.gpu compile --out found.json  updates of SD 1.5 with train.compile
     python -m benchmarks.gpu draw --out found.json     samples and negatives
     python -m benchmarks.gpu cap --out found.json      what fits into 8, 12, 16 and 24 GB
@@ -32,10 +33,10 @@ Row = dict[str, Any]
 # --- what is measured --------------------------------------------------------------------------
 
 
-def updates(model: str, tiny: bool) -> Iterator[Row]:
+def updates(model: str, *variants: str) -> Iterator[Row]:
     """List the updates of a part: the authors' arrangement, then the trainer with one thing changed."""
     slicing = {"slicing": True} if model == "sdxl" else {}  # as their presets have it
-    for variant in ("ldm", "scoft_mpc"):
+    for variant in variants:
         same = {"model": model, "variant": variant, **slicing}
         yield {**same, "arrangement": "authors", "dtype": "float16", "batch": 1}
         kinds: list[tuple[int, str, bool]] = [
@@ -104,29 +105,48 @@ def levers() -> Iterator[Row]:
                 yield {**own, "stage": stage, "batch": 1, "slicing": True}
 
 
-def measure(part: str) -> Row:
-    """Run one part."""
+UPDATES: dict[str, Callable[[], Iterator[Row]]] = {
+    "sd15": lambda: updates("sd15", "ldm", "scoft_mpc"),
+    "sdxl_ldm": lambda: updates("sdxl", "ldm"),
+    "sdxl": lambda: updates("sdxl", "scoft_mpc"),
+    "compile": compiled,
+}
+
+
+def measure(part: str, out: Path | None) -> Row:
+    """Run one part; the file is written after each measurement, so that one cut short keeps the others."""
     from benchmarks import measures
 
     machine = apart(measures.machine)
     tiny = machine["driver"] is None
     found: Row = {"machine": machine, "updates": [], "draw": [], "cap": []}
-    if part in ("sd15", "sdxl", "compile"):
-        for row in compiled() if part == "compile" else updates(part, tiny):
+    if out and out.exists():
+        found = json.loads(out.read_text(encoding="utf-8"))
+        if found["machine"]["gpu"] != machine["gpu"]:
+            raise SystemExit(f"{out}: measured on {found['machine']['gpu']}, not {machine['gpu']}")
+
+    def note(key: str, row: Row) -> None:
+        found[key].append(row)
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        if out:
+            write(out, found)
+
+    if part in UPDATES:
+        for row in UPDATES[part]():
             asked = row | ({"dtype": "float32", "compile": False} if tiny else {})
             result = apart(measures.update, **asked, tiny=tiny)
             if "seconds" in result:
                 work = _operations(row["model"], row["variant"], tiny)[row["arrangement"]]
                 result |= {"tflop": work, "tflops": work / result["seconds"]}
                 result["utilisation"] = result["tflops"] / machine["matmul_tflops"]
-            _note(found["updates"], row | result)
+            note("updates", row | result)
     elif part == "draw":
         for row in pictures():
             asked = row | ({"steps": 2, "batch": 1} if tiny else {})
-            _note(found["draw"], row | apart(measures.draw, **asked, tiny=tiny))
+            note("draw", row | apart(measures.draw, **asked, tiny=tiny))
     else:
         for row in levers():
-            _note(found["cap"], row | apart(measures.fits, **row, caps=CAPS, tiny=tiny))
+            note("cap", row | apart(measures.fits, **row, caps=CAPS, tiny=tiny))
     return found
 
 
@@ -139,11 +159,6 @@ def _operations(model: str, variant: str, tiny: bool) -> Row:
     if (model, variant) not in _COUNTED:
         _COUNTED[model, variant] = apart(measures.operations, model=model, variant=variant, tiny=tiny)
     return _COUNTED[model, variant]
-
-
-def _note(rows: list[Row], row: Row) -> None:
-    rows.append(row)
-    print(json.dumps(row), file=sys.stderr, flush=True)
 
 
 # --- processes ---------------------------------------------------------------------------------
@@ -185,6 +200,11 @@ def _answer(sender: Any, function: Callable[..., Row], arguments: Row) -> None:
 # --- files and tables --------------------------------------------------------------------------
 
 
+def write(file: Path, found: Row) -> None:
+    """Write what was found as JSON."""
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 def merged(files: list[Path]) -> Row:
     """Put the parts in several files together; they must be of one kind of machine."""
     found: Row = {}
@@ -223,12 +243,13 @@ def _levers(row: Row) -> str:
 
 
 def _number(row: Row, name: str, form: str) -> str:
-    return format(row[name], form) if row.get(name) is not None else row.get("error", "–")
+    return format(row[name], form) if row.get(name) is not None else "–"
 
 
 def _update(row: Row) -> list[str]:
     split = f"{row['arrangement']}, {4 // row['batch']} × {row['batch']}"
     numbers = [_number(row, name, ".3f") for name in ("seconds", "plain", "perceptual")]
+    numbers[0] = row.get("error", numbers[0])
     shown = [row["model"], row["variant"], split, row["dtype"], _levers(row), *numbers]
     return [*shown, _number(row, "held_gb", ".1f"), _number(row, "utilisation", ".0%")]
 
@@ -236,34 +257,32 @@ def _update(row: Row) -> list[str]:
 def _draw(row: Row) -> list[str]:
     what = f"{row['what']}, LoRA" if row["lora"] else row["what"]
     shown = [row["model"], what, str(row["batch"]), str(row["steps"])]
-    return [*shown, _number(row, "pictures_per_minute", ".1f"), _number(row, "held_gb", ".1f")]
+    rate = row.get("error", _number(row, "pictures_per_minute", ".1f"))
+    return [*shown, rate, _number(row, "held_gb", ".1f")]
 
 
 def _cap(row: Row) -> list[str]:
-    cap = row.get("error") or (f"{row['cap']} GB" if row["cap"] else f"more than {CAPS[-1]} GB")
+    cap = row.get("error") or (f"{row['cap']} GB" if row["cap"] else "none of these")
     return [row["model"], row["stage"], str(row["batch"]), _levers(row), cap, _number(row, "held_gb", ".1f")]
 
 
 def main() -> None:
     """Run one part, or show what the parts found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("part", choices=("sd15", "sdxl", "compile", "draw", "cap", "table"))
+    parser.add_argument("part", choices=(*UPDATES, "draw", "cap", "table"))
     parser.add_argument("files", nargs="*", type=Path, help="of a table")
     parser.add_argument("--out", type=Path, help="JSON file to add to")
     asked = parser.parse_args()
     if asked.part == "table":
         found = merged(asked.files)
+        if asked.out:
+            write(asked.out, found)
     else:
         if missing := [name for name in NEEDED if find_spec(name) is None]:
             raise SystemExit(f"not installed: {', '.join(missing)}; pip install {' '.join(missing)}")
         # What asks at import whether there is a GPU must not start CUDA here: children could not then.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-        found = measure(asked.part)
-        if asked.out and asked.out.exists():
-            old = json.loads(asked.out.read_text(encoding="utf-8"))
-            found |= {key: old[key] + found[key] for key in ("updates", "draw", "cap")}
-    if asked.out:
-        asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found = measure(asked.part, asked.out)
     print(table(found))
 
 

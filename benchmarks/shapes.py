@@ -41,7 +41,9 @@ class Networks:
     def __init__(self, denoiser: Any, vae: Any, texts: list[Any], vision: Any, side: int) -> None:
         self.denoiser, self.vae, self.texts, self.vision, self.side = denoiser, vae, texts, vision, side
         # 1000 times as diffusers' "scaled_linear" schedule has them.
-        betas = torch.linspace(0.00085**0.5, 0.012**0.5, TRAINING_TIMES, device=denoiser.device) ** 2
+        # In 16 bits the first of them would vanish beside 1.
+        ends, options = (0.00085**0.5, 0.012**0.5), {"device": denoiser.device, "dtype": torch.float32}
+        betas = torch.linspace(*ends, TRAINING_TIMES, **options) ** 2
         self.noise_process = Diffusion((1 - betas).cumprod(0))
 
     @property

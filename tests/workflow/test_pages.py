@@ -482,6 +482,7 @@ STORE = "wants an object store"
 GPU = "wants a GPU; tests/training/test_gpu_benchmark.py runs its code at tiny size"
 NOT_RUN = {
     "python -m benchmarks.gpu sd15 --out found.json": GPU,
+    "python -m benchmarks.gpu sdxl_ldm --out found.json": GPU,
     "python -m benchmarks.gpu cap --out found.json": GPU,
     "python -m pip install '.[test]' && pytest": f"{INDEX}, and is what runs this test",
     "python -m pip install ADDRESS_OR_FOLDER": f"{INDEX}; `pip install .` above is one",
