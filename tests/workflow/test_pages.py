@@ -558,6 +558,8 @@ def test_python_of_a_page(world, monkeypatch, page, folder, replaced):
     for old, new in replaced.items():
         assert old in block
         block = block.replace(old, new)
+    assert 'in Wales")' in block
+    block = block.replace('in Wales")', 'in Wales", num_inference_steps=2)')
     monkeypatch.chdir(world.project / folder)
     exec(block, {})
     assert Path("house.png").exists()
