@@ -457,6 +457,7 @@ def test_two_people_at_once_and_an_outage(chromium, survey, tmp_path):
             rank_page(page)
         for page in people:
             status(page, "saved")
+            page.wait_for_load_state("networkidle")  # the next page's pictures
         server.kill()
         people[0].click("#next")
         rank_page(people[0], "4321")

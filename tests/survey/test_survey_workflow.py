@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     rules = ROOT / "workflow/rules"
     (folder / "Snakefile").write_text(
-        'configfile: "config.yaml"\n'
+        'configfile: "config.yaml"\nPRESETS = []\n'
         + "".join(f'include: "{rules / name}.smk"\n' for name in ("common", "survey"))
     )
     return folder
