@@ -16,6 +16,8 @@ class ReportConfig(Section):
     """The paper's tables and figures to add; what they need is made for all cultures."""
     negatives: bool = True
     """Show negatives; false after ``purge_negatives``, or the page asks for new ones."""
+    opening: PositiveInt = 6
+    """Pictures of each culture, before and after, that the page opens with."""
     pictures_per_prompt: PositiveInt = 4
     """Pictures of each prompt on the contact sheets."""
     positives: PositiveInt = 12

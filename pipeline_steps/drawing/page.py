@@ -1,11 +1,15 @@
 """The frame of every page: one stylesheet, texts escaped, nothing loaded from elsewhere."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
+from markupsafe import Markup
 
 from pipeline_steps.config import LABELS
+from pipeline_steps.drawing.charts import COLOURS
+from pipeline_steps.drawing.labels import WORDS
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import find
 
@@ -26,6 +30,28 @@ class Figure(NamedTuple):
     interval: str = ""
 
 
+class What:
+    """Marks beside terms, each of which opens what is meant; a page explains the terms that it marks."""
+
+    words = WORDS
+
+    def __init__(self) -> None:
+        self.terms: dict[str, None] = {}
+
+    def __call__(self, term: str) -> Markup:
+        """Return the mark; a term that labels.WORDS lacks is a KeyError."""
+        if term not in self.words:
+            raise KeyError(term)
+        self.terms[term] = None
+        mark = '<button type="button" class="what" popovertarget="{}" aria-label="What is {}?">?</button>'
+        return Markup(mark).format(self.id(term), term)
+
+    @staticmethod
+    def id(term: str) -> str:
+        """The id of a term's explanation."""
+        return "word-" + re.sub(r"\W+", "-", term.lower())
+
+
 def render(template: Path, style: Path = STYLE, **contents: Any) -> str:
     """Fill a page's template.
 
@@ -40,12 +66,22 @@ def render(template: Path, style: Path = STYLE, **contents: Any) -> str:
     template = find(template)
     loader = FileSystemLoader(template.parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
-    environment.filters |= {"number": number, "label": lambda variant: LABELS.get(variant, variant)}
+    environment.filters |= {
+        "number": number,
+        "label": lambda variant: LABELS.get(variant, variant),
+        "colour": colour,
+    }
+    environment.globals["what"] = What()
     try:
         found = environment.get_template(template.name)
     except TemplateNotFound as error:
         raise UserError(f"{template}: no such template") from error
     return found.render(style=find(style).read_text(encoding="utf-8"), **contents)
+
+
+def colour(variant: str) -> str:
+    """Return the class that gives a variant the colour it has in every chart."""
+    return f"c{list(LABELS).index(variant) % len(COLOURS)}"
 
 
 def number(value: Any) -> str:

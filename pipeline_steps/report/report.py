@@ -1,6 +1,7 @@
 """One self-contained page that shows what was run and what came out of it."""
 
 import csv
+import io
 import json
 import math
 import platform
@@ -33,6 +34,7 @@ from pipeline_steps.drawing import charts, labels
 from pipeline_steps.drawing.page import render
 from pipeline_steps.drawing.pictures import encode, thumbnail
 from pipeline_steps.errors import UserError
+from pipeline_steps.report import opening
 
 CURVES = {
     "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c"),
@@ -116,6 +118,7 @@ def report(
         style,
         cultures=cultures,
         charts=_overview(cultures),
+        variants=VARIANTS,
         tables=[_table(path) for path in tables or []],
         figures=[_figure(path, settings) for path in figures or []],
         settings=settings,
@@ -136,6 +139,7 @@ def _culture(
     rows = IMAGES.read(images, [column for column in IMAGES.schema.names if column != "image"])
     captions = {row["image_id"]: row["caption"] for row in rows}
     scores = [row for part in own["scores"] for row in SCORES.rows(part)]
+    nearest = _Nearest(own, rows)
     blank = [pair for part in own["scores"] for pair in SCORES.note(part)["blank"].items()]
     return {
         "name": name,
@@ -143,10 +147,12 @@ def _culture(
         "data": _data(rows),
         "scores": scores,
         "by_score": _by_score(scores),
+        "csv": _csv(scores),
+        "opening": _opening(own, scores, nearest, config),
         "blank": {variant: count for variant, count in blank if count},
         "variants": _present(own["samples"]),
         "prompts": _contact_sheet(own["samples"], config.pictures_per_prompt, side),
-        "nearest": _nearest(own, rows, thumbnails, side),
+        "nearest": nearest.panels(thumbnails, side),
         "positives": _positives(own, captions, thumbnails, config.positives, side),
         "kept": Counter(row["kept"] for part in own["distances"] for row in DISTANCES.rows(part)),
         "curves": [chart for part in own["train_logs"] for chart in _curves(name, part)],
@@ -216,30 +222,47 @@ def _contact_sheet(samples: Sequence[Path], count: int, side: int) -> list[dict[
     return list(sheet.values())
 
 
-def _nearest(
-    own: dict[str, list[Path]], rows: Sequence[Row], thumbnails: dict[str, str], side: int
-) -> dict[str, list[dict[str, Any]]]:
-    """For each variant its pictures most like a training picture, by DreamSim."""
-    import torch.nn.functional as F
+class _Nearest:
+    """Each variant's pictures beside the training picture nearest to them, by DreamSim's cosine."""
 
-    train = [number for number, row in enumerate(rows) if row["split"] == "train"]
-    if not own["references"] or not train:
-        return {}
-    real = F.normalize(FEATURES.read(own["references"][0])["dreamsim"].double(), dim=-1)[train]
-    panels = {}
-    for path in own["samples"]:
-        seen = next((f for f in own["features"] if f.stem == path.stem), None)
-        if seen is None:
-            continue
-        tensors = FEATURES.read(seen)
-        cosines = (F.normalize(tensors["dreamsim"].double(), dim=-1) @ real.T).numpy()
+    def __init__(self, own: dict[str, list[Path]], rows: Sequence[Row]) -> None:
+        self.own, self.rows = own, rows
+        self.train = [number for number, row in enumerate(rows) if row["split"] == "train"]
+        self.seen = {path.stem: FEATURES.read(path) for path in own["features"]}
+        self.real = _directions(own["references"][0]) if own["references"] and self.train else None
+
+    def copied(self, variant: str) -> tuple[int, int] | None:
+        """The pictures of a variant that are more like a training picture than any held-out one is."""
+        if self.real is None or variant not in self.seen or len(self.train) == len(self.rows):
+            return None
+        kept = ~self.seen[variant]["blank"].numpy()
+        real, train = self.real, self.real[self.train]
+        held_out = np.delete(real, self.train, axis=0)
+        generated = _unit(self.seen[variant]["dreamsim"].numpy())[kept]
+        return opening.copied((generated @ train.T).max(1), (held_out @ train.T).max(1))
+
+    def panels(self, thumbnails: dict[str, str], side: int) -> dict[str, list[dict[str, Any]]]:
+        """For each variant its pictures most like a training picture."""
+        if self.real is None:
+            return {}
+        found = {
+            path.stem: self._pairs(path, thumbnails, side)
+            for path in self.own["samples"]
+            if path.stem in self.seen
+        }
+        return {variant: found[variant] for variant in VARIANTS if variant in found}
+
+    def _pairs(self, samples: Path, thumbnails: dict[str, str], side: int) -> list[dict[str, Any]]:
+        assert self.real is not None
+        tensors = self.seen[samples.stem]
+        cosines = _unit(tensors["dreamsim"].numpy()) @ self.real[self.train].T
         order = np.argsort(-cosines.max(1), kind="stable")
         best = order[~tensors["blank"].numpy()[order]][:NEAREST]
         wanted = {int(number): int(cosines[number].argmax()) for number in best}
         pairs = {}
-        for number, row in enumerate(SAMPLES.rows(path)):
+        for number, row in enumerate(SAMPLES.rows(samples)):
             if number in wanted:
-                match = rows[train[wanted[number]]]
+                match = self.rows[self.train[wanted[number]]]
                 pairs[number] = {
                     "generated": thumbnail(row["image"], side),
                     "prompt": row["prompt"],
@@ -247,8 +270,47 @@ def _nearest(
                     "caption": match["caption"],
                     "cosine": float(cosines[number, wanted[number]]),
                 }
-        panels[path.stem] = [pairs[number] for number in wanted]
-    return {variant: panels[variant] for variant in VARIANTS if variant in panels}
+        return [pairs[number] for number in wanted]
+
+
+def _directions(features: Path) -> np.ndarray:
+    return _unit(FEATURES.read(features)["dreamsim"].numpy())
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1, in double precision."""
+    wide = vectors.astype(np.float64)
+    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
+
+
+def _opening(
+    own: dict[str, list[Path]], found: Sequence[Row], nearest: _Nearest, config: ReportConfig
+) -> dict[str, Any] | None:
+    """What the page opens with: the first and the last variant; nothing where there is one alone."""
+    variants = _present(own["samples"])
+    if len(variants) < 2:
+        return None
+    before, after = variants[0], variants[-1]
+    scores = {(row["metric"], row["variant"]): row for row in found}
+    told = opening.headlines(scores, before, after)
+    return {
+        "before": before,
+        "after": after,
+        "pictures": opening.before_after(
+            {path.stem: path for path in own["samples"]}, before, after, config.opening
+        ),
+        "headlines": told,
+        "doubts": opening.doubts(scores, told, after, nearest.copied(after)),
+    }
+
+
+def _csv(scores: Sequence[Row]) -> str:
+    """All scores as the text of a CSV file."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, SCORES.schema.names)
+    table.writeheader()
+    table.writerows({name: row[name] for name in SCORES.schema.names} for row in scores)
+    return text.getvalue()
 
 
 def _positives(

@@ -28,7 +28,7 @@ from pipeline_steps.artifacts import (
 from pipeline_steps.config import PipelineConfig
 from pipeline_steps.drawing.charts import line_chart
 from pipeline_steps.report.report import TABLES, _curves, report
-from tests.survey.survey_world import BROWSER_FLAGS, CHROMIUM
+from tests.browser import CHROMIUM, browser, check_axe
 
 TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
 
@@ -172,9 +172,9 @@ class Elements(HTMLParser):
 
 def test_every_picture_is_embedded_opens_and_has_a_text(page):
     pictures = [attrs for tag, attrs in Elements(page.read_text()).found if tag == "img"]
-    # Per culture: 2 prompts × 2 pictures × 2 variants, 2 × 3 nearest pairs (one picture is blank),
-    # 6 × (positive, depth, 2 negatives); and Fig. 6.
-    assert len(pictures) == 2 * (8 + 2 * 3 * 2 + 6 * 4) + 1
+    # Per culture: 2 prompts before and after, 2 prompts × 2 pictures × 2 variants, 2 × 3 nearest pairs (one
+    # picture is blank), 6 × (positive, depth, 2 negatives); and Fig. 6.
+    assert len(pictures) == 2 * (4 + 8 + 2 * 3 * 2 + 6 * 4) + 1
     for attrs in pictures:
         assert attrs["alt"].strip()
         head, data = attrs["src"].split(",", 1)
@@ -199,10 +199,17 @@ def test_can_be_read_by_keyboard_and_on_a_phone(page):
             assert attrs["tabindex"] == "0" and attrs["aria-label"]
         if tag == "svg":
             assert attrs["role"] == "img" and attrs["aria-label"]
-    radios = [
-        attrs["value"] for tag, attrs in elements if tag == "input" and attrs["name"] == "variant-korea"
-    ]
-    assert radios == ["sd", "scoft_mpc", "all"]
+    radios = {"opening": [], "variant-korea": []}
+    for tag, attrs in elements:
+        if tag == "input" and attrs["name"] in radios:
+            radios[attrs["name"]].append(attrs["value"])
+    assert radios == {"opening": ["before", "after"], "variant-korea": ["sd", "scoft_mpc", "all"]}
+
+
+def test_every_term_with_a_mark_is_explained_and_no_other(page):
+    elements = Elements(page.read_text()).found
+    marked = {attrs["popovertarget"] for _, attrs in elements if "popovertarget" in attrs}
+    assert marked == {attrs["id"] for _, attrs in elements if "popover" in attrs} and len(marked) > 5
 
 
 def test_texts_are_escaped_and_statements_are_made(page):
@@ -244,24 +251,26 @@ def test_a_line_chart_leaves_out_what_is_not_finite(bad):
         line_chart("t", {"a": [(0, bad)]}, "x", "y")
 
 
-SHOWN = """v => [...document.querySelectorAll("#korea .cell img")].filter(
+SHOWN = """v => [...document.querySelectorAll("#sheet-korea .cell img")].filter(
     i => i.dataset.variant === v && getComputedStyle(i).display !== "none").length"""
 
 
 @pytest.fixture(scope="module")
-def opened(page):
+def chromium():
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, page):
     """The page on a phone, with all faults of console and network, and no network but files."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install '.[test]'")
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=BROWSER_FLAGS)
-        context = browser.new_context(viewport={"width": 390, "height": 844}, offline=True)
-        shown, faults = context.new_page(), []
-        shown.on("pageerror", lambda error: faults.append(str(error)))
-        shown.on("console", lambda message: faults.append(message.text))
-        shown.on("requestfailed", lambda request: faults.append(request.url[:80]))
-        shown.goto(page.as_uri())
-        yield shown, faults
-        browser.close()
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, offline=True)
+    shown, faults = context.new_page(), []
+    shown.on("pageerror", lambda error: faults.append(str(error)))
+    shown.on("console", lambda message: faults.append(message.text))
+    shown.on("requestfailed", lambda request: faults.append(request.url[:80]))
+    shown.goto(page.as_uri())
+    return shown, faults
 
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
@@ -280,8 +289,45 @@ def test_on_a_phone_every_picture_loads_and_nothing_is_cut(opened):
 
 
 @needs_chromium
+def test_accessibility(chromium, page):
+    """Folded as it comes, and with every topic open."""
+    shown = chromium.new_page()
+    shown.goto(page.as_uri())
+    check_axe(shown)
+    shown.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    check_axe(shown)
+    shown.close()
+
+
+@needs_chromium
+def test_before_and_after_by_keyboard(opened):
+    shown, _ = opened
+    seen = """[...document.querySelectorAll(".opening img")].filter(i => getComputedStyle(i).display !== "none")
+        .map(i => i.className)"""
+    assert shown.evaluate(seen) == ["after"] * 4
+    shown.focus("input[name=opening]:checked")
+    shown.keyboard.press("ArrowLeft")
+    assert shown.evaluate(seen) == ["before"] * 4
+    shown.keyboard.press("ArrowRight")
+    assert shown.evaluate(seen) == ["after"] * 4
+
+
+@needs_chromium
+def test_a_link_opens_its_topic_and_a_mark_its_explanation(opened):
+    shown, _ = opened
+    assert not shown.is_visible("#copies")
+    shown.click(".contents a[href='#copies']")
+    assert shown.is_visible("#copies") and shown.is_visible(".contents")
+    shown.click("#copies .what >> nth=0")
+    assert shown.is_visible("#word-dreamsim")
+    shown.keyboard.press("Escape")
+    assert not shown.is_visible("#word-dreamsim")
+
+
+@needs_chromium
 def test_variants_by_keyboard(opened):
     shown, _ = opened
+    shown.click(".contents a[href='#sheets']")
 
     def counts():
         return [shown.evaluate(SHOWN, variant) for variant in ("sd", "scoft_mpc")]
@@ -300,8 +346,9 @@ def test_the_whole_page_is_reached_by_tab(opened):
     shown, _ = opened
     shown.evaluate("document.activeElement.blur()")
     shown.evaluate("getSelection().collapse(document.body, 0)")
+    shown.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     reached = []
-    for _ in range(60):
+    for _ in range(80):
         shown.keyboard.press("Tab")
         reached.append(
             shown.evaluate(

@@ -1,7 +1,6 @@
 """A small survey for tests: drawn pictures, pages, and a server in a process of its own."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,16 +17,6 @@ from tests import ROOT
 
 ADMIN_TOKEN = "the-token-of-the-administrator"
 VARIANTS = ("sd", "scoft_m", "scoft_mp", "scoft_mpc")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-BROWSER_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def picture(variant, prompt, index, side=48):

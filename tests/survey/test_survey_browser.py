@@ -17,7 +17,8 @@ from pipeline_steps.survey.survey_html import survey_html
 from pipeline_steps.survey.survey_import import survey_import
 from pipeline_steps.survey.survey_people import survey_people
 from pipeline_steps.survey.wording import read_wording
-from tests.survey.survey_world import ADMIN_TOKEN, BROWSER_FLAGS, CHROMIUM, Server, dealt, make_pages, shown
+from tests.browser import CHROMIUM, browser, check_axe
+from tests.survey.survey_world import ADMIN_TOKEN, Server, dealt, make_pages, shown
 from tests.survey.test_survey_aggregate import made
 from tests.survey.test_survey_report import page as report_page
 
@@ -32,10 +33,8 @@ CONFIG = SurveyConfig()
 
 @pytest.fixture(scope="module")
 def chromium():
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=BROWSER_FLAGS)
-        yield browser
-        browser.close()
+    with browser() as started:
+        yield started
 
 
 @pytest.fixture
@@ -359,18 +358,6 @@ def test_the_browsers_language_comes_first(chromium, languages):
     page = opened(context, languages.as_uri())
     assert page.get_attribute("html", "lang") == "ko"
     context.close()
-
-
-def check_axe(page):
-    """axe finds nothing in light and dark, and nothing hangs over on a phone."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for width in (390, 1280):
-        page.set_viewport_size({"width": width, "height": 800})
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            found = axe.run(page)
-            assert found.violations_count == 0, found.generate_report()
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
 
 
 @pytest.mark.parametrize("language", ["ko", "ar"])
