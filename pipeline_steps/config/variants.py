@@ -13,19 +13,21 @@ class Definition(NamedTuple):
 
     Attributes:
         label: what people read.
+        short: the same where there is little room, as the paper has it.
         losses: what it is trained with; none for the un-tuned model.
     """
 
     label: str
+    short: str
     losses: tuple[Loss, ...]
 
 
 DEFINITIONS: dict[Variant, Definition] = {
-    "sd": Definition("Stable Diffusion", ()),
-    "ldm": Definition("Fine-tuning", ("ldm",)),
-    "scoft_m": Definition("SCoFT+M", ("ldm", "m")),
-    "scoft_mp": Definition("SCoFT+MP", ("ldm", "m", "p")),
-    "scoft_mpc": Definition("SCoFT+MPC", ("ldm", "m", "p", "c")),
+    "sd": Definition("Stable Diffusion", "SD", ()),
+    "ldm": Definition("Fine-tuning", "FT", ("ldm",)),
+    "scoft_m": Definition("SCoFT+M", "M", ("ldm", "m")),
+    "scoft_mp": Definition("SCoFT+MP", "MP", ("ldm", "m", "p")),
+    "scoft_mpc": Definition("SCoFT+MPC", "MPC", ("ldm", "m", "p", "c")),
 }
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 TRAINED: tuple[Variant, ...] = tuple(name for name in VARIANTS if DEFINITIONS[name].losses)

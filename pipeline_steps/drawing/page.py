@@ -1,21 +1,23 @@
 """The frame of every page: one stylesheet, texts escaped, nothing loaded from elsewhere."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
 from markupsafe import Markup
 
-from pipeline_steps.config import LABELS
+from pipeline_steps.config import DEFINITIONS, LABELS
 from pipeline_steps.drawing.charts import COLOURS
-from pipeline_steps.drawing.labels import WORDS
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import find
 
 TEMPLATES = Path("resources/report")
 """Templates of the pages; each extends frame.html, and parts.html has what several of them need."""
 STYLE = TEMPLATES / "page.css"
+WORDS = TEMPLATES / "words.yaml"
 
 
 class Figure(NamedTuple):
@@ -31,15 +33,18 @@ class Figure(NamedTuple):
 
 
 class What:
-    """Marks beside terms, each of which opens what is meant; a page explains the terms that it marks."""
+    """Marks beside terms, each of which opens what is meant; a page explains the terms that it marks.
 
-    words = WORDS
+    Args:
+        words: terms and what they mean.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, words: Mapping[str, str]) -> None:
+        self.words = words
         self.terms: dict[str, None] = {}
 
     def __call__(self, term: str) -> Markup:
-        """Return the mark; a term that labels.WORDS lacks is a KeyError."""
+        """Return the mark; a term that is not explained is a KeyError."""
         if term not in self.words:
             raise KeyError(term)
         self.terms[term] = None
@@ -69,9 +74,10 @@ def render(template: Path, style: Path = STYLE, **contents: Any) -> str:
     environment.filters |= {
         "number": number,
         "label": lambda variant: LABELS.get(variant, variant),
+        "short": lambda variant: DEFINITIONS[variant].short,
         "colour": colour,
     }
-    environment.globals["what"] = What()
+    environment.globals["what"] = What(yaml.safe_load(find(WORDS).read_text(encoding="utf-8")))
     try:
         found = environment.get_template(template.name)
     except TemplateNotFound as error:

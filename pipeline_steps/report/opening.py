@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -90,22 +90,23 @@ def doubts(
     for column, what in (("generated", "generated picture"), ("reference", "held-out picture")):
         if kid and kid[column] is not None and kid[column] < FEW:
             lines.append(f"KID rests on {many(kid[column], what)}; {FEW} or more serve better.")
-    names = [line.name for line in found if line.told is False]
-    if names:
+    unsure = ", ".join(line.name for line in found if line.told is False)
+    if unsure:
         lines.append(
-            f"The intervals before and after overlap, so these pictures do not tell for sure: {', '.join(names)}."
+            f"The intervals before and after overlap, so these pictures cannot tell for sure: {unsure}."
         )
-    worse = [line.name for line in found if line.told and not line.better]
+    worse = ", ".join(line.name for line in found if line.told and not line.better)
     if worse:
-        lines.append(f"It became worse, beyond its interval: {', '.join(worse)}.")
+        lines.append(f"Worse than before, beyond the intervals: {worse}.")
     if copies and copies[0]:
+        which = f"{copies[0]} of {many(copies[1], 'generated picture')}"
         lines.append(
-            f"{copies[0]} of {many(copies[1], 'generated picture')} {'is' if copies[0] == 1 else 'are'} more like a training "
-            "picture than any held-out picture is: they may be learnt by heart. Look at them below."
+            f"More like a training picture than any held-out picture is: {which}. They may be "
+            "learnt by heart; look at them below."
         )
     if any(WEAK in row["interval"] for (_, name), row in scores.items() if name == variant):
         lines.append(
-            "Some intervals come from few prompts and may hold the truth in 90 rather than 95 of 100 runs."
+            "Some intervals come from few prompts: they may hold the truth in 90 of 100 runs, not in 95."
         )
     return lines
 

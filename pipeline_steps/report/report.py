@@ -292,13 +292,12 @@ def _opening(
         return None
     before, after = variants[0], variants[-1]
     scores = {(row["metric"], row["variant"]): row for row in found}
+    samples = {path.stem: path for path in own["samples"]}
     told = opening.headlines(scores, before, after)
     return {
         "before": before,
         "after": after,
-        "pictures": opening.before_after(
-            {path.stem: path for path in own["samples"]}, before, after, config.opening
-        ),
+        "pictures": opening.before_after(samples, before, after, config.opening),
         "headlines": told,
         "doubts": opening.doubts(scores, told, after, nearest.copied(after)),
     }

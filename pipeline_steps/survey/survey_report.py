@@ -4,7 +4,7 @@ import ast
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline_steps.artifacts import (
     ANSWERS,
@@ -18,11 +18,11 @@ from pipeline_steps.artifacts import (
     write_text,
 )
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import LABELS, VARIANTS, Variant
+from pipeline_steps.config import DEFINITIONS, LABELS, VARIANTS, Variant
 from pipeline_steps.drawing import page, paper
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.drawing.page import Figure
-from pipeline_steps.drawing.ranks import violins
+from pipeline_steps.drawing.ranks import violins_apart
 from pipeline_steps.method.estimate import FEW as WEAK
 
 ALL = "all"
@@ -92,12 +92,12 @@ def survey_report(
         headings=[item.heading for item in SURVEY_ITEMS.values()],
         short=_short(figures, orders, asked),
         orders=_consensus(orders, asked, called),
+        heat=_heat(figures, variants),
+        who=_who(figures, asked, called),
         weak=_weak(figures.values(), called),
         trust=_trust(VOTES.read(votes), SKILLS.rows(skills)),
         ranks=_ranks(figures, variants),
-        violins=violins(
-            ({**row, "culture": called[row["culture"]]} for row in ANSWERS.rows(answers)), note["simulated"]
-        ),
+        violins=violins_apart({**row, "culture": called[row["culture"]]} for row in ANSWERS.rows(answers)),
         wins=_wins(figures, variants),
         by_culture=_by_culture(figures, variants, asked),
         agreement=[(called[culture], *_agreement(figures, culture)) for culture in (ALL, *asked)],
@@ -135,12 +135,16 @@ def _orders(rows: Iterable[Row]) -> Orders:
     return {scope: sorted(order) for scope, order in orders.items()}
 
 
-def _in_words(order: Order) -> str:
-    """E.g. "SCoFT+MPC > SCoFT+MP = SCoFT+M"."""
-    text = LABELS[order[0][1]]
-    for (before, _), (place, variant) in itertools.pairwise(order):
-        text += (" = " if place == before else " > ") + LABELS[variant]
-    return text
+class Chip(NamedTuple):
+    """A variant in an order, and whether it ties with the one before."""
+
+    variant: str
+    tied: bool
+
+
+def _chips(order: Order) -> list[Chip]:
+    before = [None, *(place for place, _ in order)]
+    return [Chip(variant, place == last) for last, (place, variant) in zip(before, order, strict=False)]
 
 
 def _weak(rows: Iterable[Row], called: Mapping[str, str]) -> list[str]:
@@ -157,7 +161,7 @@ def _short(figures: Figures, orders: Orders, cultures: list[str]) -> dict[str, A
     return {
         "people": rank["participants"],
         "rankings": rank["rankings"],
-        "order": _in_words(whole),
+        "chips": _chips(whole),
         "best": [(LABELS[name], _figure(figures[ALL, ALL, "mean_rank", name])) for name in best],
         "agreeing": sum(orders[culture, ALL] == whole for culture in cultures),
     }
@@ -168,19 +172,78 @@ def _admission(note: Mapping[str, Any]) -> dict[str, Any]:
     return {"codes": bool(note.get("codes")), "together": int(note.get("together", 0))}
 
 
-def _consensus(orders: Orders, cultures: list[str], called: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Culture, question, order, and whether it is the order of all."""
-    questions = {ALL: "all four questions"} | {name: item.heading for name, item in SURVEY_ITEMS.items()}
-    return [
-        (
-            called[culture],
-            question,
-            _in_words(orders[culture, item]),
-            "yes" if orders[culture, item] == orders[ALL, ALL] else "no",
-        )
+def _consensus(orders: Orders, cultures: list[str], called: Mapping[str, str]) -> dict[str, Any]:
+    """A row for each culture with the order of each question, and whether the paper found it overall."""
+    questions = {ALL: "All four questions"} | {name: item.heading for name, item in SURVEY_ITEMS.items()}
+
+    def cell(culture: str, item: str) -> dict[str, Any] | None:
+        found = orders.get((culture, item))
+        return found and {"chips": _chips(found), "paper": _as_printed(found)}
+
+    rows = [
+        {"culture": called[culture], "cells": [cell(culture, item) for item in questions]}
         for culture in (ALL, *cultures)
-        for item, question in questions.items()
-        if (culture, item) in orders
+    ]
+    printed = " › ".join(DEFINITIONS[variant].short for variant in _printed(paper.RANKS))
+    return {"questions": list(questions.values()), "rows": rows, "paper": printed}
+
+
+def _printed(variants: Iterable[Variant]) -> list[Variant]:
+    """Variants in the order that the paper found, those that it asked about."""
+    return sorted((name for name in variants if name in paper.RANKS), key=lambda name: sum(paper.RANKS[name]))
+
+
+def _as_printed(order: Order) -> bool:
+    """Whether the variants that the paper asked about stand in its order, without ties."""
+    ours = [(place, variant) for place, variant in order if variant in paper.RANKS]
+    places = {place for place, _ in ours}
+    return len(places) == len(ours) > 1 and [v for _, v in ours] == _printed(v for _, v in ours)
+
+
+def _heat(figures: Figures, variants: Sequence[Variant]) -> dict[str, Any]:
+    """Shares of wins of each variant over each other one, the likely best first."""
+    known = {
+        pair: row
+        for (*scope, kind, pair), row in figures.items()
+        if scope == [ALL, ALL] and kind == "win_share"
+    }
+    order = variants[::-1]
+
+    def share(one: Variant, other: Variant) -> dict[str, Any] | None:
+        row = known.get(f"{one} over {other}")
+        if row is None and (turned := known.get(f"{other} over {one}")):
+            row = turned | {
+                "value": _rest(turned["value"]),
+                "low": _rest(turned["high"]),
+                "high": _rest(turned["low"]),
+            }
+        if row is None or row["value"] is None:
+            return None
+        text, interval = _figure(row, ".0f", 100)
+        # Half a colour at most: the figure must stay legible on it.
+        return {
+            "text": text,
+            "interval": interval,
+            "value": 100 * row["value"],
+            "tint": round(abs(row["value"] - 0.5) * 100),
+        }
+
+    return {
+        "heads": [LABELS[variant] for variant in order],
+        "rows": [{"variant": one, "shares": [share(one, other) for other in order]} for one in order],
+    }
+
+
+def _rest(share: float | None) -> float | None:
+    return None if share is None else 1 - share
+
+
+def _who(figures: Figures, cultures: list[str], called: Mapping[str, str]) -> list[dict[str, Any]]:
+    """How many people of each culture answered, and how much."""
+    rows = {culture: figures[culture, ALL, "kendall_w", "participants"] for culture in cultures}
+    return [
+        {"name": called[culture], "people": row["participants"], "rankings": row["rankings"]}
+        for culture, row in rows.items()
     ]
 
 

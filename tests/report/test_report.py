@@ -302,8 +302,8 @@ def test_accessibility(chromium, page):
 @needs_chromium
 def test_before_and_after_by_keyboard(opened):
     shown, _ = opened
-    seen = """[...document.querySelectorAll(".opening img")].filter(i => getComputedStyle(i).display !== "none")
-        .map(i => i.className)"""
+    seen = """[...document.querySelectorAll(".opening img")]
+        .filter(i => getComputedStyle(i).display !== "none").map(i => i.className)"""
     assert shown.evaluate(seen) == ["after"] * 4
     shown.focus("input[name=opening]:checked")
     shown.keyboard.press("ArrowLeft")

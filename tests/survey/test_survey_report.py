@@ -29,7 +29,7 @@ def page(folder, rows, power=None, **note):
     inputs = (folder / "answers.parquet", folder / "rejected.parquet", *paths)
     survey_report(*inputs, report, power, ["india", "korea"], ["भारत", "Corée"])
     text = report.read_text()
-    body = text[text.index("<main>") :]
+    body = text[text.index("<main") :]
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split()), body
 
 

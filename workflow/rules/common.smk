@@ -65,7 +65,7 @@ def place(path):
 
 def page(name):
     """A page's template, and what every template stands on: edited, they make the page anew."""
-    return [place(f"resources/report/{name}") for name in (f"{name}.html", "frame.html", "parts.html")]
+    return [place(f"resources/report/{name}") for name in (f"{name}.html", "frame.html", "parts.html", "words.yaml")]
 
 
 PAGE_STYLE = place("resources/report/page.css")
