@@ -380,6 +380,27 @@ def test_accessibility(context, languages, language):
     check_axe(page)
 
 
+def test_a_page_fits_a_desktop_with_one_scroll_and_each_picture_is_large_once(context, survey):
+    page = opened(context, (survey[0] / "survey.html").as_uri())
+    page.set_viewport_size({"width": 1280, "height": 900})
+    enrol(page, "fitsfitsfitsf-1")
+    ready(page)
+    for _ in range(2):
+        assert page.evaluate("document.documentElement.scrollHeight") <= 2 * 900
+        wide = page.evaluate("[...document.querySelectorAll('main img')].map(i => i.clientWidth)")
+        assert sum(width > 200 for width in wide) == 4 and sum(width > 80 for width in wide) == 4
+        rank_page(page)
+        page.click("#next")
+        ready(page)
+    page.click(".pictures button >> nth=0")
+    shown = "document.querySelector('dialog img').src === document.querySelectorAll('.pictures img')[{}].src"
+    for key, number in (("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowLeft", 3), ("ArrowDown", 0)):
+        page.keyboard.press(key)
+        assert page.evaluate(shown.format(number)), key
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").count() == 0
+
+
 def test_accessibility_of_the_number_of_people(context, tmp_path):
     survey_people(tmp_path / "people.html", 1, SurveyConfig())
     check_axe(opened(context, (tmp_path / "people.html").as_uri()))
