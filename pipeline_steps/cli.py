@@ -4,6 +4,7 @@ import atexit
 import gc
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -72,6 +73,8 @@ def run_step(
         threads: int = 1,
         gpus: int = 0,
     ) -> None:
+        if job := os.environ.get("SLURM_JOB_ID"):
+            LOG.info("Slurm job %s on node %s", job, socket.gethostname())
         limit_threads(threads)
         claim(gpus)
         app(tokens, exit_on_error=True, result_action="return_value")

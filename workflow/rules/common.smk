@@ -15,6 +15,7 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.home import HOME, find, source
 from pipeline_steps.machine.gpu_hours import GpuHours
 from pipeline_steps.machine.locks import release_stale_locks
+from pipeline_steps.machine.progress import Progress
 
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
@@ -26,6 +27,7 @@ validate(config, "../schemas/config.schema.yaml", set_default=False)
 
 if not any(isinstance(handler, GpuHours) for handler in logger.handlers):  # a module is read more than once
     logger.addHandler(GpuHours(logger))
+    logger.addHandler(Progress(logger, SETTINGS.results / "benchmarks"))
 
 # What envs/pipeline.yaml installs beside the packages it pins.
 os.environ.setdefault("SCOFT_SOURCE", source())
