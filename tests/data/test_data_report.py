@@ -22,6 +22,7 @@ from pipeline_steps.data.data_report import data_report
 from pipeline_steps.data.ingest import ingest
 from pipeline_steps.data.withdraw_report import withdraw_report
 from pipeline_steps.errors import UserError
+from tests.browser import CHROMIUM, browser, check_axe
 
 HOSTILE = "<script>alert(1)</script><img src=http://evil onerror='x'>\" & in wales"
 
@@ -88,6 +89,17 @@ def page(home: Path, base: ModelRef) -> Tags:
     tags = Tags()
     tags.feed((home / "data_report.html").read_text(encoding="utf-8"))
     return tags
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_accessibility(tmp_path, base):
+    handed = [*rows(8, category="food", contributor="a"), {"file_name": "x.png", "text": "한옥, in wales"}]
+    home = build(tmp_path / "in", tmp_path, handed)
+    page(home, base)
+    with browser() as chromium:
+        shown = chromium.new_page()
+        shown.goto((home / "data_report.html").as_uri())
+        check_axe(shown)
 
 
 def test_everything_is_escaped_and_nothing_is_loaded(tmp_path, base):
