@@ -2,5 +2,5 @@
 
 Steps in order: cache, targets, train, export.
 Parts: dataset (which picture comes when), trainer (one update), merged (weights for the calls without
-gradient), checkpoints, boards.
+gradient), checkpoints, boards, header (what a LoRA's file says of itself).
 """
