@@ -41,8 +41,9 @@ def drawn_png(picture: Image.Image, settings: Mapping[str, Any]) -> bytes:
 
     Args:
         picture: the picture.
-        settings: "prompt", and whatever else it was drawn with. They stand in the text chunk "scoft" as JSON and, for
-            people and programs that show it, in "parameters": the prompt, and a line of the others.
+        settings: "prompt", and whatever else it was drawn with. They stand in the text chunk "scoft" as
+            JSON and, for people and programs that show it, in "parameters": the prompt, and a line of the
+            others.
     """
     others = ", ".join(f"{name}: {value}" for name, value in settings.items() if name != "prompt")
     note, buffer = PngInfo(), io.BytesIO()

@@ -65,7 +65,7 @@ def hub(
     artifacts.same_origin((LORA, lora), (KOHYA, named), *tables, culture=culture)
     base = json.loads(LORA.metadata(lora)["scoft_training"])["base"]
     shown = _shown(*samples)
-    found = [{row["metric"]: row for row in SCORES.rows(path)} for path in scores]
+    found: list[dict[str, Row]] = [{row["metric"]: row for row in SCORES.rows(path)} for path in scores]
     data = _metadata(base["path"], culture, suffix, shown, found[1], config)
     with artifacts.folder_appears_whole(folder) as part:
         for path in (lora, named, data_card):
@@ -159,8 +159,8 @@ def _readme(
     if SECTION not in card:
         raise UserError(f"{model_card}: has no section '{SECTION}'; {rebuild(model_card)}")
     pictures = "\n".join(
-        f"| {_cell(after['prompt'])} | ![before](samples/{number}_before.png) | ![after](samples/{number}.png) |"
-        for number, (_, after) in enumerate(shown, 1)
+        f"| {_cell(row['prompt'])} | ![](samples/{number}_before.png) | ![](samples/{number}.png) |"
+        for number, (_, row) in enumerate(shown, 1)
     )
     scores = "\n".join(
         f"| {CALLED[metric].title} | {_value(found[0].get(metric))} | {_value(found[1].get(metric))} |"
@@ -169,8 +169,8 @@ def _readme(
     )
     added = f"""## Pictures
 
-The same prompt and seed, drawn by the un-tuned model and with this LoRA. None was chosen, and none is a picture
-of the training set.
+The same prompt and seed, drawn by the un-tuned model and with this LoRA. None was chosen, and none is a
+picture of the training set.
 
 | prompt | un-tuned | with the LoRA |
 |---|---|---|
@@ -178,8 +178,8 @@ of the training set.
 
 ## How it was judged
 
-By networks that look at pictures, with intervals in brackets where there is one. Intervals that overlap much are not told
-apart by these pictures, and no score takes the place of people of the culture.
+By networks that look at pictures, with intervals in brackets where there is one. Intervals that overlap much
+are not told apart by these pictures, and no score takes the place of people of the culture.
 
 | score | un-tuned | with the LoRA |
 |---|---:|---:|
@@ -188,7 +188,7 @@ apart by these pictures, and no score takes the place of people of the culture.
 ## In other programs
 
 - ComfyUI: put `{named.name}` into `models/loras` and drag `comfyui_workflow.json` into the window.
-- AUTOMATIC1111, Forge: put it into `models/Lora`, and paste what stands in `automatic1111.txt` into the prompt:
+- AUTOMATIC1111, Forge: put it into `models/Lora`, and paste `automatic1111.txt` into the prompt:
 
 ```text
 {pasted.rstrip()}

@@ -82,7 +82,7 @@ SAID = {
     ),
 }  # fmt: skip
 TRAINING = {
-    "settings": {"lora_rank": 4}, "variant": "scoft_mpc", "seed": 3, "fingerprint": "f" * 64,
+    "settings": {"lora_rank": 4, "updates": 3}, "variant": "scoft_mpc", "seed": 3, "fingerprint": "f" * 64,
     "versions": {"torch": "2"}, "pictures": 150,
 }  # fmt: skip
 

@@ -42,6 +42,7 @@ TARGETS = (
     "results/korea/figures/kid_power.svg",
     "results/korea/data_report.html",
     "results/korea/lora_kohya.safetensors",
+    "results/korea/hub",
     "results/korea/runs/second/scores/scoft_mpc.parquet",
     "results/links/images.parquet",
     "results/hub/images.parquet",

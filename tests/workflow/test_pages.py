@@ -392,6 +392,7 @@ RUN = {
     "snakemake --cores 8 results/korea/lora.safetensors": WRITTEN,
     "snakemake --cores 8 results/korea/scores.parquet": WRITTEN,
     "snakemake --cores 8 results/report.html": WRITTEN,
+    "snakemake --cores 8 results/korea/hub": WRITTEN,
     "snakemake --cores 8 results/table1.csv results/table2.csv": WRITTEN,
     "snakemake --cores 8 results/figures/fig7.svg": WRITTEN,
     "snakemake --report results/snakemake_report.html results/report.html results/table1.csv": WRITTEN,
@@ -505,6 +506,7 @@ NOT_RUN = {
     "python -m tests.slurm.mini_slurm /tmp/slurm": CLUSTER,
     "python -m benchmarks.two_nodes": CLUSTER,
     "hf auth login": "wants an account on the hub",
+    "hf upload NAME/scoft-wales results/wales/hub": "wants an account on the hub",
 }
 NOT_MADE = {
     "results/wales/download/failures.csv": "links are tried by tests/data/test_download.py",
