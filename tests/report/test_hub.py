@@ -1,4 +1,4 @@
-"""The folder for a hub: what the hub's own code reads of it, what other programs load, whose pictures it shows."""
+"""The folder for a hub: what its own code reads, what other programs load, whose pictures it shows."""
 
 import io
 import json
@@ -29,18 +29,34 @@ NODES = {
     "CLIPTextEncode": ({"clip", "text"}, ["CONDITIONING"]),
     "EmptyLatentImage": ({"width", "height", "batch_size"}, ["LATENT"]),
     "KSampler": (
-        {"model", "positive", "negative", "latent_image", "seed", "steps", "cfg", "sampler_name", "scheduler",
-         "denoise"},
+        {
+            "model",
+            "positive",
+            "negative",
+            "latent_image",
+            "seed",
+            "steps",
+            "cfg",
+            "sampler_name",
+            "scheduler",
+            "denoise",
+        },
         ["LATENT"],
     ),
     "VAEDecode": ({"samples", "vae"}, ["IMAGE"]),
     "SaveImage": ({"images", "filename_prefix"}, []),
-}  # fmt: skip
+}
 """ComfyUI's own nodes: what they take, and the kinds of what they give."""
 LINKS = {
-    "model": "MODEL", "clip": "CLIP", "vae": "VAE", "positive": "CONDITIONING", "negative": "CONDITIONING",
-    "latent_image": "LATENT", "samples": "LATENT", "images": "IMAGE",
-}  # fmt: skip
+    "model": "MODEL",
+    "clip": "CLIP",
+    "vae": "VAE",
+    "positive": "CONDITIONING",
+    "negative": "CONDITIONING",
+    "latent_image": "LATENT",
+    "samples": "LATENT",
+    "images": "IMAGE",
+}
 
 
 def drawn(path, first, origin=ORIGIN):
@@ -58,9 +74,18 @@ def drawn(path, first, origin=ORIGIN):
 
 def scored(path, variant, kid):
     row = {
-        "variant": variant, "metric": "kid", "value": kid, "low": kid - 0.01, "high": kid + 0.01, "unit": "MMD²",
-        "interval": "jackknife", "generated": 4, "reference": 4, "extractor": "x", "weights_sha256": "0" * 64,
-    }  # fmt: skip
+        "variant": variant,
+        "metric": "kid",
+        "value": kid,
+        "low": kid - 0.01,
+        "high": kid + 0.01,
+        "unit": "MMD²",
+        "interval": "jackknife",
+        "generated": 4,
+        "reference": 4,
+        "extractor": "x",
+        "weights_sha256": "0" * 64,
+    }
     SCORES.write(path, [row, row | {"metric": "div", "value": 0.5, "low": None, "high": None}], ORIGIN)
     return path
 
@@ -72,26 +97,45 @@ def results(tmp_path):
     weights = {f"{layer}.lora_A.weight": torch.ones(2, 8), f"{layer}.lora_B.weight": torch.ones(8, 2)}
     base = BaseRef(path=BASE)
     training = {
-        "settings": {"lora_rank": 2, "updates": 3}, "variant": "scoft_mpc", "seed": 3, "fingerprint": "f" * 64,
-        "versions": {"torch": "2"}, "pictures": 150, "base": base.model_dump() | {"commit": "0123abcd"},
-    }  # fmt: skip
+        "settings": {"lora_rank": 2, "updates": 3},
+        "variant": "scoft_mpc",
+        "seed": 3,
+        "fingerprint": "f" * 64,
+        "versions": {"torch": "2"},
+        "pictures": 150,
+        "base": base.model_dump() | {"commit": "0123abcd"},
+    }
     about = header(weights, training, family_of(base), "wales", ", in Wales", "diffusers")
     about["lora_adapter_metadata"] = json.dumps({"unet.r": 2, "unet.lora_alpha": 2})
     LORA.write(tmp_path / "lora.safetensors", weights, ORIGIN, about)
     (tmp_path / "data_card.md").write_text("# Data card: wales\n\nTwo pictures.\n")
     named = tmp_path / "scoft_wales_sd-v1-4.safetensors"
     export(
-        tmp_path / "lora.safetensors", tmp_path / "data_card.md", named, tmp_path / "lora_kohya.safetensors",
-        tmp_path / "model_card.md", "wales", ", in Wales", ExportConfig(contact="wales@example.org"),
-    )  # fmt: skip
+        tmp_path / "lora.safetensors",
+        tmp_path / "data_card.md",
+        named,
+        tmp_path / "lora_kohya.safetensors",
+        tmp_path / "model_card.md",
+        "wales",
+        ", in Wales",
+        ExportConfig(contact="wales@example.org"),
+    )
     return {
-        "lora": tmp_path / "lora.safetensors", "named": named, "model_card": tmp_path / "model_card.md",
+        "lora": tmp_path / "lora.safetensors",
+        "named": named,
+        "model_card": tmp_path / "model_card.md",
         "data_card": tmp_path / "data_card.md",
         "samples": [drawn(tmp_path / "sd.parquet", 0), drawn(tmp_path / "scoft_mpc.parquet", 100)],
-        "scores": [scored(tmp_path / "a.parquet", "sd", 0.3), scored(tmp_path / "b.parquet", "scoft_mpc", 0.2)],
-        "folder": tmp_path / "hub", "culture": "wales", "suffix": ", in Wales",
-        "sampling": SampleConfig(steps=7, guidance_scale=4.5), "config": ExportConfig(),
-    }  # fmt: skip
+        "scores": [
+            scored(tmp_path / "a.parquet", "sd", 0.3),
+            scored(tmp_path / "b.parquet", "scoft_mpc", 0.2),
+        ],
+        "folder": tmp_path / "hub",
+        "culture": "wales",
+        "suffix": ", in Wales",
+        "sampling": SampleConfig(steps=7, guidance_scale=4.5),
+        "config": ExportConfig(),
+    }
 
 
 def test_the_hubs_own_code_reads_the_card(results):
@@ -101,8 +145,10 @@ def test_the_hubs_own_code_reads_the_card(results):
     data = card.data
     assert (data.base_model, data.license) == ("CompVis/stable-diffusion-v1-4", "creativeml-openrail-m")
     assert (data.pipeline_tag, data.library_name, data.instance_prompt) == (
-        "text-to-image", "diffusers", "in Wales",
-    )  # fmt: skip
+        "text-to-image",
+        "diffusers",
+        "in Wales",
+    )
     assert [shown["text"] for shown in data.widget] == list(PROMPTS)
     assert all((results["folder"] / shown["output"]["url"]).is_file() for shown in data.widget)
     found = {result.metric_type: result.metric_value for result in data.eval_results}
@@ -125,15 +171,24 @@ def test_it_holds_pictures_that_the_model_drew_and_no_others(results):
     hub(**results)
     folder = results["folder"]
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "automatic1111.txt", "comfyui_workflow.json", "data_card.md", "lora.safetensors", "samples",
-        "scoft_wales_sd-v1-4.png", "scoft_wales_sd-v1-4.safetensors",
-    ]  # fmt: skip
+        "README.md",
+        "automatic1111.txt",
+        "comfyui_workflow.json",
+        "data_card.md",
+        "lora.safetensors",
+        "samples",
+        "scoft_wales_sd-v1-4.png",
+        "scoft_wales_sd-v1-4.safetensors",
+    ]
     shown = {path.relative_to(folder).as_posix(): Image.open(path) for path in folder.rglob("*.png")}
     values = {name: int(np.asarray(picture)[0, 0, 0]) for name, picture in shown.items()}
     assert values == {
-        "samples/1_before.png": 0, "samples/1.png": 100, "samples/2_before.png": 10, "samples/2.png": 110,
+        "samples/1_before.png": 0,
+        "samples/1.png": 100,
+        "samples/2_before.png": 10,
+        "samples/2.png": 110,
         "scoft_wales_sd-v1-4.png": 100,
-    }  # fmt: skip
+    }
     told = json.loads(shown["samples/2.png"].text["scoft"])
     assert (told["prompt"], told["seed"], told["steps"]) == (PROMPTS[1], 2**40 + 10, 7)
     assert told["lora"] == "scoft_wales_sd-v1-4" and told["base"] == BASE

@@ -17,6 +17,7 @@ from pipeline_steps.config import Section
 from tests import ROOT
 
 BY_HAND = {
+    "pipeline_steps.evaluation.try_page",
     "pipeline_steps.new_culture",
     "pipeline_steps.new_project",
     "pipeline_steps.survey.server.__main__",
