@@ -26,6 +26,8 @@ SHOWN = 4
 """Prompts whose pictures are shown, at most."""
 SECTION = "## Intended use"
 """Of the model card: what is added here stands before it."""
+LARGEST_SEED = 2**32
+"""AUTOMATIC1111 knows no larger ones, and ComfyUI's window rounds those over 2**53."""
 METRICS = tuple(name for name, label in CALLED.items() if label.title)
 """Scores that the card states: those that the report draws first."""
 
@@ -257,7 +259,7 @@ def _comfyui(row: Row, base: str, named: Path, sampling: SampleConfig) -> dict[s
                 "positive": ["3", 0],
                 "negative": ["4", 0],
                 "latent_image": ["5", 0],
-                "seed": row["seed"],
+                "seed": row["seed"] % LARGEST_SEED,
                 "steps": sampling.steps,
                 "cfg": sampling.guidance_scale,
                 "sampler_name": "dpmpp_2m",
@@ -280,7 +282,7 @@ def _automatic1111(row: Row, base: str, named: Path, sampling: SampleConfig) -> 
         "Steps": sampling.steps,
         "Sampler": "DPM++ 2M",
         "CFG scale": sampling.guidance_scale,
-        "Seed": row["seed"] % 2**32,  # it knows no larger ones
+        "Seed": row["seed"] % LARGEST_SEED,
         "Size": f"{width}x{height}",
         "Model": Path(_checkpoint(base)).stem,
     }

@@ -86,7 +86,8 @@ def scored(path, variant, kid):
         "extractor": "x",
         "weights_sha256": "0" * 64,
     }
-    SCORES.write(path, [row, row | {"metric": "div", "value": 0.5, "low": None, "high": None}], ORIGIN)
+    div = row | {"metric": "div", "value": 0.5, "low": None, "high": None}
+    SCORES.write(path, [div, row], ORIGIN)
     return path
 
 
