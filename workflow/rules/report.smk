@@ -8,7 +8,6 @@
 #         {results}/embedded_world.csv, embedded_world.md     all variants over cultures and seeds
 #         {results}/figures/curves.html, curves.csv           scores against the length of training
 #         {results}/report.html                               one self-contained page
-#         {results}/{culture}/hub                             (on request) a folder ready to be uploaded to a hub
 #         {results}/sbom.cdx.json, licences.md                (on request) the software behind the run
 from pipeline_steps.config.runs import fig7_lines, fig7_name
 
@@ -23,8 +22,6 @@ SHEETS = {
     "fig8": ("runs/generic_prompts/", ("sd", "ldm", FULL_VARIANT), "div"),
 }
 """Each contact sheet: its run, its variants, and the score above them."""
-BEFORE_AND_AFTER = ("sd", FULL_VARIANT)
-"""What a hub's visitor compares."""
 INCLUDED = {
     "table1": [f"{RESULTS}/table1.csv"],
     "table2": [f"{RESULTS}/table2.csv"],
@@ -398,44 +395,6 @@ rule report:
             {params.tables:q} \
             {params.figures:q} \
             --settings {params.settings:q} \
-            2>&1 | tee {log:q}
-        """
-
-
-rule hub:
-    input:
-        lora=f"{RESULTS}/{{culture}}/lora.safetensors",
-        named=NAMED_LORA,
-        model_card=f"{RESULTS}/{{culture}}/model_card.md",
-        data_card=f"{RESULTS}/{{culture}}/data_card.md",
-        samples=expand(f"{RESULTS}/{{{{culture}}}}/samples/{{variant}}.parquet", variant=BEFORE_AND_AFTER),
-        scores=expand(f"{RESULTS}/{{{{culture}}}}/scores/{{variant}}.parquet", variant=BEFORE_AND_AFTER),
-    output:
-        folder=directory(f"{RESULTS}/{{culture}}/hub"),
-    log:
-        f"{RESULTS}/logs/{{culture}}/hub.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/hub.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
-    params:
-        suffix=suffix,
-        sampling=section("sample", "steps", "guidance_scale"),
-        config=section("export", "licence"),
-    shell:
-        """
-        python -m pipeline_steps.report.hub \
-            --lora {input.lora:q} \
-            --named {input.named:q} \
-            --model-card {input.model_card:q} \
-            --data-card {input.data_card:q} \
-            --samples {input.samples:q} \
-            --scores {input.scores:q} \
-            --folder {output.folder:q} \
-            --culture {wildcards.culture:q} \
-            --suffix {params.suffix:q} \
-            --sampling {params.sampling:q} \
-            --config {params.config:q} \
             2>&1 | tee {log:q}
         """
 

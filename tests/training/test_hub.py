@@ -16,9 +16,9 @@ from pipeline_steps.artifacts import LORA, SAMPLES, SCORES, Origin
 from pipeline_steps.config import BaseRef, ExportConfig, SampleConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.models.families import family_of
-from pipeline_steps.report.hub import hub
 from pipeline_steps.training.export import export
 from pipeline_steps.training.header import header
+from pipeline_steps.training.hub import hub
 
 ORIGIN = Origin("wales", "f" * 64)
 BASE = "CompVis/stable-diffusion-v1-4@0123abcd"
