@@ -22,7 +22,7 @@ from pipeline_steps.training.header import header
 from pipeline_steps.training.train import build_objective
 from pipeline_steps.training.trainer import Processes, Trainer
 from tests import ROOT
-from tests.survey.survey_world import BROWSER_FLAGS, CHROMIUM
+from tests.browser import CHROMIUM, browser
 
 BASE = BaseRef(path="resources/mini/base")
 SETTINGS = {"prompt": "a red house, in Wales", "seed": 5, "steps": 2, "guidance_scale": 4.5}
@@ -196,13 +196,10 @@ def address(results):
     process.communicate()
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 def test_in_a_browser_a_prompt_becomes_pictures_to_be_saved(address):
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on PATH: apt-get install chromium")
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=BROWSER_FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    with browser() as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
         page.set_default_timeout(120_000)
         page.goto(address)
         prompt = page.get_by_label("Prompt")
@@ -211,9 +208,8 @@ def test_in_a_browser_a_prompt_becomes_pictures_to_be_saved(address):
         page.get_by_label("Fine-tuning").check()
         page.get_by_role("button", name="Draw").click()
         page.get_by_text("This prompt does not name the culture").wait_for()
-        page.get_by_text("Stable Diffusion, seed 1").first.wait_for()
-        page.get_by_text("SCoFT+MPC, seed 1").first.wait_for()
-        page.get_by_text("Fine-tuning, seed 1").first.wait_for()
+        for model in ("Stable Diffusion", "SCoFT+MPC", "Fine-tuning"):
+            page.get_by_text(f"{model}, seed 1").first.wait_for()
         with page.expect_download() as download:
             page.locator('a[download*="SCoFT"]').first.click()
         told = json.loads(Image.open(download.value.path()).text["scoft"])
@@ -221,4 +217,3 @@ def test_in_a_browser_a_prompt_becomes_pictures_to_be_saved(address):
         prompt.fill(" ")
         page.get_by_role("button", name="Draw").click()
         page.get_by_text("Write a prompt first.").first.wait_for()
-        browser.close()
