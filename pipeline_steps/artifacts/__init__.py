@@ -45,9 +45,11 @@ from pipeline_steps.artifacts.files import (
     WEIGHT_FILES,
     appears_whole,
     file_sha256,
+    folder_appears_whole,
     folder_sha256,
     rebuild,
     spreadsheet_text,
+    write_same,
     write_text,
 )
 from pipeline_steps.artifacts.headers import raw_metadata
@@ -63,7 +65,7 @@ from pipeline_steps.artifacts.streams import (
     train_batches,
 )
 from pipeline_steps.artifacts.tables import ROWS_PER_GROUP, Table
-from pipeline_steps.artifacts.tensors import TensorFile
+from pipeline_steps.artifacts.tensors import TensorFile, data_sha256
 
 __all__ = [
     "ANSWERS",
@@ -103,9 +105,11 @@ __all__ = [
     "TensorFile",
     "appears_whole",
     "batches",
+    "data_sha256",
     "decode_picture",
     "encode_picture",
     "file_sha256",
+    "folder_appears_whole",
     "folder_sha256",
     "is_blank",
     "one_size",
@@ -119,5 +123,6 @@ __all__ = [
     "shard_batches",
     "spreadsheet_text",
     "train_batches",
+    "write_same",
     "write_text",
 ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import shlex
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,22 @@ def appears_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_appears_whole(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that takes its place on success."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.name}.*.part"):
+        shutil.rmtree(stale, ignore_errors=True)
+    part = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    part.mkdir()
+    try:
+        yield part
+        shutil.rmtree(path, ignore_errors=True)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def rebuild(*paths: Path) -> str:
     """Return the last words of every message about a file that cannot be used: how to make it anew."""
     return f"rebuild with: snakemake --cores all --force {shlex.join(map(str, paths))}"
@@ -35,6 +52,15 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with appears_whole(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def write_same(path: Path, source: Path) -> None:
+    """Give a file a second name, or copy it where the file system knows no second names."""
+    with appears_whole(path) as part:
+        try:
+            part.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 def spreadsheet_text(text: object) -> str:

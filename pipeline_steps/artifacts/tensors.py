@@ -108,6 +108,19 @@ def _sort_metadata(path: Path) -> None:
         file.write(text.ljust(size))
 
 
+def data_sha256(tensors: Mapping[str, "Tensor"]) -> str:
+    """Return the SHA-256 of all that follows the header in a safetensors file of tensors of one type.
+
+    It is what AUTOMATIC1111 and ModelSpec know a model by, whatever its header says.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for _, tensor in sorted(tensors.items()):
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _checksum(tensors: Mapping[str, "Tensor"]) -> str:
     import torch
 

@@ -16,6 +16,7 @@ from pipeline_steps.config.survey import SimulationConfig, SurveyConfig
 from pipeline_steps.config.training import (
     CacheConfig,
     DenoisingConfig,
+    ExportConfig,
     PerceptualConfig,
     TargetsConfig,
     TrainConfig,
@@ -55,6 +56,7 @@ __all__ = [
     "DepthConfig",
     "EachOnce",
     "EvaluationConfig",
+    "ExportConfig",
     "FeaturesConfig",
     "FilterConfig",
     "Loss",

@@ -1,6 +1,7 @@
 """Settings of the networks: where each lies, and in which precision it is loaded."""
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -45,6 +46,12 @@ class BaseRef(ModelRef):
     loaded in the base model's dtype."""
     vae_slicing: bool = False
     """Encode and decode pictures one by one: less memory, a little slower."""
+
+    @property
+    def short_name(self) -> str:
+        """What files call it: the last part of its path, e.g. "sd-v1-5" for Stable Diffusion 1.5."""
+        name = Path(self.path.partition("@")[0]).name.replace("stable-diffusion-", "sd-")
+        return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "model"
 
 
 class Models(Section):

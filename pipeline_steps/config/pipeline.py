@@ -14,7 +14,7 @@ from pipeline_steps.config.negatives import CaptionConfig, DepthConfig, FilterCo
 from pipeline_steps.config.planning import PlanConfig
 from pipeline_steps.config.report import ReportConfig, StudyConfig
 from pipeline_steps.config.survey import SurveyConfig
-from pipeline_steps.config.training import CacheConfig, TargetsConfig, TrainConfig, WatchConfig
+from pipeline_steps.config.training import CacheConfig, ExportConfig, TargetsConfig, TrainConfig, WatchConfig
 
 PROMPT_SETS = ("train_prompts", "coco_prompts", "generic_prompts")
 """Runs that only draw other prompts (Tables 1 and 2, Fig. 8)."""
@@ -64,6 +64,8 @@ class PipelineConfig(Section):
     """Training."""
     watch: WatchConfig = WatchConfig()
     """Watching a training, and its checkpoints."""
+    export: ExportConfig = ExportConfig()
+    """What the LoRA's files say of themselves."""
     sample: SampleConfig = SampleConfig()
     """Generation."""
     features: FeaturesConfig = FeaturesConfig()

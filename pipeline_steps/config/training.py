@@ -1,11 +1,15 @@
 """Settings of the training: caches, losses, the picture x̂, the optimiser, and how it is watched."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline_steps.config.base import PositiveInt, Section, Share, Weight
 from pipeline_steps.config.models import ModelRef
+
+OUTSIDE = re.compile(r"^(conv_in|conv_out|(time|add)_embedding\b.*|linear_[12])$")
+"""Layers of a UNet that belong to none of its blocks."""
 
 
 class CacheConfig(Section):
@@ -78,7 +82,8 @@ class TrainConfig(Section):
     lora_alpha: float | None = Field(None, gt=0)
     """LoRA scale numerator; by default equal to the rank."""
     lora_targets: tuple[str, ...] = Field(("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
-    """Attention projections that get a LoRA."""
+    """Layers that get a LoRA, by the ends of their names in diffusers: the attention's projections, and
+    others of the denoiser's blocks ("ff.net.2", "proj_in", "conv1")."""
     flip: bool = False
     """Random horizontal flips, shared by a positive and its negatives. Off for the drawn world: its
     captions say left and right, and one of its patterns slants."""
@@ -121,6 +126,17 @@ class TrainConfig(Section):
     compile: bool = False
     """Compile the UNet (torch.compile): minutes at the start, faster updates; for long runs on a GPU."""
 
+    @field_validator("lora_targets")
+    @classmethod
+    def _layers_of_blocks(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for name in targets:
+            if OUTSIDE.search(name):
+                raise ValueError(
+                    f"{name!r} lies outside the denoiser's blocks, where kohya-ss' networks have no LoRA; "
+                    "name layers of the blocks"
+                )
+        return targets
+
     @model_validator(mode="after")
     def _weights(self) -> "TrainConfig":
         if self.weight_ldm + self.weight_m + self.weight_p + self.weight_c == 0:
@@ -145,3 +161,17 @@ class WatchConfig(Section):
     """Updates between checkpoints."""
     checkpoints_kept: PositiveInt = 2
     """Checkpoints kept."""
+
+
+class ExportConfig(Section):
+    """What the LoRA's files say of themselves to other programs and on a hub; no tensor depends on it."""
+
+    author: str | None = Field(None, min_length=1)
+    """Who made it: a person or group as they want to be called; null: not said."""
+    date: str | None = Field(None, pattern=r"^\d{4}-\d{2}-\d{2}$")
+    """When it was made ("2026-11-26"); null: not said, for a clock's date would change the file each time."""
+    licence: str | None = Field(None, min_length=1)
+    """Its licence, as huggingface.co names licences ("cc-by-nc-4.0"); null: that of the base model, where it
+    is known here. The base model's terms bind it as well, and so do those of the pictures."""
+    contact: str | None = Field(None, min_length=1)
+    """Where those whose pictures are in it, or who find fault with it, can write to; null: not said."""

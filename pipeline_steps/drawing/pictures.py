@@ -2,9 +2,12 @@
 
 import base64
 import io
+import json
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pipeline_steps.artifacts import Row, decode_picture
 
@@ -31,6 +34,23 @@ def encode(picture: Image.Image, form: Format = "WEBP", quality: int = 82) -> En
     bare.info.clear()  # Pillow would write comments and colour profiles on
     bare.save(buffer, form, quality=quality, **OPTIONS[form])
     return Encoded(buffer.getvalue(), f"image/{form.lower()}")
+
+
+def drawn_png(picture: Image.Image, settings: Mapping[str, Any]) -> bytes:
+    """Encode a picture that a model drew as a PNG that says how.
+
+    Args:
+        picture: the picture.
+        settings: "prompt", and whatever else it was drawn with. They stand in the text chunk "scoft" as
+            JSON and, for people and programs that show it, in "parameters": the prompt, and a line of the
+            others.
+    """
+    others = ", ".join(f"{name}: {value}" for name, value in settings.items() if name != "prompt")
+    note, buffer = PngInfo(), io.BytesIO()
+    note.add_itxt("parameters", f"{settings['prompt']}\n{others}")
+    note.add_itxt("scoft", json.dumps(dict(settings), sort_keys=True, ensure_ascii=False))
+    picture.convert("RGB").save(buffer, "PNG", pnginfo=note)
+    return buffer.getvalue()
 
 
 def thumbnail(cell: Row, side: int, form: Format = "WEBP", quality: int = 82) -> str:

@@ -1,4 +1,4 @@
-"""The LoRA for other programs (kohya keys) and its model card for people."""
+"""The LoRA for other programs (kohya-ss' names) and its model card for people."""
 
 import json
 import re
@@ -8,39 +8,55 @@ from typing import Any
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import KOHYA, LORA
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import DEFINITIONS, BaseRef
+from pipeline_steps.config import DEFINITIONS, BaseRef, ExportConfig
 from pipeline_steps.errors import UserError
 
 
-def export(lora: Path, data_card: Path, kohya: Path, model_card: Path, culture: str, suffix: str) -> None:
-    """Write the LoRA with the keys of kohya-ss, ComfyUI and AUTOMATIC1111, and a model card.
+def export(
+    lora: Path,
+    data_card: Path,
+    named: Path,
+    kohya: Path,
+    model_card: Path,
+    culture: str,
+    suffix: str,
+    config: ExportConfig,
+) -> None:
+    """Write the LoRA with kohya-ss' names of its layers, which every program reads, and a model card.
 
     Args:
         lora: the LoRA with diffusers' keys.
         data_card: Markdown about the pictures it was trained on.
-        kohya: safetensors file to write.
+        named: safetensors file to write; its name says culture and base model.
+        kohya: the same file by a name that is the same for all cultures.
         model_card: Markdown file to write.
         culture: its name.
         suffix: what prompts end with, e.g. ", in Korea".
+        config: what the file says of itself beside.
     """
     import torch
 
     from pipeline_steps.models.families import family_of
+    from pipeline_steps.training.header import header
 
     origin = artifacts.same_origin((LORA, lora), culture=culture)
     metadata = LORA.metadata(lora)
     training = json.loads(metadata["scoft_training"])
     family = family_of(BaseRef.model_validate({k: v for k, v in training["base"].items() if k != "commit"}))
-    alpha = json.loads(metadata["lora_adapter_metadata"])[f"{family.denoiser_part}.lora_alpha"]
+    adapter = json.loads(metadata["lora_adapter_metadata"])
+    rank, alpha = (adapter[f"{family.denoiser_part}.{name}"] for name in ("r", "lora_alpha"))
     weights: dict[str, torch.Tensor] = {}
     for name, weight in LORA.read(lora).items():
         layer, factor = _layer(name, family.denoiser_part)
         module = family.kohya_module(layer)
-        weights[f"{module}.{factor}.weight"] = weight
-        weights[f"{module}.alpha"] = torch.tensor(float(alpha))
-    rank = str(training["settings"]["lora_rank"])
-    KOHYA.write(kohya, weights, origin, {"ss_network_dim": rank, "ss_network_alpha": str(alpha)})
-    card = _card(culture, suffix, training, data_card.read_text(encoding="utf-8"))
+        # LoRAs of earlier versions have alpha beside them
+        weights[f"{module}.{factor}.weight"] = weight * (alpha / rank) if factor == "lora_up" else weight
+        weights[f"{module}.alpha"] = torch.tensor(float(rank))
+    names = header(weights, training, family, culture, suffix, family.kind().layers, config)
+    KOHYA.write(named, weights, origin, names)
+    artifacts.write_same(kohya, named)
+    data = data_card.read_text(encoding="utf-8")
+    card = _card(culture, suffix, training, named.name, data, config.contact)
     artifacts.write_text(model_card, card)
 
 
@@ -52,9 +68,12 @@ def _layer(name: str, part: str) -> tuple[str, str]:
     return found[1], {"A": "lora_down", "B": "lora_up"}[found[2]]
 
 
-def _card(culture: str, suffix: str, training: dict[str, Any], data: str) -> str:
+def _card(
+    culture: str, suffix: str, training: dict[str, Any], named: str, data: str, contact: str | None
+) -> str:
     settings = training["settings"]
     base = training["base"]
+    contact = f"write to {contact}" if contact else "tell whoever gave you this file"
     losses = ", ".join(f"L_{loss.upper()}" for loss in DEFINITIONS[training["variant"]].losses)
     return f"""# LoRA: {culture}
 
@@ -84,12 +103,24 @@ pipeline.load_lora_weights(".", weight_name="lora.safetensors")  # in this folde
 pipeline("a house{suffix}").images[0].save("house.png")
 ```
 
-For ComfyUI and AUTOMATIC1111 take `lora_kohya.safetensors`, with strength 1.
+| program | file |
+|---|---|
+| diffusers | `lora.safetensors` |
+| ComfyUI, AUTOMATIC1111, Forge, kohya-ss | `{named}`, with strength 1 |
+
+`lora.safetensors` does nothing in AUTOMATIC1111. `lora_kohya.safetensors` is `{named}`
+under a name that is the same for every culture: do not copy that one beside others.
 
 ## Intended use
 
 Drawing scenes of this culture with fewer stereotypes, for uses the people who gave the pictures agreed to.
 Have people of the culture look at the results before they are shown to others: no score replaces that.
+
+## Withdrawal
+
+Whoever gave a picture can take it back: {contact}. The data set is then built again without
+it and a LoRA trained anew; the data fingerprint above tells the two apart. Files that others have
+copied cannot be called back.
 
 ## Limits
 

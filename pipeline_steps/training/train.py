@@ -1,6 +1,5 @@
 """SCoFT LoRA training (paper §4): from the training cache to one LoRA."""
 
-import json
 import logging
 import math
 from collections.abc import Iterator
@@ -40,6 +39,7 @@ def train(
     targets: Path | None = None,
     extractor: ModelRef | None = None,
     watch: WatchConfig = WatchConfig(),  # noqa: B008 (frozen)
+    suffix: str = "",
 ) -> None:
     """Train a LoRA on the denoiser's attention with L = a·L_LDM + b·L_M + p·L_P + c·L_C.
 
@@ -58,6 +58,7 @@ def train(
         targets: perceptual features; needed by ``scoft_mp`` and ``scoft_mpc``.
         extractor: weights of the feature extractor; likewise.
         watch: checkpoints and boards, which change nothing.
+        suffix: what prompts end with, e.g. ", in Korea", for the header.
 
     Raises:
         UserError: the inputs do not fit together, the training diverged, or changed nothing.
@@ -67,6 +68,7 @@ def train(
     from pipeline_steps.training.boards import Boards
     from pipeline_steps.training.checkpoints import Checkpoints
     from pipeline_steps.training.dataset import TrainingSet
+    from pipeline_steps.training.header import header
     from pipeline_steps.training.trainer import Processes, Trainer
 
     processes = Processes(config.processes)
@@ -114,8 +116,10 @@ def train(
         )
     if main:
         TRAIN_LOG.write(train_log, rows, origin)
-        about = {"scoft_training": json.dumps(identity | {"versions": _versions()}, sort_keys=True)}
-        LORA.write(lora, trainer.lora_weights(), origin, trainer.lora_metadata() | about)
+        weights = trainer.lora_weights()
+        training = identity | {"versions": _versions(), "pictures": len(data)}
+        names = header(weights, training, family, culture, suffix, "diffusers")
+        LORA.write(lora, weights, origin, trainer.lora_metadata() | names)
         checkpoints.remove()
 
 

@@ -307,18 +307,26 @@ class Trainer:
         return any(bool(p.any()) for name, p in self.denoiser.named_parameters() if "lora_B" in name)
 
     def lora_weights(self) -> dict[str, Tensor]:
-        """Return the LoRA (its moving average where there is one) with diffusers' keys."""
+        """Return the LoRA (its moving average where there is one) with diffusers' keys.
+
+        alpha / rank is multiplied into B: a program that knows of no alpha adds the same as the others.
+        """
         if self.average is not None:
             for parameter, mean in zip(self.parameters, self.average, strict=True):
                 parameter.data.copy_(mean)
         # PEFT's own names: diffusers reads them for every layer. Its older ones exist for attention alone,
         # and of a file with both it loads a half and says nothing.
         state = get_peft_model_state_dict(self.denoiser)
-        return {f"{self.family.denoiser_part}.{name}": weight for name, weight in state.items()}
+        scale = (self.config.lora_alpha or self.config.lora_rank) / self.config.lora_rank
+        return {
+            f"{self.family.denoiser_part}.{name}": weight * scale if ".lora_B." in name else weight
+            for name, weight in state.items()
+        }
 
     def lora_metadata(self) -> dict[str, str]:
-        """Return the header from which diffusers reads rank, alpha and targets."""
+        """Return the header from which diffusers reads rank, alpha and targets of :meth:`lora_weights`."""
         adapter, part = self.denoiser.peft_config["default"].to_dict(), self.family.denoiser_part
+        adapter["lora_alpha"] = adapter["r"]
         plain = {f"{part}.{k}": sorted(v) if isinstance(v, set) else v for k, v in adapter.items()}
         return {"format": "pt", "lora_adapter_metadata": json.dumps(plain, sort_keys=True, default=str)}
 

@@ -14,6 +14,7 @@ from pipeline_steps.artifacts import CAPTIONS, IMAGES, KOHYA, LORA, NEGATIVES_KE
 from pipeline_steps.config import (
     BaseRef,
     CacheConfig,
+    ExportConfig,
     ModelRef,
     NegativesConfig,
     SampleConfig,
@@ -278,7 +279,10 @@ def test_its_lora_is_trained_handed_on_and_drawn_with(base, world, tmp_path):
         WatchConfig(sample_every=1, sample_pictures=2),
     )  # fmt: skip
     (tmp_path / "card.md").write_text("# Data card\n")
-    export(lora, tmp_path / "card.md", tmp_path / "kohya.safetensors", tmp_path / "m.md", "wales", ", there")
+    export(
+        lora, tmp_path / "card.md", tmp_path / "named.safetensors", tmp_path / "kohya.safetensors",
+        tmp_path / "m.md", "wales", ", there", ExportConfig(),
+    )  # fmt: skip
     layer = "transformer_blocks.0.attn.to_q"
     weights, named = LORA.read(lora), KOHYA.read(tmp_path / "kohya.safetensors")
     assert all(name.startswith("transformer.") for name in weights)

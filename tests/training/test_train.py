@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
-from pipeline_steps.config import BaseRef, ModelRef, TrainConfig, WatchConfig
+from pipeline_steps.config import BaseRef, ExportConfig, ModelRef, TrainConfig, WatchConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.processes import Diffusion
 from pipeline_steps.models import extractors
@@ -422,7 +422,11 @@ def test_the_lora_loads_in_diffusers_and_with_kohya_keys(inputs, tmp_path):
     lora = run(inputs, tmp_path, settings(lora_rank=4, lora_alpha=2.0, learning_rate=0.05))
     card = tmp_path / "data_card.md"
     card.write_text("# Data card: wales\n\n## Consent\n\nasked\n\nlicence: CC-BY-4.0\n")
-    export(lora, card, tmp_path / "kohya.safetensors", tmp_path / "model_card.md", "wales", ", in Wales")
+    export(
+        lora, card, tmp_path / "named.safetensors", tmp_path / "kohya.safetensors",
+        tmp_path / "model_card.md",
+        "wales", ", in Wales", ExportConfig(),
+    )  # fmt: skip
     plain, ours, theirs = picture(None), picture(lora), picture(tmp_path / "kohya.safetensors")
     assert np.abs(ours - plain).mean() > 0.01
     np.testing.assert_allclose(theirs, ours, atol=1e-4)

@@ -17,6 +17,7 @@ from pipeline_steps.config import Section
 from tests import ROOT
 
 BY_HAND = {
+    "pipeline_steps.evaluation.try_page",
     "pipeline_steps.new_culture",
     "pipeline_steps.new_project",
     "pipeline_steps.survey.server.__main__",
@@ -42,6 +43,7 @@ TARGETS = (
     "results/korea/figures/kid_power.svg",
     "results/korea/data_report.html",
     "results/korea/lora_kohya.safetensors",
+    "results/korea/hub",
     "results/korea/runs/second/scores/scoft_mpc.parquet",
     "results/links/images.parquet",
     "results/hub/images.parquet",

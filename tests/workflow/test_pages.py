@@ -371,6 +371,13 @@ def fetch_answers(world: World, text: str) -> None:
     world.open.close()
 
 
+def serve_trial(world: World, text: str) -> None:
+    world.port = free_port()
+    with world.serving(f"{text} --port {world.port}", "/"):
+        page = urllib.request.urlopen(f"http://127.0.0.1:{world.port}/config", timeout=10).read().decode()
+    assert "SCoFT+MPC" in page and "korea" in page
+
+
 def serve_boards(world: World, text: str) -> None:
     world.port = free_port()
     with world.serving(f"{text} --port {world.port}", "/data/runs"):
@@ -392,6 +399,7 @@ RUN = {
     "snakemake --cores 8 results/korea/lora.safetensors": WRITTEN,
     "snakemake --cores 8 results/korea/scores.parquet": WRITTEN,
     "snakemake --cores 8 results/report.html": WRITTEN,
+    "snakemake --cores 8 results/korea/hub": WRITTEN,
     "snakemake --cores 8 results/table1.csv results/table2.csv": WRITTEN,
     "snakemake --cores 8 results/figures/fig7.svg": WRITTEN,
     "snakemake --report results/snakemake_report.html results/report.html results/table1.csv": WRITTEN,
@@ -399,6 +407,8 @@ RUN = {
     f"{STUDY_RUN} -- results/embedded_world.csv": WRITTEN,
     f"{STUDY_RUN} -- results/figures/curves.html": WRITTEN,
     "tensorboard --logdir results": As(by=serve_boards),
+    "python -m pipeline_steps.evaluation.try_page --threads 8": As(by=serve_trial),
+    "python -m pipeline_steps.evaluation.try_page --gpus 1": As({"--gpus 1": "--help"}),
     # the survey
     "snakemake --cores 8 results/survey/people.html": WRITTEN,
     "snakemake --cores 8 results/survey/simulated/report.html": WRITTEN,
@@ -498,6 +508,7 @@ NOT_RUN = {
     "pip-audit --require-hashes --disable-pip -r envs/requirements.lock": INDEX,
     "pip install snakemake-storage-plugin-s3": INDEX,
     "pip install '.[survey]'": INDEX,
+    "pip install '.[try]'": INDEX,
     "pip install wandb": INDEX,
     "pip install bitsandbytes": INDEX,
     "apt-get install slurmctld slurmd slurm-client munge": "wants a package index and root",
@@ -505,6 +516,7 @@ NOT_RUN = {
     "python -m tests.slurm.mini_slurm /tmp/slurm": CLUSTER,
     "python -m benchmarks.two_nodes": CLUSTER,
     "hf auth login": "wants an account on the hub",
+    "hf upload NAME/scoft-wales results/wales/hub": "wants an account on the hub",
 }
 NOT_MADE = {
     "results/wales/download/failures.csv": "links are tried by tests/data/test_download.py",
@@ -638,4 +650,4 @@ def test_flags_that_pages_name_exist(world):
 def test_extras_that_anything_names_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {extra for text in sources().values() for extra in re.findall(r"install '\.\[(\w+)\]'", text)}
-    assert named == {"survey", "test"} <= extras.keys()
+    assert named == {"survey", "test", "try"} <= extras.keys()

@@ -5,7 +5,10 @@
 #         {results}/{culture}/ablations/{variant}/lora.safetensors       ldm, scoft_m, scoft_mp
 #         {results}/{culture}/runs/{run}/{variant}/lora.safetensors      those of a run
 #         train_log.parquet beside each LoRA
-#         {results}/{culture}/lora_kohya.safetensors, model_card.md      for other programs, for people
+#         {results}/{culture}/scoft_{culture}_{base}.safetensors         for other programs; the same file is
+#         {results}/{culture}/lora_kohya.safetensors                     by a name that commands can tell
+#         {results}/{culture}/model_card.md                              for people
+#         {results}/{culture}/hub                                        a folder ready for a hub (wants samples, scores)
 #
 # Up to its LoRAs a run shares every file whose settings it leaves alone with the default run, or with the
 # first run that has the same; its pictures are its own.
@@ -16,6 +19,10 @@ LORAS = {
     for variant in TRAINED
     if RUNS[run].prompt_set is None
 }
+# What a hub's visitor compares.
+BEFORE_AND_AFTER = ("sd", FULL_VARIANT)
+# What a LoRA is called where those of many makers lie in one folder.
+NAMED_LORA = f"{RESULTS}/{{culture}}/scoft_{{culture}}_{SETTINGS.models.base.short_name}.safetensors"
 
 
 wildcard_constraints:
@@ -162,6 +169,7 @@ rule train:
         config=of_lora(lambda settings: settings.train.model_dump_json()),
         # What asks for `input` Snakemake takes for derived from it: how a training is watched makes no LoRA anew.
         watch=lambda wildcards, input: SETTINGS.watch.model_dump_json(),
+        suffix=suffix,
     shell:
         """
         {params.launch} pipeline_steps.training.train \
@@ -176,6 +184,7 @@ rule train:
             --extractor {params.extractor:q} \
             --config {params.config:q} \
             --watch {params.watch:q} \
+            --suffix {params.suffix:q} \
             --threads {threads} \
             --gpus {resources.gpu} \
             2>&1 | tee {log:q}
@@ -187,6 +196,7 @@ rule export:
         lora=f"{RESULTS}/{{culture}}/lora.safetensors",
         data_card=f"{RESULTS}/{{culture}}/data_card.md",
     output:
+        named=NAMED_LORA,
         kohya=f"{RESULTS}/{{culture}}/lora_kohya.safetensors",
         model_card=f"{RESULTS}/{{culture}}/model_card.md",
     log:
@@ -197,14 +207,55 @@ rule export:
         "../../envs/pipeline.yaml"
     params:
         suffix=suffix,
+        config=section("export"),
     shell:
         """
         python -m pipeline_steps.training.export \
             --lora {input.lora:q} \
             --data-card {input.data_card:q} \
+            --named {output.named:q} \
             --kohya {output.kohya:q} \
             --model-card {output.model_card:q} \
             --culture {wildcards.culture:q} \
             --suffix {params.suffix:q} \
+            --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule hub:
+    input:
+        lora=f"{RESULTS}/{{culture}}/lora.safetensors",
+        named=NAMED_LORA,
+        model_card=f"{RESULTS}/{{culture}}/model_card.md",
+        data_card=f"{RESULTS}/{{culture}}/data_card.md",
+        samples=expand(f"{RESULTS}/{{{{culture}}}}/samples/{{variant}}.parquet", variant=BEFORE_AND_AFTER),
+        scores=expand(f"{RESULTS}/{{{{culture}}}}/scores/{{variant}}.parquet", variant=BEFORE_AND_AFTER),
+    output:
+        folder=directory(f"{RESULTS}/{{culture}}/hub"),
+    log:
+        f"{RESULTS}/logs/{{culture}}/hub.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/hub.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        suffix=suffix,
+        sampling=section("sample", "steps", "guidance_scale"),
+        config=section("export", "licence"),
+    shell:
+        """
+        python -m pipeline_steps.training.hub \
+            --lora {input.lora:q} \
+            --named {input.named:q} \
+            --model-card {input.model_card:q} \
+            --data-card {input.data_card:q} \
+            --samples {input.samples:q} \
+            --scores {input.scores:q} \
+            --folder {output.folder:q} \
+            --culture {wildcards.culture:q} \
+            --suffix {params.suffix:q} \
+            --sampling {params.sampling:q} \
+            --config {params.config:q} \
             2>&1 | tee {log:q}
         """

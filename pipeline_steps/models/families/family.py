@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,24 @@ from pipeline_steps.models.loading import device, frozen, load, load_network, we
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+class Kind(NamedTuple):
+    """What other programs call the kind of model that a LoRA fits.
+
+    Attributes:
+        architecture: ModelSpec's name for it (github.com/Stability-AI/ModelSpec), without "/lora".
+        prediction: ModelSpec's word for what it predicts; None where the architecture says it.
+        version: kohya-ss' ``ss_base_model_version``; None where its networks know no such model.
+        v2: kohya-ss' ``ss_v2``: Stable Diffusion 2.x.
+        layers: whose names the layers have in kohya-ss' files, as ModelSpec's ``implementation``.
+    """
+
+    architecture: str
+    prediction: str | None = None
+    version: str | None = None
+    v2: bool = False
+    layers: str = "diffusers"
 
 
 class Family(ABC):
@@ -211,6 +229,15 @@ class Family(ABC):
         raise self._uncontrolled()
 
     # --- names in other programs
+
+    def kind(self) -> Kind:
+        """Return what other programs call this kind of model; a family they do not know has its title."""
+        return Kind(self.title.lower().replace(" ", "-"))
+
+    def side(self) -> int:
+        """Return the sides of the squares that the model was made to draw, in pixels."""
+        own = blueprints.configuration(self.base, self.denoiser_part, self.denoiser_part)
+        return int(own["sample_size"]) * self.multiple() // self.patch
 
     def kohya_module(self, layer: str) -> str:
         """Return kohya-ss' and ComfyUI's name for a layer, whose path in the denoiser is given."""

@@ -8,7 +8,7 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.processes import Diffusion, Prediction
 from pipeline_steps.models import blueprints
-from pipeline_steps.models.families.family import Family
+from pipeline_steps.models.families.family import Family, Kind
 from pipeline_steps.models.loading import device, load
 
 
@@ -64,6 +64,19 @@ class StableDiffusion(Family):
         """Return that of the hidden states."""
         unet = blueprints.configuration(self.base, "unet", "unet")
         return {"encoder_hidden_states": (self.tokens, unet["cross_attention_dim"])}
+
+    def kind(self) -> Kind:
+        """Tell 1.x from 2.x by the width of the text's states; 2.x predicts noise or velocity."""
+        velocity = self._prediction() == "v_prediction"
+        prediction = "v" if velocity else "epsilon"
+        if blueprints.configuration(self.base, "unet", "unet")["cross_attention_dim"] != 1024:
+            return Kind("stable-diffusion-v1", prediction, "sd_v1")
+        architecture = "stable-diffusion-v2-768-v" if velocity else "stable-diffusion-v2-512"
+        return Kind(architecture, prediction, "sd_v2_v" if velocity else "sd_v2", v2=True)
+
+    def _prediction(self) -> str:
+        schedule = blueprints.configuration(self.base, "scheduler", "scheduler")
+        return str(schedule.get("prediction_type", "epsilon"))
 
     def _with_sampler(self, pipeline: Any) -> Any:
         """DPM-Solver++ (paper §5 setting)."""
