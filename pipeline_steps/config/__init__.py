@@ -6,7 +6,14 @@ where the same frozen class reads it back.
 
 from pipeline_steps.config.base import EachOnce, Name, PositiveInt, Section, Share, Weight
 from pipeline_steps.config.data import HUB, Culture, DataConfig
-from pipeline_steps.config.evaluation import EvaluationConfig, FeaturesConfig, SampleConfig, ScoreConfig
+from pipeline_steps.config.evaluation import (
+    HUB_FILE,
+    EvaluationConfig,
+    FeaturesConfig,
+    PromptSet,
+    SampleConfig,
+    ScoreConfig,
+)
 from pipeline_steps.config.models import HUB_ID, LINK, BaseRef, ModelRef, Models
 from pipeline_steps.config.negatives import CaptionConfig, DepthConfig, FilterConfig, NegativesConfig
 from pipeline_steps.config.pipeline import FIG7, PROMPT_SETS, RESERVED, RUN_SETTINGS, PipelineConfig
@@ -37,6 +44,7 @@ __all__ = [
     "FIG7",
     "FULL_VARIANT",
     "HUB",
+    "HUB_FILE",
     "HUB_ID",
     "LABELS",
     "LINK",
@@ -66,6 +74,7 @@ __all__ = [
     "PipelineConfig",
     "PlanConfig",
     "PositiveInt",
+    "PromptSet",
     "ReportConfig",
     "SampleConfig",
     "ScoreConfig",

@@ -141,8 +141,8 @@ def lay_out(folder: Path) -> None:
     for culture in ("india", "korea", "nigeria"):
         few(f"resources/mini/ccub/{culture}", folder, 3, 4)
     few("resources/mini/coco", folder, 0, 6)
-    for prompts in ("mini", "mini_generic"):
-        (folder / f"resources/prompts/{prompts}.txt").write_text("a red house\na jar\n")
+    (folder / "resources/prompts/mini_generic.txt").write_text("a red house\na jar\n")
+    (folder / "resources/prompts/mini.csv").write_text("prompt,category\na red house,house\na jar,jar\n")
     presets = folder / "config/presets"
     drawn = yaml.safe_load((presets / "drawn.yaml").read_text())
     drawn["cultures"] = {name: drawn["cultures"][name] for name in ("india", "korea")}

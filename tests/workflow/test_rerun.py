@@ -240,7 +240,7 @@ def folder(tmp_path_factory):
         (folder / name).mkdir()
         (folder / name / "a.csv").write_text("x")
     (folder / "list.txt").write_text("a house\n")
-    shutil.copy(ROOT / "resources/prompts/mini.txt", folder / "links.csv")
+    shutil.copy(ROOT / "resources/prompts/mini.csv", folder / "links.csv")
     before = Path.cwd()
     os.chdir(folder)
     yield folder
