@@ -19,7 +19,7 @@ from pipeline_steps.config.negatives import CaptionConfig, DepthConfig, FilterCo
 from pipeline_steps.config.pipeline import FIG7, PROMPT_SETS, RESERVED, RUN_SETTINGS, PipelineConfig
 from pipeline_steps.config.planning import PlanConfig
 from pipeline_steps.config.report import ReportConfig, StudyConfig
-from pipeline_steps.config.survey import SimulationConfig, SurveyConfig
+from pipeline_steps.config.survey import JudgeConfig, SimulationConfig, SurveyConfig
 from pipeline_steps.config.training import (
     CacheConfig,
     DenoisingConfig,
@@ -65,6 +65,7 @@ __all__ = [
     "EvaluationConfig",
     "FeaturesConfig",
     "FilterConfig",
+    "JudgeConfig",
     "Loss",
     "ModelRef",
     "Models",

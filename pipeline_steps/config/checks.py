@@ -280,10 +280,8 @@ def _too_few(
     try:
         count = len(prompts_of(path, columns, country, most))
     except UserError as error:
-        where = (
-            f"; say what the table calls it under {key}.countries, or name those it has under {key}.cultures"
-        )
-        yield f"{key}: {error}{where if country and 'no prompts of' in str(error) else ''}"
+        where = f"; say what it is called there under {key}.countries, or leave it out of {key}.cultures"
+        yield f"{key}: {error}{where if 'no prompts of' in str(error) else ''}"
     else:
         if count * each < 2:
             yield f"{key}: {path} draws one picture, and scores need two; write more prompts"

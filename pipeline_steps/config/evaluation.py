@@ -43,7 +43,8 @@ class ScoreConfig(Section):
 PUBLISHED: dict[str, dict[str, str]] = {
     # github.com/google-research-datasets/cube, CUBE_1K.json (arXiv 2407.06863)
     "cube": {"prompt": "prompt", "country": "country", "category": "domain"},
-    # huggingface.co/datasets/mair-lab/CulturalFrames, culturalframes_human_annotations.json (arXiv 2506.08835)
+    # huggingface.co/datasets/mair-lab/CulturalFrames, culturalframes_human_annotations.json
+    # (arXiv 2506.08835)
     "culturalframes": {"prompt": "prompt", "country": "country", "category": "category"},
     # github.com/cmubig/ECB, one CSV a model, e.g. prompt-img-path_s3.csv (arXiv 2510.20042)
     "ecb": {"prompt": "T2I prompt", "country": "country", "category": "category", "era": "variant"},
@@ -63,12 +64,12 @@ class PromptSet(Section):
     format: Literal["table", "cube", "culturalframes", "ecb"] = "table"
     """What a table's columns are called: as CUBE-1K, CulturalFrames or ECB were published, or as "columns"
     says."""
-    columns: dict[Literal["prompt", "country", "category", "era"], str] = {
-        name: name for name in ("prompt", "country", "category", "era")
-    }
+    columns: dict[Literal["prompt", "country", "category", "era"], str] = Field(
+        {"prompt": "prompt", "country": "country", "category": "category", "era": "era"}
+    )
     """The columns of a "table". Where there is a country, a culture draws its own prompts as they stand;
     where there is none, all cultures draw all prompts, each with its suffix."""
-    countries: dict[str, str] = {}
+    countries: dict[str, str] = Field({})
     """What the table calls a culture's country, by culture; by default its name: "korea: South Korea"."""
     cultures: Annotated[tuple[str, ...], EachOnce] = ()
     """Cultures that draw it; none named: all."""
@@ -115,7 +116,7 @@ class EvaluationConfig(Section):
     """Pictures drawn from it; each caption is a prompt, once per variant."""
     generic_prompts: Path = Path("resources/prompts/mini_generic.txt")
     """Prompts that name no culture (Fig. 8), one a line."""
-    prompt_sets: dict[Name, PromptSet] = {}
+    prompt_sets: dict[Name, PromptSet] = Field({})
     """Further sets of prompts, by name: each is drawn, scored and shown beside the test prompts."""
     fig7_cultures: Annotated[tuple[str, ...], EachOnce] = ()
     """Cultures over which Fig. 7 takes the mean; by default all."""

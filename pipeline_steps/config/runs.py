@@ -23,9 +23,8 @@ def all_runs(config: PipelineConfig) -> dict[str, Run]:
     """Return every run by its folder inside a culture's: "" for the default run, the parent of all."""
     runs = {name: Run(config.of_run(name)) for name in config.runs}
     runs |= _fig7(config)
-    runs |= {
-        name: Run(_drawing(config, name), name) for name in (*PROMPT_SETS, *config.evaluation.prompt_sets)
-    }
+    drawing = (*PROMPT_SETS, *config.evaluation.prompt_sets)
+    runs |= {name: Run(_drawing(config, name), name) for name in drawing}
     return {"": Run(config)} | {folder(name): run for name, run in runs.items()}
 
 

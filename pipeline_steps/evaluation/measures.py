@@ -1,4 +1,4 @@
-"""What every score is measured with: some pictures, what the networks saw in them, and each score's figures."""
+"""What every score is measured with: some pictures, what networks saw in them, and the scores' figures."""
 
 import logging
 from collections.abc import Iterator, Sequence

@@ -39,8 +39,8 @@ def prompts_of(
 
     Args:
         path: .txt with one prompt a line, or a table.
-        columns: what "prompt", "country", "category" and "era" are called in a table; one that is not named is
-            not read.
+        columns: what "prompt", "country", "category" and "era" are called in a table; one that is not named
+            is not read.
         country: spellings of the country whose rows are wanted, where its column is named; case and
             underscores do not matter.
         most: prompts to keep at most, at even distances.
@@ -55,8 +55,8 @@ def prompts_of(
         for what in ("prompt", "country"):
             if what in columns and columns[what] not in there:
                 raise UserError(
-                    f"{path}: no column '{columns[what]}' (there are: {', '.join(there)}); name the column of the "
-                    f"{what} in the settings"
+                    f"{path}: no column '{columns[what]}' (there are: {', '.join(there)}); name the column "
+                    f"of the {what} in the settings"
                     + (", or none where the prompts name no culture" if what == "country" else "")
                 )
         found = _of_country(path, columns, country if "country" in columns else ())

@@ -30,8 +30,8 @@ LARGEST = 500_000_000
 def table_rows(path: Path, known: Collection[str], notes: list[str] | None = None) -> Rows:
     """Yield number and row of a .json, .jsonl, .csv, .tsv, .xlsx, .parquet or .arrow file.
 
-    A .json is a list of objects; its number is the object's, from 1. Of text and Excel files the number is the line's; of Parquet and Arrow the row's, from 1. Fields of a
-    CSV file without a header go to ``None``; missing ones are missing.
+    Of text and Excel files the number is the line's; of the others the row's or object's, from 1. A .json is
+    a list of objects. Fields of a CSV file without a header go to ``None``; missing ones are missing.
 
     Args:
         path: the file.

@@ -2,7 +2,8 @@
 # Leaves: {results}/{culture}/{run}samples/{variant}.parquet       pictures of the test prompts
 #         {results}/{culture}/{run}features/{variant}.safetensors  what each network sees in them
 #         {results}/{culture}/{run}scores/{variant}.parquet        every score with its interval
-#         {results}/{culture}/scores.parquet                       those of the configured variants
+#         {results}/{culture}/{run}scores.parquet                  those of the configured variants
+#         {results}/{culture}/{run}breakdown.parquet               theirs by category, era and prompt
 #         {results}/{culture}/features/{images,reconstructed}.safetensors    the real pictures' own
 #         {results}/{culture}/reconstructed.parquet                the real pictures as the VAE shows them
 #
@@ -290,13 +291,16 @@ rule score:
 
 rule merge_scores:
     input:
-        parts=expand(f"{RESULTS}/{{{{culture}}}}/scores/{{variant}}.parquet", variant=SETTINGS.score.variants),
+        parts=expand(
+            f"{RESULTS}/{{{{culture}}}}/{{{{run}}}}scores/{{variant}}.parquet",
+            variant=SETTINGS.score.variants,
+        ),
     output:
-        scores=f"{RESULTS}/{{culture}}/scores.parquet",
+        scores=f"{RESULTS}/{{culture}}/{{run}}scores.parquet",
     log:
-        f"{RESULTS}/logs/{{culture}}/merge_scores.log",
+        f"{RESULTS}/logs/{{culture}}/{{run}}merge_scores.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/merge_scores.tsv"
+        f"{RESULTS}/benchmarks/{{culture}}/{{run}}merge_scores.tsv"
     conda:
         "../../envs/pipeline.yaml"
     shell:
@@ -304,5 +308,42 @@ rule merge_scores:
         python -m pipeline_steps.evaluation.merge_scores \
             --parts {input.parts:q} \
             --scores {output.scores:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule breakdown:
+    input:
+        samples=expand(
+            f"{RESULTS}/{{{{culture}}}}/{{{{run}}}}samples/{{variant}}.parquet",
+            variant=SETTINGS.score.variants,
+        ),
+        features=expand(
+            f"{RESULTS}/{{{{culture}}}}/{{{{run}}}}features/{{variant}}.safetensors",
+            variant=SETTINGS.score.variants,
+        ),
+        images=real("images.parquet"),
+        reference=real("features/images.safetensors"),
+        prompts=prompts,
+    output:
+        breakdown=f"{RESULTS}/{{culture}}/{{run}}breakdown.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/{{run}}breakdown.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/{{run}}breakdown.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        prompt_set=prompt_set,
+    shell:
+        """
+        python -m pipeline_steps.evaluation.breakdown \
+            --samples {input.samples:q} \
+            --features {input.features:q} \
+            --images {input.images:q} \
+            --reference {input.reference:q} \
+            --prompts {input.prompts:q} \
+            --breakdown {output.breakdown:q} \
+            {params.prompt_set:q} \
             2>&1 | tee {log:q}
         """
