@@ -255,8 +255,7 @@ def _measured(found: Found) -> list[list[str | Figure]]:
     names = {PEOPLE: "another person", JUDGE: "the judge"}
     return [
         [
-            names.get(row["rater"])
-            or f"{SCORE_LABELS[row['rater']].name} ({SCORE_LABELS[row['rater']].better})",
+            names.get(row["rater"]) or f"{SCORE_LABELS[row['rater']].name} ({BETTER[row['rater']]})",
             _share(row),
             _number(row, "tau"),
             _number(row, "alpha"),
