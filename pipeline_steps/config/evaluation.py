@@ -50,7 +50,7 @@ PUBLISHED: dict[str, dict[str, str]] = {
     "ecb": {"prompt": "T2I prompt", "country": "country", "category": "category", "era": "variant"},
 }
 """The field's prompt sets as they are published: what each column is called."""
-HUB_FILE = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)(?:@([\w.-]+))?/(\w[\w./ -]*)")
+HUB_FILE = re.compile(r"(?!.*\.\.)hub:(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w.-]*))?/(\w[\w./ -]*)")
 """A file of a data set on the hub: owner and name, a revision, and the file inside."""
 
 

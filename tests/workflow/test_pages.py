@@ -402,6 +402,7 @@ RUN = {
     # the survey
     "snakemake --cores 8 results/survey/people.html": WRITTEN,
     "snakemake --cores 8 results/survey/simulated/report.html": WRITTEN,
+    "snakemake --cores 8 results/survey/simulated/agreement.html": WRITTEN,
     "snakemake --cores 8 results/survey/korea/survey.html": WRITTEN,
     'export SURVEY_ADMIN_TOKEN=$(python -c "import secrets; print(secrets.token_urlsafe(32))")': As(
         by=keep_variable
@@ -415,6 +416,7 @@ RUN = {
     'curl -H "Authorization: Bearer $SURVEY_ADMIN_TOKEN" localhost:8000/admin/answers.parquet '
     "-o answers/server.parquet": As(by=fetch_answers),
     "snakemake --cores 8 results/survey/report.html": As(before=answers_of_people),
+    "snakemake --cores 8 results/survey/agreement.html": WRITTEN,
     # one culture more
     "CUDA_VISIBLE_DEVICES=2,3 snakemake ...": As(
         {"...": "--cores 8 results/nigeria/depth.parquet"}, another_drawn_culture
