@@ -281,7 +281,7 @@ def _positions(judge: Rankings) -> dict[str, Any]:
     """Mean rank that the judge gave to each position, and those whose interval does not hold the middle."""
     k = judge.shown.shape[1]
     pages = [name.rpartition("/")[0] for name in judge.question]
-    found = [clustered_mean(judge.shown[:, place], pages, (1, k)) for place in range(k)]
+    found = [clustered_mean(judge.shown[:, place], pages) for place in range(k)]
     middle = (k + 1) / 2
     return {
         "names": [f"position {place + 1}" for place in range(k)],

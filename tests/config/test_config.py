@@ -292,6 +292,9 @@ def test_right_configurations_are_taken(seed):
     for perceptual in (raw.get("train", {}).get("perceptual", {}), some):
         if "model" in perceptual:
             perceptual["model"].setdefault("path", "resources/mini/clip")
+    for prompts in raw.get("evaluation", {}).get("prompt_sets", {}).values():
+        prompts.setdefault("path", "resources/prompts/mini_generic.txt")
+        prompts["images_per_prompt"] = 2
     assert holds(load_config(raw).model_dump(mode="json"), raw)
 
 
@@ -472,7 +475,7 @@ def test_a_set_of_prompts_is_read_before_the_first_job(tmp_path):
     assert "no such culture: wales" in refused(sets(cultures=["wales"]))
     assert "draws one picture" in refused(sets(cultures=["korea"], images_per_prompt=1))
     assert "no such file" in refused(sets(path="nowhere.csv"))
-    assert "no column 'country'" in refused(sets(columns={"prompt": "prompt", "country": "land"}))
+    assert "no column 'land'" in refused(sets(columns={"prompt": "prompt", "country": "land"}))
     hub = "hub:mair-lab/CulturalFrames/culturalframes_human_annotations.json"
     load_config(sets(path=hub, format="culturalframes"))
 

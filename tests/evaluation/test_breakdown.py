@@ -14,7 +14,10 @@ from pipeline_steps.evaluation.score import score
 from tests.evaluation.test_score import KOREA, NETWORKS, images, samples, seen
 
 PROMPTS = ["a jar", "a modern robe", "a robe", "a lantern"]
-TABLE = "prompt,category,era\na jar,utensils_and_tools,\na modern robe,clothing,modern\na robe,clothing,\na lantern,,\n"
+TABLE = (
+    "prompt,category,era\na jar,utensils_and_tools,\na modern robe,clothing,modern\na robe,clothing,\n"
+    "a lantern,,\n"
+)
 
 
 @pytest.fixture

@@ -43,15 +43,15 @@ def test_cube_as_it_is_published(tmp_path):
 def test_culturalframes_as_it_is_published(tmp_path):
     """One entry a picture: a prompt stands there once for each model."""
     rows = [
-        {"id": f"{n}_{model}", "prompt": f"A greeting {n}", "country": country, "category": "dates-of-significance",
-         "model_name": model, "human_annotations": [{"overall_score": 3, "stereotype": {"is_stereotypical": 0}}]}
+        {"id": f"{n}_{model}", "prompt": f"A greeting {n}", "country": country, "category": "greetings",
+         "model_name": model, "human_annotations": [{"overall_score": 3}]}
         for n, country in enumerate(("Japan", "Iran", "Japan"))
         for model in ("flux", "SD35")
     ]  # fmt: skip
     path = tmp_path / "culturalframes_human_annotations.json"
     path.write_text(json.dumps(rows))
     found = read(path, "japan", format="culturalframes")
-    assert found == [Prompt(f"A greeting {n}", "dates-of-significance") for n in (0, 2)]
+    assert found == [Prompt(f"A greeting {n}", "greetings") for n in (0, 2)]
 
 
 def test_ecb_as_it_is_published(tmp_path):
