@@ -70,7 +70,7 @@ def is_table(path: Path) -> bool:
 
 
 def _of_country(path: Path, columns: Mapping[str, str], country: Collection[str]) -> list[Prompt]:
-    wanted, there = set(map(_plain, country)), set()
+    wanted, there = set(map(_plain, country)), set[str]()
     found: dict[str, Prompt] = {}
     for number, read in table_rows(path, columns.values()):
         try:

@@ -1,9 +1,11 @@
 """What answers questions about several pictures: a vision-language model, or the drawn world's oracle."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from PIL import Image
+from torch import nn
 
 from pipeline_steps.config import ModelRef
 from pipeline_steps.models.loading import device, frozen, load, load_network, weights_sha256
@@ -23,7 +25,8 @@ def vision_language(ref: ModelRef, letters: str, max_new_tokens: int) -> Ask:
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = frozen(load_network(AutoModelForImageTextToText, ref, "judge"))
+    kind = cast("type[nn.Module]", AutoModelForImageTextToText)  # whose from_pretrained returns one
+    model: Any = frozen(load_network(kind, ref, "judge"))
     processor = load(AutoProcessor, ref, "judge")
     processor.tokenizer.padding_side = "left"  # a reply goes on where its question ends
 

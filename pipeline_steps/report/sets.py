@@ -1,6 +1,6 @@
 """Sets of prompts on the report, and where culture is lost: scores by category, era and prompt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def _cell(row: Row | None) -> Figure:
 
 def _shown(
     worst: Sequence[Row], samples: Sequence[Path], variant: str, config: ReportConfig
-) -> list[tuple[Mapping[str, Any], list[str]]]:
+) -> list[tuple[Row, list[str]]]:
     """Return each of the worst prompts with its first pictures."""
     found: dict[str, list[str]] = {row["group"]: [] for row in worst}
     for path in samples:

@@ -19,6 +19,7 @@ from pipeline_steps.survey.wording import Wording, read_wording
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
 LOG = logging.getLogger(__name__)
 
@@ -164,7 +165,9 @@ def ranks_of(reply: str, letters: str) -> list[int] | None:
     return [order.index(letter) + 1 for letter in letters]
 
 
-def _by_oracle(read: Callable[..., dict[str, "np.ndarray"]], culture: str, seed: int, errors: float) -> Judge:
+def _by_oracle(
+    read: "Callable[[Tensor], dict[str, Tensor]]", culture: str, seed: int, errors: float
+) -> Judge:
     """Rank by how many attributes are as asked for, and among equals by how surely they are.
 
     By description: those that the prompt names; by culture: the culture's own; by stereotypes and
@@ -177,14 +180,15 @@ def _by_oracle(read: Callable[..., dict[str, "np.ndarray"]], culture: str, seed:
     if culture not in RIGHT:
         raise UserError(f"models.judge: the oracle does not know '{culture}'; name a vision-language model")
 
-    def share(seen: dict[str, "np.ndarray"], wanted: Sequence[tuple[str, str]]) -> "np.ndarray":
+    def share(seen: "dict[str, Tensor]", wanted: Sequence[tuple[str, str]]) -> np.ndarray:
         """How many attributes show these values, and, far less, their mean log probability: shape (n,)."""
         hits, sure = np.zeros(len(seen["scene"])), np.zeros(len(seen["scene"]))
         for name, value in wanted:
             column = ATTRIBUTES[name].index(value)
             hits += np.asarray(seen[name]).argmax(1) == column
             sure += np.asarray(seen[name])[:, column]
-        return hits + np.tanh(sure / 1000)
+        worth: np.ndarray = hits + np.tanh(sure / 1000)
+        return worth
 
     def decide(shown: Shown) -> list[list[int] | None]:
         rgb = torch.from_numpy(np.stack([np.asarray(picture) for picture in shown.pictures]))
