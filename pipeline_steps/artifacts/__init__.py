@@ -14,7 +14,9 @@ from pipeline_steps.artifacts.cells import (
     picture_size,
 )
 from pipeline_steps.artifacts.contracts import (
+    AGREEMENT,
     ANSWERS,
+    BREAKDOWN,
     CAPTIONS,
     CHECKPOINT,
     CONSENSUS,
@@ -68,7 +70,9 @@ from pipeline_steps.artifacts.tables import ROWS_PER_GROUP, Table
 from pipeline_steps.artifacts.tensors import TensorFile, data_sha256
 
 __all__ = [
+    "AGREEMENT",
     "ANSWERS",
+    "BREAKDOWN",
     "CAPTIONS",
     "CHECKPOINT",
     "CONSENSUS",

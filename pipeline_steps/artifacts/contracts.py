@@ -130,6 +130,26 @@ SCORES = Table(
 )
 """One score of one variant: interval and how it was got, both sample sizes, and the network behind it."""
 
+BREAKDOWN = Table(
+    "breakdown",
+    1,
+    _schema(
+        ("by", pa.string()),
+        ("group", pa.string()),
+        ("variant", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64(), "optional"),
+        ("high", pa.float64(), "optional"),
+        ("interval", pa.string()),
+        ("generated", pa.int32()),
+        ("prompts", pa.int32()),
+    ),
+    ("by", "group", "variant", "metric"),
+)
+"""Scores of the pictures of one category, era or prompt (``by``), and how many pictures and prompts these
+are; ``group`` is "not stated" where the prompts' table says nothing."""
+
 TRAIN_LOG = Table(
     "train_log",
     1,
@@ -288,6 +308,30 @@ STATISTICS = Table(
     ("culture", "item", "statistic", "subject"),
 )
 """Statistics of the rankings beside MMSR+Vote; no value where it is not defined."""
+
+AGREEMENT = Table(
+    "survey_agreement",
+    1,
+    _schema(
+        ("culture", pa.string()),
+        ("item", pa.string()),
+        ("rater", pa.string()),
+        ("agreement", pa.float64()),
+        ("low", pa.float64(), "optional"),
+        ("high", pa.float64(), "optional"),
+        ("interval", pa.string()),
+        ("tau", pa.float64()),
+        ("alpha", pa.float64(), "optional"),
+        ("pairs_in_order", pa.int32()),
+        ("pairs", pa.int32()),
+        ("people", pa.int32()),
+        ("comparisons", pa.int32()),
+    ),
+    ("culture", "item", "rater"),
+)
+"""How far a rater's rankings agree with a person's: share of pairs ordered alike, Kendall's τ, Krippendorff's
+α, and how many pairs of variants both put in the same order on average. Raters: "people" (with one another),
+"judge", and every score by its name, which ranks all pages of a culture as it ranks the variants."""
 
 POWER = Table(
     "survey_power",

@@ -6,13 +6,20 @@ where the same frozen class reads it back.
 
 from pipeline_steps.config.base import EachOnce, Name, PositiveInt, Section, Share, Weight
 from pipeline_steps.config.data import HUB, Culture, DataConfig
-from pipeline_steps.config.evaluation import EvaluationConfig, FeaturesConfig, SampleConfig, ScoreConfig
+from pipeline_steps.config.evaluation import (
+    HUB_FILE,
+    EvaluationConfig,
+    FeaturesConfig,
+    PromptSet,
+    SampleConfig,
+    ScoreConfig,
+)
 from pipeline_steps.config.models import HUB_ID, LINK, BaseRef, ModelRef, Models
 from pipeline_steps.config.negatives import CaptionConfig, DepthConfig, FilterConfig, NegativesConfig
 from pipeline_steps.config.pipeline import FIG7, PROMPT_SETS, RESERVED, RUN_SETTINGS, PipelineConfig
 from pipeline_steps.config.planning import PlanConfig
 from pipeline_steps.config.report import ReportConfig, StudyConfig
-from pipeline_steps.config.survey import SimulationConfig, SurveyConfig
+from pipeline_steps.config.survey import JudgeConfig, SimulationConfig, SurveyConfig
 from pipeline_steps.config.training import (
     CacheConfig,
     DenoisingConfig,
@@ -38,6 +45,7 @@ __all__ = [
     "FIG7",
     "FULL_VARIANT",
     "HUB",
+    "HUB_FILE",
     "HUB_ID",
     "LABELS",
     "LINK",
@@ -59,6 +67,7 @@ __all__ = [
     "ExportConfig",
     "FeaturesConfig",
     "FilterConfig",
+    "JudgeConfig",
     "Loss",
     "ModelRef",
     "Models",
@@ -68,6 +77,7 @@ __all__ = [
     "PipelineConfig",
     "PlanConfig",
     "PositiveInt",
+    "PromptSet",
     "ReportConfig",
     "SampleConfig",
     "ScoreConfig",

@@ -2,18 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline_steps.config import HUB, LINK, Models, PerceptualConfig, PipelineConfig
+from pipeline_steps.config import HUB, HUB_FILE, LINK, Models, PerceptualConfig, PipelineConfig
 from pipeline_steps.config.pipeline import changed
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import HOME, find
-from pipeline_steps.inputs.text import read_prompts
+from pipeline_steps.inputs.prompts import OWN, prompts_of
 
 PRESETS = Path("config/presets")
 WATCHING = ("tensorboard", "wandb", "sample_every", "sample_pictures", "checkpoint_every", "checkpoints_kept")
@@ -174,6 +174,9 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
         "study.length_cultures": study.length_cultures,
         "evaluation.fig7_cultures": config.evaluation.fig7_cultures,
     }
+    for name, prompts in config.evaluation.prompt_sets.items():
+        named[f"evaluation.prompt_sets.{name}.cultures"] = prompts.cultures
+        named[f"evaluation.prompt_sets.{name}.countries"] = tuple(prompts.countries)
     for key, cultures in named.items():
         for unknown in sorted(set(cultures) - config.cultures.keys()):
             yield f"{key}: no such culture: {unknown} (there are: {known})"
@@ -221,6 +224,9 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
             for number, path in enumerate(config.survey.wordings)
         },
     }
+    for name, prompts in config.evaluation.prompt_sets.items():
+        if not HUB_FILE.fullmatch(str(prompts.path)):
+            wanted[f"evaluation.prompt_sets.{name}.path"] = ("file", prompts.path)
     for name, culture in config.cultures.items():
         wanted |= {
             f"cultures.{name}.images": (
@@ -250,13 +256,35 @@ def _prompts(config: PipelineConfig) -> Iterator[str]:
     for key, path in given.items():
         if path is None or not _is_there(path, "file"):
             continue
-        try:
-            pictures = len(read_prompts(path)) * config.sample.images_per_prompt
-        except UserError as error:
-            yield f"{key}: {error}"
-        else:
-            if pictures < 2:
-                yield f"{key}: {path} draws one picture, and scores need two; write more prompts"
+        yield from _too_few(key, path, config.sample.images_per_prompt)
+    for name, prompts in config.evaluation.prompt_sets.items():
+        key, path = f"evaluation.prompt_sets.{name}", find(prompts.path)
+        if HUB_FILE.fullmatch(str(prompts.path)) or not _is_there(path, "file"):
+            continue
+        each = prompts.images_per_prompt or config.sample.images_per_prompt
+        for culture in prompts.cultures or config.cultures:
+            if culture in config.cultures:
+                spellings = prompts.spellings(culture, config.cultures[culture].name)
+                yield from _too_few(key, path, each, prompts.named, spellings, prompts.most)
+
+
+def _too_few(
+    key: str,
+    path: Path,
+    each: int,
+    columns: Mapping[str, str] = OWN,
+    country: Sequence[str] = (),
+    most: int | None = None,
+) -> Iterator[str]:
+    """Name prompts that cannot be read, or of which fewer than two pictures are drawn."""
+    try:
+        count = len(prompts_of(path, columns, country, most))
+    except UserError as error:
+        where = f"; say what it is called there under {key}.countries, or leave it out of {key}.cultures"
+        yield f"{key}: {error}{where if 'no prompts of' in str(error) else ''}"
+    else:
+        if count * each < 2:
+            yield f"{key}: {path} draws one picture, and scores need two; write more prompts"
 
 
 def _is_there(path: Path, kind: str) -> bool:

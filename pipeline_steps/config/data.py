@@ -29,7 +29,8 @@ class Culture(Section):
     name: str | None = None
     """As people write it, e.g. "Yorùbá"; pages show it instead of the name in the configuration."""
     prompts: Path | None = None
-    """Text file with one test prompt a line; the suffix is appended to each. null: evaluation.prompts."""
+    """Test prompts, one a line, or a table with the columns prompt, category and era; the suffix is appended
+    to each. null: evaluation.prompts."""
 
     @field_validator("suffix", "name")
     @classmethod

@@ -73,5 +73,8 @@ class Models(Section):
     """DINOv2."""
     inception: ModelRef = ModelRef(path="resources/mini/inception")
     """Feature network for KID: torch-fidelity's Inception weights file, or the embedded network's folder."""
+    judge: ModelRef | None = None
+    """Vision-language model that answers the survey's pages, e.g. Qwen-VL; null: the oracle does, which knows
+    the drawn cultures alone."""
     oracle: ModelRef | None = ModelRef(path="resources/mini/oracle")
     """Attribute reader of the embedded world; null for real pictures."""

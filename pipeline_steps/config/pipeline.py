@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline_steps.config.base import Name, PositiveInt, Section
 from pipeline_steps.config.data import Culture, DataConfig
@@ -22,6 +22,8 @@ FIG7 = "fig7_"
 """What the names of Fig. 7's own runs begin with."""
 RUN_SETTINGS = ("seed", "filter", "train", "sample")
 """What a named run may change; all that comes before is the default run's."""
+SHEETS = ("samples", "fig6", "fig8")
+"""Contact sheets that are no prompt set's."""
 RESERVED = ("all", "benchmarks", "figures", "logs", "reference", "simulated", "survey")
 """No culture can be called so: they are folders beside the cultures' own, or stand for all of them."""
 
@@ -104,6 +106,13 @@ class PipelineConfig(Section):
             if unknown := set(changes) - set(RUN_SETTINGS):
                 raise ValueError(f"{name}: can change {', '.join(RUN_SETTINGS)}, not {sorted(unknown)}")
         return runs
+
+    @model_validator(mode="after")
+    def _free_prompt_sets(self) -> "PipelineConfig":
+        for name in self.evaluation.prompt_sets:
+            if name in (*PROMPT_SETS, *SHEETS, *self.runs) or name.startswith(FIG7):
+                raise ValueError(f"evaluation.prompt_sets: no set can be called {name!r}: it is taken")
+        return self
 
     def of_run(self, name: str) -> "PipelineConfig":
         """Return the configuration with a run's changes made.

@@ -23,7 +23,8 @@ def all_runs(config: PipelineConfig) -> dict[str, Run]:
     """Return every run by its folder inside a culture's: "" for the default run, the parent of all."""
     runs = {name: Run(config.of_run(name)) for name in config.runs}
     runs |= _fig7(config)
-    runs |= {name: Run(_drawing(config, name), name) for name in PROMPT_SETS}
+    drawing = (*PROMPT_SETS, *config.evaluation.prompt_sets)
+    runs |= {name: Run(_drawing(config, name), name) for name in drawing}
     return {"": Run(config)} | {folder(name): run for name, run in runs.items()}
 
 
@@ -62,7 +63,9 @@ def _training(config: PipelineConfig, changes: dict[str, Any]) -> PipelineConfig
 
 
 def _drawing(config: PipelineConfig, prompt_set: str) -> PipelineConfig:
-    """Of MS-COCO's captions each is drawn once."""
-    if prompt_set != "coco_prompts":
+    """Of MS-COCO's captions each is drawn once, of a further set each as often as it says."""
+    further = config.evaluation.prompt_sets.get(prompt_set)
+    count = 1 if prompt_set == "coco_prompts" else further and further.images_per_prompt
+    if not count:
         return config
-    return config.model_copy(update={"sample": config.sample.model_copy(update={"images_per_prompt": 1})})
+    return config.model_copy(update={"sample": config.sample.model_copy(update={"images_per_prompt": count})})

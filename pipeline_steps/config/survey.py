@@ -42,6 +42,18 @@ class SimulationConfig(Section):
         return strengths
 
 
+class JudgeConfig(Section):
+    """A model that answers the survey's own pages (models.judge). It is never one of the people."""
+
+    turns: PositiveInt | None = None
+    """How often a page is shown to it, its pictures moved on by one place each time; null: until each has
+    stood at every place."""
+    max_new_tokens: PositiveInt = 32
+    """Longest reply."""
+    errors: Share = 0.0
+    """Of the oracle: share of its rankings that are drawn at random instead."""
+
+
 class SurveyConfig(Section):
     """The human survey (paper §5): its pages, its answers and how they are summed up."""
 
@@ -74,6 +86,8 @@ class SurveyConfig(Section):
     """Pictures inside the page are JPEG of this quality; null: PNG, five times as large."""
     answers: Path = Path("answers")
     """Folder of collected answers in any accepted form."""
+    judge: JudgeConfig = JudgeConfig()
+    """The judge."""
     simulation: SimulationConfig = SimulationConfig()
     """Simulated participants."""
 

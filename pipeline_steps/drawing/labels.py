@@ -74,5 +74,9 @@ SCORES: dict[str, ScoreLabel] = {
         "Cosine to the nearest training picture (high: learnt by heart)",
     ),
     "div": ScoreLabel("diversity", "DIV, diversity within a prompt (higher is better)", "higher"),
+    "kid_between": ScoreLabel("KID between prompts", better="lower"),
+    "vendi": ScoreLabel("Vendi score", better="higher"),
+    "density": ScoreLabel("density", better="higher"),
+    "coverage": ScoreLabel("coverage", better="higher"),
 }
 """Scores with a name of their own, in the order of the report's charts."""

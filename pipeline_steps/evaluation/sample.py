@@ -1,13 +1,13 @@
 """Pictures of the test prompts (paper §5): the same seeds for every variant."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, SAMPLES, WHOLE, Row, Shard
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import BaseRef, SampleConfig
-from pipeline_steps.inputs.text import read_prompts
+from pipeline_steps.config import BaseRef, PromptSet, SampleConfig
+from pipeline_steps.inputs.prompts import OWN, prompts_of
 from pipeline_steps.seeds import derive_seed
 
 
@@ -22,6 +22,8 @@ def sample(
     suffix: str = "",
     lora: Path | None = None,
     shard: Shard = WHOLE,
+    prompt_set: PromptSet | None = None,
+    country: Sequence[str] = (),
 ) -> None:
     """Generate ``images_per_prompt`` pictures of every prompt, a diffusion model's with DPM-Solver++.
 
@@ -32,7 +34,7 @@ def sample(
 
     Args:
         images: the culture's pictures; only their origin and resolution are read.
-        prompts: text file, one prompt a line; lines that begin with # are comments.
+        prompts: text file, one prompt a line; lines that begin with # are comments; or a table.
         samples: table to write.
         culture: its name.
         seed: the run's seed.
@@ -41,6 +43,9 @@ def sample(
         suffix: appended to every prompt.
         lora: LoRA to load; none for the un-tuned model.
         shard: which share of the pictures.
+        prompt_set: how to read a set of prompts beside the test prompts; None: its columns are called prompt,
+            category and era.
+        country: what such a set may call the culture's country.
 
     Raises:
         UserError: no prompts, repeated prompts, or a LoRA made from other pictures.
@@ -53,7 +58,8 @@ def sample(
     sources = [(IMAGES, images)] + ([(artifacts.LORA, lora)] if lora else [])
     origin = artifacts.same_origin(*sources, culture=culture)
     side = IMAGES.note(images).get("resolution")
-    lines = read_prompts(prompts)
+    columns, most = (prompt_set.named, prompt_set.most) if prompt_set else (OWN, None)
+    lines = [prompt.text for prompt in prompts_of(prompts, columns, country, most)]
     total = len(lines) * config.images_per_prompt
     family = family_of(base)
     pipeline, tokenizer = family.text_to_image(lora), family.tokenizer()

@@ -1,10 +1,7 @@
 """Every score of one variant's pictures from their features (paper §5, §6)."""
 
 import json
-import logging
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,40 +9,15 @@ from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, rebuild,
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import ScoreConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.method.estimate import Estimate, clustered_mean, jackknife
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-LOG = logging.getLogger(__name__)
-
-
-class Score(NamedTuple):
-    """An estimate and what it was measured with."""
-
-    metric: str
-    estimate: Estimate
-    unit: str
-    generated: int
-    reference: int | None
-    network: str
-
-
-class Pictures(NamedTuple):
-    """Some pictures: what each network saw (rows of one tensor each), their texts and their clusters."""
-
-    seen: dict[str, "Tensor"]
-    texts: list[str]
-    clusters: list[str]
-
-    def where(self, mask: "Sequence[bool] | np.ndarray") -> "Pictures":
-        """Keep the pictures where the mask is true."""
-        rows = np.flatnonzero(mask)
-        return Pictures(
-            {name: tensor[rows] for name, tensor in self.seen.items()},
-            [self.texts[row] for row in rows],
-            [self.clusters[row] for row in rows],
-        )
+from pipeline_steps.evaluation.measures import (
+    against_test,
+    against_train,
+    alone,
+    distances,
+    drawn_world,
+    pictures,
+    variety,
+)
 
 
 def score(
@@ -88,9 +60,9 @@ def score(
             f"{features} and {reference}: seen by different networks; {rebuild(features, reference)}"
         )
     rows = SAMPLES.read(samples, ["prompt_id", "prompt"])
-    generated = _pictures(features, [row["prompt"] for row in rows], [row["prompt_id"] for row in rows])
+    generated = pictures(features, [row["prompt"] for row in rows], [row["prompt_id"] for row in rows])
     rows = IMAGES.read(images, ["caption", "split"])
-    real = _pictures(reference, [row["caption"] for row in rows], [row["image_id"] for row in rows])
+    real = pictures(reference, [row["caption"] for row in rows], [row["image_id"] for row in rows])
     _check_sizes(samples, images)
     split = np.array([row["split"] for row in rows])
     blank = generated.seen["blank"].numpy()
@@ -99,17 +71,19 @@ def score(
         real.where(split == "test"),
         real.where(split == "train"),
     )
-    for path, pictures in ((samples, generated), (images, test)):
-        if len(pictures.texts) < 2:
+    for path, shown in ((samples, generated), (images, test)):
+        if len(shown.texts) < 2:
             raise UserError(
-                f"{path}: {len(pictures.texts)} pictures to score (blank ones left out); need at least 2"
+                f"{path}: {len(shown.texts)} pictures to score (blank ones left out); need at least 2"
             )
 
     found = [
-        *_against_test(generated, test, config.neighbours),
-        *_against_train(generated, train),
-        *_alone(generated),
-        *_drawn_world(generated, origin.culture),
+        *distances(generated, test),
+        *against_test(generated, test, config.neighbours),
+        *against_train(generated, train),
+        *alone(generated),
+        variety(generated),
+        *drawn_world(generated, origin.culture),
     ]
     SCORES.write(
         scores,
@@ -131,15 +105,6 @@ def score(
     )
 
 
-def _pictures(features: Path, texts: list[str], clusters: list[str]) -> Pictures:
-    seen = FEATURES.read(features)
-    if len(seen["blank"]) != len(texts):
-        raise UserError(
-            f"{features}: {len(seen['blank'])} rows for {len(texts)} pictures; {rebuild(features)}"
-        )
-    return Pictures(seen, [" ".join(text.split()) for text in texts], clusters)
-
-
 def _check_sizes(samples: Path, images: Path) -> None:
     """Refuse pictures of unlike sizes: the networks scale them, and the scores would compare the blur."""
     drawn, real = seen_size(SAMPLES, samples), seen_size(IMAGES, images)
@@ -148,120 +113,6 @@ def _check_sizes(samples: Path, images: Path) -> None:
             f"{samples}: {drawn[0]}×{drawn[1]} pixels, but the real pictures in {images} are "
             f"{real[0]}×{real[1]}; {rebuild(samples)}"
         )
-
-
-def _against_test(generated: Pictures, test: Pictures, neighbours: int) -> Iterator[Score]:
-    """KID, CMMD, density and coverage against the held-out pictures."""
-    from pipeline_steps.method.coverage import density_and_coverage
-    from pipeline_steps.method.kid import UNIT, gaussian_kernel, kid, kid_between, kid_subsets
-
-    n, m = len(generated.texts), len(test.texts)
-
-    def row(metric: str, estimate: Estimate, unit: str, network: str) -> Score:
-        return Score(metric, estimate, unit, n, m, network)
-
-    x, y = generated.seen["inception"], test.seen["inception"]
-    yield row("kid", kid(x, y, generated.clusters), UNIT, "inception")
-    if len(set(generated.clusters)) > 1:
-        yield row("kid_between", kid_between(x, y, generated.clusters), UNIT, "inception")
-    else:
-        LOG.warning("kid_between left out: a single prompt")
-    subsets = kid_subsets(x, y)
-    if subsets:
-        yield row("kid_subsets", subsets, UNIT, "inception")
-    else:
-        LOG.warning("kid_subsets left out: %d generated and %d real pictures are too few", n, m)
-    clip = (generated.seen["clip"], test.seen["clip"])
-    yield row(
-        "cmmd", kid(*clip, generated.clusters, gaussian_kernel), "MMD² (CMMD prints 1000 times this)", "clip"
-    )
-    if m <= neighbours:
-        LOG.warning("density and coverage left out: %d real pictures, %d neighbours", m, neighbours)
-        return
-    density, coverage = density_and_coverage(x, y, generated.clusters, neighbours)
-    yield row("density", density, f"share of balls over k = {neighbours}", "inception")
-    yield row("coverage", coverage, "share of real pictures", "inception")
-
-
-def _against_train(generated: Pictures, train: Pictures) -> Iterator[Score]:
-    """Likeness to the training pictures: the nearest one, and those of the same prompt (Table 2)."""
-    import torch.nn.functional as F
-
-    if not train.texts:
-        return
-    same = np.array([[text == caption for caption in train.texts] for text in generated.texts])
-    prompted = np.asarray(same.any(1))
-    for metric, network in (("clip_i", "clip"), ("dino", "dino"), ("dreamsim", "dreamsim")):
-        x, y = (F.normalize(side.seen[network].double(), dim=-1) for side in (generated, train))
-        cosines = (x @ y.T).numpy()
-        if network == "dreamsim":
-            nearest = clustered_mean(cosines.max(1), generated.clusters)
-            yield Score("nearest_train", nearest, "cosine", len(cosines), len(train.texts), network)
-        if prompted.any():
-            own = np.where(same, cosines, 0).sum(1)[prompted] / same.sum(1)[prompted]
-            mean = clustered_mean(own, generated.where(prompted).clusters)
-            yield Score(metric, mean, "cosine", len(own), int(same.any(0).sum()), network)
-
-
-def _alone(generated: Pictures) -> Iterator[Score]:
-    """CLIPScore, DIV and the Vendi score."""
-    from pipeline_steps.method.coverage import vendi
-    from pipeline_steps.method.similarity import clip_score, diversity
-
-    seen, n = generated.seen, len(generated.texts)
-    fit = clustered_mean(clip_score(seen["clip"], seen["text"]).numpy(), generated.clusters)
-    yield Score("clip_score", fit, "2.5·max(cos, 0)", n, None, "clip")
-    values, prompts = diversity(seen["dreamsim"], generated.clusters)
-    if values:
-        yield Score("div", clustered_mean(values, prompts), "1 − cosine", n, None, "dreamsim")
-    else:
-        LOG.warning("div left out: no prompt has two pictures")
-    variety = jackknife(
-        lambda keep: vendi(seen["dreamsim"][np.flatnonzero(keep)]), generated.clusters, (1, np.inf)
-    )
-    yield Score("vendi", variety, "effective number of pictures", n, None, "dreamsim")
-
-
-def _drawn_world(generated: Pictures, culture: str) -> Iterator[Score]:
-    """Shares of the culture's right values, of the stereotype's, and of what the prompts name.
-
-    For the cultural attributes: each alone, all at once ("_all"), and their mean. The right values
-    are known here alone, in evaluation.
-    """
-    from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, GENERIC, RIGHT, STEREOTYPE
-
-    if "attributes" not in generated.seen:
-        return
-    read = {
-        name: np.array(ATTRIBUTES[name])[column]
-        for name, column in zip(ATTRIBUTES, generated.seen["attributes"].numpy().T, strict=True)
-    }
-
-    def row(metric: str, values: np.ndarray, clusters: list[str]) -> Score:
-        estimate = clustered_mean(values, clusters, within=(0, 1))
-        return Score(metric, estimate, "share", len(values), None, "attributes")
-
-    wanted = {"stereotype": STEREOTYPE}
-    if culture in RIGHT:
-        wanted["attribute_accuracy"] = RIGHT[culture]
-    else:
-        LOG.warning("attribute_accuracy left out: the drawn world has no culture '%s'", culture)
-    for metric, values in wanted.items():
-        hits = np.stack([read[name] == values[name] for name in CULTURAL], axis=1)
-        yield row(metric, hits.mean(1), generated.clusters)
-        yield row(f"{metric}_all", np.asarray(hits.all(1)), generated.clusters)
-        for name, column in zip(CULTURAL, hits.T, strict=True):
-            yield row(f"{metric}_{name}", column, generated.clusters)
-
-    shown, clusters = [], []
-    for number, text in enumerate(generated.texts):
-        words = set(text.lower().replace(",", " ").split())
-        named = [(name, value) for name in GENERIC for value in ATTRIBUTES[name] if value in words]
-        if named:
-            shown.append(np.mean([read[name][number] == value for name, value in named]))
-            clusters.append(generated.clusters[number])
-    if shown:
-        yield row("generic_accuracy", np.array(shown), clusters)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ LARGEST = 500_000_000
 
 
 def table_rows(path: Path, known: Collection[str], notes: list[str] | None = None) -> Rows:
-    """Yield number and row of a .jsonl, .csv, .tsv, .xlsx, .parquet or .arrow file.
+    """Yield number and row of a .json, .jsonl, .csv, .tsv, .xlsx, .parquet or .arrow file.
 
-    Of text and Excel files the number is the line's; of Parquet and Arrow the row's, from 1. Fields of a
-    CSV file without a header go to ``None``; missing ones are missing.
+    Of text and Excel files the number is the line's; of the others the row's or object's, from 1. A .json is
+    a list of objects. Fields of a CSV file without a header go to ``None``; missing ones are missing.
 
     Args:
         path: the file.
@@ -49,6 +49,8 @@ def table_rows(path: Path, known: Collection[str], notes: list[str] | None = Non
         rows = enumerate((row for batch in arrow_batches(path) for row in batch_rows(batch)), 1)
     elif ending == ".jsonl":
         rows = _json_rows(path)
+    elif ending == ".json":
+        rows = _json_list(path)
     elif ending == ".xlsx":
         rows = _under_header(_excel_table(path, notes))
     else:
@@ -142,8 +144,9 @@ def table_columns(path: Path, known: Collection[str]) -> list[str]:
     ending = path.suffix.lower()
     if ending in (".parquet", ".arrow"):
         names = arrow_columns(path)
-    elif ending == ".jsonl":
-        names = list(next((row for _, row in _json_rows(path)), {}))
+    elif ending in (".json", ".jsonl"):
+        rows = _json_rows(path) if ending == ".jsonl" else _json_list(path)
+        names = list(next((row for _, row in rows if isinstance(row, dict)), {}))
     else:
         table = _excel_table(path, []) if ending == ".xlsx" else _csv_table(path, read_text(path, []), known)
         names = next(_filled(table), (0, []))[1]
@@ -189,6 +192,17 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 f'{path}: line {number} is not an object like {{"file_name": …, "text": …}}; mend it'
             )
         yield number, row
+
+
+def _json_list(path: Path) -> Rows:
+    try:
+        found = read_json(read_text(path))
+    except RejectedError as error:
+        raise UserError(f"{path}: {error}; mend it, or save it as CSV") from error
+    if not isinstance(found, list):
+        raise UserError(f"{path}: is no list of objects like [{{…}}, {{…}}]; mend it, or save it as CSV")
+    for number, row in enumerate(found, 1):
+        yield number, row if isinstance(row, dict) else RejectedError("is no object like {…}")
 
 
 Table = Iterator[tuple[int, list[str]]]

@@ -2,5 +2,6 @@
 
 Step: fetch_models, the one that needs a network. Parts: store (where models lie), loading, families (all that
 is particular to one architecture), readers (BLIP, MiDaS), extractors (the distance S), encoders (scores),
-blueprints (networks without weights), oracle and kid_network (the embedded world's own), text.
+judges (the survey's judge), blueprints (networks without weights), oracle and kid_network (the embedded
+world's own), text.
 """

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import (
+    BREAKDOWN,
     DEPTH,
     DISTANCES,
     FEATURES,
@@ -34,7 +35,7 @@ from pipeline_steps.drawing import charts, labels
 from pipeline_steps.drawing.page import render
 from pipeline_steps.drawing.pictures import encode, thumbnail
 from pipeline_steps.errors import UserError
-from pipeline_steps.report import opening
+from pipeline_steps.report import opening, sets
 
 CURVES = {
     "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c"),
@@ -78,6 +79,9 @@ def report(
     negatives: list[Path] | None = None,
     tables: list[Path] | None = None,
     figures: list[Path] | None = None,
+    set_samples: list[Path] | None = None,
+    set_scores: list[Path] | None = None,
+    breakdowns: list[Path] | None = None,
 ) -> None:
     """Write the page: what was run, scores, pictures, negatives, depth, curves, licence and consent.
 
@@ -100,6 +104,9 @@ def report(
         negatives: all negatives; none: none are shown.
         tables: CSV files of the paper's tables.
         figures: SVG or PNG files.
+        set_samples: ``…/runs/{set}/samples/{variant}.parquet`` of the further sets of prompts.
+        set_scores: their merged scores.
+        breakdowns: scores by category, era and prompt, of test prompts and sets.
     """
     sources: dict[str, tuple[Table | TensorFile, list[Path]]] = {
         "depth": (DEPTH, depth),
@@ -110,6 +117,9 @@ def report(
         "references": (FEATURES, references),
         "scores": (SCORES, scores),
         "train_logs": (TRAIN_LOG, train_logs),
+        "set_samples": (SAMPLES, set_samples or []),
+        "set_scores": (SCORES, set_scores or []),
+        "breakdowns": (BREAKDOWN, breakdowns or []),
     }
     by_culture = {name: _grouped(kind, paths, images) for name, (kind, paths) in sources.items()}
     cultures = [_culture(path, by_culture, settings.report) for path in images]
@@ -119,6 +129,8 @@ def report(
         cultures=cultures,
         charts=_overview(cultures),
         variants=VARIANTS,
+        sets=list(dict.fromkeys(name for culture in cultures for name in culture["sets"])),
+        broken_down=any(culture["lost"] for culture in cultures),
         tables=[_table(path) for path in tables or []],
         figures=[_figure(path, settings) for path in figures or []],
         settings=settings,
@@ -146,16 +158,26 @@ def _culture(
         "fingerprint": note["fingerprint"],
         "data": _data(rows),
         "scores": scores,
-        "by_score": _by_score(scores),
+        "by_score": sets.by_score(scores),
         "csv": _csv(scores),
         "opening": _opening(own, scores, nearest, config),
         "blank": {variant: count for variant, count in blank if count},
-        "variants": _present(own["samples"]),
-        "prompts": _contact_sheet(own["samples"], config.pictures_per_prompt, side),
+        "variants": sets.present(own["samples"]),
+        "prompts": sets.contact_sheet(own["samples"], config.pictures_per_prompt, side),
         "nearest": nearest.panels(thumbnails, side),
         "positives": _positives(own, captions, thumbnails, config.positives, side),
         "kept": Counter(row["kept"] for part in own["distances"] for row in DISTANCES.rows(part)),
         "curves": [chart for part in own["train_logs"] for chart in _curves(name, part)],
+        "sets": {
+            sets.set_of(path): sets.further(path, sets.of_set(path, own["set_samples"]), config)
+            for path in own["set_scores"]
+        },
+        "lost": {
+            sets.set_of(path): sets.lost(
+                path, sets.of_set(path, [*own["samples"], *own["set_samples"]]), config
+            )
+            for path in own["breakdowns"]
+        },
     }
 
 
@@ -174,12 +196,6 @@ def _grouped(
         artifacts.same_origin((IMAGES, pictures[culture]), (kind, path))
         groups.setdefault(culture, []).append(path)
     return groups
-
-
-def _present(samples: Sequence[Path]) -> list[str]:
-    """Variants in the paper's order."""
-    stems = {path.stem for path in samples}
-    return [variant for variant in VARIANTS if variant in stems]
 
 
 def _run(settings: PipelineConfig, references: Sequence[Path]) -> dict[str, Any]:
@@ -208,18 +224,6 @@ def _data(rows: Sequence[Row]) -> dict[str, Any]:
         "categories": counted("category"),
         "contributors": len({row["contributor"] for row in rows if row["contributor"]}),
     }
-
-
-def _contact_sheet(samples: Sequence[Path], count: int, side: int) -> list[dict[str, Any]]:
-    """Prompts with the first ``count`` pictures of each variant, same prompt and seed in one cell."""
-    sheet: dict[str, dict[str, Any]] = {}
-    for path in sorted(samples, key=lambda path: VARIANTS.index(path.stem)):
-        for row in SAMPLES.rows(path):
-            if row["index"] < count:
-                prompt = sheet.setdefault(row["prompt_id"], {"prompt": row["prompt"], "cells": {}})
-                cell = prompt["cells"].setdefault(row["index"], [])
-                cell.append({"variant": path.stem, "uri": thumbnail(row["image"], side)})
-    return list(sheet.values())
 
 
 class _Nearest:
@@ -287,7 +291,7 @@ def _opening(
     own: dict[str, list[Path]], found: Sequence[Row], nearest: _Nearest, config: ReportConfig
 ) -> dict[str, Any] | None:
     """What the page opens with: the first and the last variant; nothing where there is one alone."""
-    variants = _present(own["samples"])
+    variants = sets.present(own["samples"])
     if len(variants) < 2:
         return None
     before, after = variants[0], variants[-1]
@@ -382,22 +386,6 @@ def _overview(cultures: Sequence[dict[str, Any]]) -> list[str]:
         if rows:
             drawn.append(charts.interval_chart(label.title, rows, list(LABELS.values())))
     return drawn
-
-
-def _by_score(found: Sequence[Row]) -> list[dict[str, Any]]:
-    """One line per score with a cell for each variant, and what the variants share."""
-    lines: dict[str, dict[str, Row]] = {}
-    for row in found:
-        lines.setdefault(row["metric"], {})[row["variant"]] = row
-    return [
-        {
-            "metric": metric,
-            "cells": cells,
-            "about": next(iter(cells.values())),
-            "generated": sorted({row["generated"] for row in cells.values()}),
-        }
-        for metric, cells in sorted(lines.items())
-    ]
 
 
 def _table(path: Path) -> dict[str, Any]:

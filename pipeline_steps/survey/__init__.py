@@ -1,6 +1,7 @@
 """Asking people (paper §5): pages, answers, and what they say.
 
 Steps in order: survey_people, survey_codes, survey_pages, survey_html, survey_simulate, survey_import,
-survey_aggregate, survey_power, survey_report. Parts: wording, shown (what participants see), codes (who is
-let in), answer_files (the forms answers come in), server (the same survey over a network).
+survey_aggregate, survey_power, survey_report, judge, agreement. Parts: wording, shown (what participants
+see), codes (who is let in), answer_files (the forms answers come in), server (the same survey over a
+network).
 """

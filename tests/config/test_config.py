@@ -78,7 +78,10 @@ def test_every_setting_has_a_sentence_and_a_default():
     def walk(section, path):
         for name, field in section.model_fields.items():
             assert field.description, f"{path}{name}: no docstring"
-            if section not in (module.Culture, module.ModelRef, module.BaseRef) and name != "cultures":
+            if (
+                section not in (module.Culture, module.ModelRef, module.BaseRef, module.PromptSet)
+                and name != "cultures"
+            ):
                 assert not field.is_required(), f"{path}{name}: no default"
             for inner in sections(field.annotation):
                 walk(inner, f"{path}{name}.")
@@ -289,6 +292,9 @@ def test_right_configurations_are_taken(seed):
     for perceptual in (raw.get("train", {}).get("perceptual", {}), some):
         if "model" in perceptual:
             perceptual["model"].setdefault("path", "resources/mini/clip")
+    for prompts in raw.get("evaluation", {}).get("prompt_sets", {}).values():
+        prompts.setdefault("path", "resources/prompts/mini_generic.txt")
+        prompts["images_per_prompt"] = 2
     assert holds(load_config(raw).model_dump(mode="json"), raw)
 
 
@@ -450,3 +456,37 @@ def test_prompts_that_cannot_be_scored_are_named_before_anything_runs(tmp_path, 
         load_config(raw)
     assert f"{key}: {path}" in str(error.value)
     assert said in str(error.value)
+
+
+# --- further sets of prompts ------------------------------------------------------------------
+
+
+def test_a_set_of_prompts_is_read_before_the_first_job(tmp_path):
+    path = tmp_path / "set.csv"
+    path.write_text("prompt,country\na gate,Korea\na tower,Wales\n")
+
+    def sets(**settings):
+        return whole(evaluation={"prompt_sets": {"own": {"path": str(path)} | settings}})
+
+    assert load_config(sets(cultures=["korea"])).evaluation.prompt_sets["own"].names_countries
+    line = refused(sets(cultures=["korea"], countries={"korea": "South Korea"}))
+    assert "evaluation.prompt_sets.own:" in line and "no prompts of 'South Korea'" in line
+    assert "under evaluation.prompt_sets.own.countries" in line
+    assert "no such culture: wales" in refused(sets(cultures=["wales"]))
+    assert "draws one picture" in refused(sets(cultures=["korea"], images_per_prompt=1))
+    assert "no such file" in refused(sets(path="nowhere.csv"))
+    assert "no column 'land'" in refused(sets(columns={"prompt": "prompt", "country": "land"}))
+    hub = "hub:mair-lab/CulturalFrames/culturalframes_human_annotations.json"
+    load_config(sets(path=hub, format="culturalframes"))
+
+
+@pytest.mark.parametrize("name", ["train_prompts", "samples", "fig6", "fig7_x", "second"])
+def test_a_set_of_prompts_has_a_name_of_its_own(tmp_path, name):
+    (tmp_path / "p.txt").write_text("a gate\na tower\n")
+    line = refused(
+        whole(
+            runs={"second": {"seed": 2}},
+            evaluation={"prompt_sets": {name: {"path": str(tmp_path / "p.txt")}}},
+        )
+    )
+    assert f"no set can be called '{name}'" in line

@@ -141,8 +141,8 @@ def lay_out(folder: Path) -> None:
     for culture in ("india", "korea", "nigeria"):
         few(f"resources/mini/ccub/{culture}", folder, 3, 4)
     few("resources/mini/coco", folder, 0, 6)
-    for prompts in ("mini", "mini_generic"):
-        (folder / f"resources/prompts/{prompts}.txt").write_text("a red house\na jar\n")
+    (folder / "resources/prompts/mini_generic.txt").write_text("a red house\na jar\n")
+    (folder / "resources/prompts/mini.csv").write_text("prompt,category\na red house,house\na jar,jar\n")
     presets = folder / "config/presets"
     drawn = yaml.safe_load((presets / "drawn.yaml").read_text())
     drawn["cultures"] = {name: drawn["cultures"][name] for name in ("india", "korea")}
@@ -412,6 +412,7 @@ RUN = {
     # the survey
     "snakemake --cores 8 results/survey/people.html": WRITTEN,
     "snakemake --cores 8 results/survey/simulated/report.html": WRITTEN,
+    "snakemake --cores 8 results/survey/simulated/agreement.html": WRITTEN,
     "snakemake --cores 8 results/survey/korea/survey.html": WRITTEN,
     'export SURVEY_ADMIN_TOKEN=$(python -c "import secrets; print(secrets.token_urlsafe(32))")': As(
         by=keep_variable
@@ -425,6 +426,7 @@ RUN = {
     'curl -H "Authorization: Bearer $SURVEY_ADMIN_TOKEN" localhost:8000/admin/answers.parquet '
     "-o answers/server.parquet": As(by=fetch_answers),
     "snakemake --cores 8 results/survey/report.html": As(before=answers_of_people),
+    "snakemake --cores 8 results/survey/agreement.html": WRITTEN,
     # one culture more
     "CUDA_VISIBLE_DEVICES=2,3 snakemake ...": As(
         {"...": "--cores 8 results/nigeria/depth.parquet"}, another_drawn_culture

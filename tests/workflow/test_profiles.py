@@ -70,5 +70,5 @@ def test_what_needs_the_network_runs_where_snakemake_runs():
         for body in bodies
         if re.search(rf"-m pipeline_steps\.\w+\.{step} ", body)
     }
-    assert found.keys() == steps == {"download", "fetch_data_set", "fetch_models"}
+    assert found.keys() == steps == {"download", "fetch_data_set", "fetch_models", "fetch_prompt_set"}
     assert all("    localrule: True" in body for body in found.values())

@@ -15,11 +15,21 @@ from tests import ROOT
 from tests.config.test_config import LEAVES
 
 LOOKING = {"features"}
+JUDGE = {"judge"}
+OF_SET = {"sample", "breakdown"}
+"""What reads a set of prompts."""
 BASE = {"synthesize", "cache", "train", "sample", "reconstruct"}
 TRAIN = {"train"}
 S = TRAIN | {"targets"}  # the targets lie where the first run with the same distance is
 DRAWN_VIEWS = {"ingest", "caption", "synthesize", "targets", "train", "train_prompts", "coco", "sample"}
-SURVEY_SEEDS = {"survey_pages", "survey_simulate", "survey_aggregate", "survey_power", "survey_people"}
+SURVEY_SEEDS = {
+    "judge",
+    "survey_pages",
+    "survey_simulate",
+    "survey_aggregate",
+    "survey_power",
+    "survey_people",
+}
 EVERYWHERE = {"report"}
 """The page shows the whole configuration."""
 
@@ -30,7 +40,7 @@ TABLE = [
     ("threads", 2, set()),
     ("shards", 3, set()),
     ("container", "scoft.sif", set()),
-    ("cultures.korea.name", "Corea", {"survey_html", "survey_report", "data_report"}),
+    ("cultures.korea.name", "Corea", {"survey_html", "survey_report", "data_report", "agreement"} | OF_SET),
     (
         "cultures.korea.suffix",
         ", there",
@@ -39,7 +49,7 @@ TABLE = [
     ("cultures.korea.images", "resources/mini/ccub/india", {"ingest", "fetch_data_set"}),
     ("cultures.links.country", "KP", {"download"}),
     ("cultures.korea.withdrawn", "list.txt", {"ingest"}),
-    ("cultures.korea.prompts", "list.txt", {"sample"}),
+    ("cultures.korea.prompts", "list.txt", OF_SET),
     ("models.base.path", "resources/mini/clip", BASE | {"data_report", "hub"}),  # it is in files' names
     ("models.base.dtype", "bfloat16", BASE),
     ("models.base.variant", "fp16", BASE),
@@ -67,9 +77,11 @@ TABLE = [
     ("models.inception.path", "resources/mini/clip", LOOKING),
     ("models.inception.dtype", "bfloat16", LOOKING),
     ("models.inception.variant", "fp16", LOOKING),
-    ("models.oracle.path", "resources/mini/clip", LOOKING),
-    ("models.oracle.dtype", "bfloat16", LOOKING),
-    ("models.oracle.variant", "fp16", LOOKING),
+    # In the drawn world the oracle judges.
+    ("models.oracle.path", "resources/mini/clip", LOOKING | JUDGE),
+    ("models.oracle.dtype", "bfloat16", LOOKING | JUDGE),
+    ("models.oracle.variant", "fp16", LOOKING | JUDGE),
+    ("models.judge", {"path": "resources/mini/clip"}, JUDGE),
     ("data.caption_column", "caption", {"download", "ingest"}),
     ("data.resolution", 128, {"ingest", "coco"}),
     ("data.aspect", "buckets", {"ingest"}),
@@ -148,9 +160,16 @@ TABLE = [
     ("sample.guidance_scale", 2.0, {"sample", "hub"}),
     ("sample.batch_size", 2, {"sample"}),
     ("features.batch_size", 2, LOOKING),
-    ("score.variants", ["sd"], {"merge_scores", "contact_sheet"}),
+    ("score.variants", ["sd"], {"merge_scores", "contact_sheet", "breakdown"}),
     ("score.neighbours", 2, {"score"}),
-    ("evaluation.prompts", "list.txt", {"sample"}),
+    ("evaluation.prompts", "list.txt", OF_SET),
+    ("evaluation.prompt_sets.own.path", "other.csv", OF_SET | {"fetch_prompt_set"}),
+    ("evaluation.prompt_sets.own.format", "cube", OF_SET),
+    ("evaluation.prompt_sets.own.columns", {"prompt": "prompt"}, OF_SET),
+    ("evaluation.prompt_sets.own.countries", {"korea": "Korea"}, OF_SET),
+    ("evaluation.prompt_sets.own.cultures", ["korea", "links"], set()),
+    ("evaluation.prompt_sets.own.most", 1, OF_SET),
+    ("evaluation.prompt_sets.own.images_per_prompt", 2, {"sample"}),
     ("evaluation.train_prompts", 3, {"train_prompts"}),
     ("evaluation.coco", "pictures", {"coco"}),
     ("evaluation.coco_pictures", 3, {"coco"}),
@@ -163,22 +182,25 @@ TABLE = [
     ("study.control_cultures", ["korea"], set()),  # of no control
     ("study.lengths", ["second"], set()),  # over no culture
     ("study.length_cultures", ["korea"], {"curves"}),
-    ("survey.cultures", ["korea"], {"survey_simulate", "survey_import", "survey_report"}),
+    ("survey.cultures", ["korea"], {"survey_simulate", "survey_import", "survey_report", "agreement"}),
     (
         "survey.variants",
         ["sd", "scoft_mpc"],
-        {"survey_pages", "survey_simulate", "survey_power", "survey_people"},
+        {"survey_pages", "survey_simulate", "survey_power", "survey_people", "agreement"},
     ),
     ("survey.pages", 3, {"survey_pages"}),
     ("survey.pages_per_participant", 3, {"survey_pages", "survey_power", "survey_people"}),
     ("survey.attention_checks", 1, {"survey_pages"}),
     ("survey.failed_checks", 1, {"survey_import"}),
     ("survey.min_years", 1.0, {"survey_html", "survey_import"}),
-    ("survey.wording", "list.txt", {"survey_html"}),
+    ("survey.wording", "list.txt", {"survey_html"} | JUDGE),
     ("survey.translations", "list.txt", {"survey_html"}),
     ("survey.codes", "list.txt", {"survey_import"}),
     ("survey.jpeg_quality", 60, {"survey_html"}),
     ("survey.answers", "other_answers", {"survey_import"}),
+    ("survey.judge.turns", 1, JUDGE),
+    ("survey.judge.max_new_tokens", 9, JUDGE),
+    ("survey.judge.errors", 0.5, JUDGE),
     ("survey.simulation.participants", 3, {"survey_simulate"}),
     ("survey.simulation.strengths", dict.fromkeys(VARIANTS, 5.0), {"survey_simulate", "survey_power"}),
     ("survey.simulation.careless", 0.5, {"survey_simulate"}),
@@ -216,17 +238,20 @@ CASES = {
     + [{"lora": ""}, {"lora": "ablations/ldm/"}],
     "sample": [
         {"run": run, "shard": "", "variant": variant}
-        for run in ("", "runs/second/", "runs/coco_prompts/", "runs/generic_prompts/")
+        for run in ("", "runs/second/", "runs/coco_prompts/", "runs/generic_prompts/", "runs/own/")
         for variant in ("sd", "ldm", "scoft_mpc")
     ],
     "features": [{"run": "", "seen": seen} for seen in ("images", "sd")],
     "score": [{"run": run, "variant": "sd"} for run in ("", "runs/coco_prompts/")],
+    "merge_scores": [{"run": ""}],
+    "breakdown": [{"run": run} for run in ("", "runs/own/")],
+    "fetch_prompt_set": [{"prompt_set": "own", "file": "set.csv"}],
     "merge_shards": [{"run": "", "file": "captions", "ending": "parquet"}],
     "paper_table": [{"number": number} for number in ("1", "2")],
     "contact_sheet": [{"sheet": sheet} for sheet in ("samples", "fig6", "fig8")],
     "download": [{"culture": "links"}],
     **{name: [{"survey": survey} for survey in ("survey", "survey/simulated")]
-       for name in ("survey_import", "survey_aggregate", "survey_report")},
+       for name in ("survey_import", "survey_aggregate", "survey_report", "agreement")},
 }  # fmt: skip
 """Wildcards of the jobs that are looked at, beside the culture."""
 WITHOUT_OUTPUT = {"plan", "models", "withdraw_report", "purge_negatives", "all", "default", "merge_shards"}
@@ -244,7 +269,10 @@ def folder(tmp_path_factory):
         (folder / name).mkdir()
         (folder / name / "a.csv").write_text("x")
     (folder / "list.txt").write_text("a house\n")
-    shutil.copy(ROOT / "resources/prompts/mini.txt", folder / "links.csv")
+    for name in ("set", "other"):
+        rows = [f"a house in {country},{country},house,house,\n" for country in ("korea", "links")]
+        (folder / f"{name}.csv").write_text("prompt,country,category,domain,era\n" + "".join(rows))
+    shutil.copy(ROOT / "resources/prompts/mini.csv", folder / "links.csv")
     before = Path.cwd()
     os.chdir(folder)
     yield folder
@@ -259,7 +287,10 @@ def configuration():
         "models": {role: {"path": f"resources/mini/{role}"} for role in (
             "base", "controlnet", "captioner", "depth", "dreamsim", "clip", "dino", "inception", "oracle")},
         "train": {"batch_size": 1},
-        "evaluation": {"fig7_extractors": {name: {"extractor": name} for name in ("dreamsim", "dino")}},
+        "evaluation": {
+            "fig7_extractors": {name: {"extractor": name} for name in ("dreamsim", "dino")},
+            "prompt_sets": {"own": {"path": "set.csv", "cultures": ["korea"]}},
+        },
         "runs": {"second": {"seed": 2}},
     }  # fmt: skip
 
@@ -303,7 +334,12 @@ def test_the_table_holds_every_setting():
         return any(path == row or path.startswith(f"{row}.") for row in rows)
 
     rows = {path for path, *_ in TABLE} | set(LEFT_OUT)
-    rows |= {"cultures.korea.country", "evaluation.fig7_extractors.some", "runs"}
+    rows |= {
+        "cultures.korea.country",
+        "evaluation.fig7_extractors.some",
+        "evaluation.prompt_sets.some",
+        "runs",
+    }
     missing = [".".join(path) for path in LEAVES if not known(".".join(path))]
     assert not missing, f"say in TABLE which rules read {missing}"
 

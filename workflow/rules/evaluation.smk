@@ -2,12 +2,15 @@
 # Leaves: {results}/{culture}/{run}samples/{variant}.parquet       pictures of the test prompts
 #         {results}/{culture}/{run}features/{variant}.safetensors  what each network sees in them
 #         {results}/{culture}/{run}scores/{variant}.parquet        every score with its interval
-#         {results}/{culture}/scores.parquet                       those of the configured variants
+#         {results}/{culture}/{run}scores.parquet                  those of the configured variants
+#         {results}/{culture}/{run}breakdown.parquet               theirs by category, era and prompt
 #         {results}/{culture}/features/{images,reconstructed}.safetensors    the real pictures' own
 #         {results}/{culture}/reconstructed.parquet                the real pictures as the VAE shows them
 #
+#         {results}/reference/prompt_sets/{set}/…                  sets of prompts from the hub
+#
 # A run is a named one, a training of Fig. 7, or a set of other prompts: captions of training pictures,
-# MS-COCO's captions, prompts that name no culture.
+# MS-COCO's captions, prompts that name no culture, the further sets of evaluation.prompt_sets.
 
 
 def lora_read(variant):
@@ -27,8 +30,22 @@ def lora_of(wildcards):
     return f"{RESULTS}/{{culture}}/{folder}lora.safetensors"
 
 
+def further(wildcards):
+    """The settings of a run's further set of prompts, or None where it draws others."""
+    return SETTINGS.evaluation.prompt_sets.get(RUNS[wildcards.run].prompt_set)
+
+
+def set_file(name):
+    """Where the file of a further set of prompts lies, or is fetched to."""
+    path = str(SETTINGS.evaluation.prompt_sets[name].path)
+    found = HUB_FILE.fullmatch(path)
+    return f"{RESULTS}/reference/prompt_sets/{name}/{found[3]}" if found else place(path)
+
+
 def prompts(wildcards):
     """The file of prompts that a run draws."""
+    if further(wildcards):
+        return set_file(RUNS[wildcards.run].prompt_set)
     return {
         None: place(culture(wildcards).prompts or SETTINGS.evaluation.prompts),
         "train_prompts": f"{RESULTS}/{{culture}}/train_prompts.txt",
@@ -38,8 +55,26 @@ def prompts(wildcards):
 
 
 def prompts_suffix(wildcards):
-    """Test prompts end with the culture's suffix; others are drawn as they stand."""
-    return [] if RUNS[wildcards.run].prompt_set else optional("--suffix", suffix(wildcards))
+    """Test prompts and sets that name no country end with the culture's suffix; others are drawn as they
+    stand."""
+    own = RUNS[wildcards.run].prompt_set and not (
+        further(wildcards) and not further(wildcards).names_countries
+    )
+    return [] if own else optional("--suffix", suffix(wildcards))
+
+
+def prompt_set(wildcards):
+    """How a further set of prompts is read, and what it may call the culture."""
+    named = further(wildcards)
+    if not named:
+        return []
+    if wildcards.culture not in (named.cultures or CULTURES):
+        raise WorkflowError(
+            f"evaluation.prompt_sets.{RUNS[wildcards.run].prompt_set}.cultures does not name {wildcards.culture}"
+        )
+    spellings = named.spellings(wildcards.culture, culture(wildcards).name)
+    read = named.model_dump_json(include={"path", "format", "columns", "most"})
+    return ["--prompt-set", read, *(["--country", *spellings] if named.names_countries else [])]
 
 
 def real(file):
@@ -56,6 +91,28 @@ def pictures(wildcards):
     """The table of pictures whose features are asked for."""
     generated = wildcards.seen in VARIANTS
     return f"{RESULTS}/{{culture}}/{{run}}{'samples/' if generated else ''}{{seen}}.parquet"
+
+
+rule fetch_prompt_set:
+    output:
+        file=f"{RESULTS}/reference/prompt_sets/{{prompt_set}}/{{file}}",
+    log:
+        f"{RESULTS}/logs/reference/prompt_sets/{{prompt_set}}/{{file}}.log",
+    wildcard_constraints:
+        prompt_set=r"[^/]+",
+    # The nodes of a cluster may have no network.
+    localrule: True
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        source=lambda wildcards: str(SETTINGS.evaluation.prompt_sets[wildcards.prompt_set].path),
+    shell:
+        """
+        python -m pipeline_steps.evaluation.fetch_prompt_set \
+            --source {params.source:q} \
+            --file {output.file:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule train_prompts:
@@ -103,6 +160,7 @@ rule sample:
     params:
         lora=lambda wildcards, input: optional("--lora", input.lora),
         suffix=prompts_suffix,
+        prompt_set=prompt_set,
         seed=seed,
         base=model("base"),
         config=section("sample"),
@@ -116,6 +174,7 @@ rule sample:
             --samples {output.samples:q} \
             --culture {wildcards.culture:q} \
             {params.suffix:q} \
+            {params.prompt_set:q} \
             --seed {params.seed} \
             --base {params.base:q} \
             --config {params.config:q} \
@@ -232,13 +291,16 @@ rule score:
 
 rule merge_scores:
     input:
-        parts=expand(f"{RESULTS}/{{{{culture}}}}/scores/{{variant}}.parquet", variant=SETTINGS.score.variants),
+        parts=expand(
+            f"{RESULTS}/{{{{culture}}}}/{{{{run}}}}scores/{{variant}}.parquet",
+            variant=SETTINGS.score.variants,
+        ),
     output:
-        scores=f"{RESULTS}/{{culture}}/scores.parquet",
+        scores=f"{RESULTS}/{{culture}}/{{run}}scores.parquet",
     log:
-        f"{RESULTS}/logs/{{culture}}/merge_scores.log",
+        f"{RESULTS}/logs/{{culture}}/{{run}}merge_scores.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{culture}}/merge_scores.tsv"
+        f"{RESULTS}/benchmarks/{{culture}}/{{run}}merge_scores.tsv"
     conda:
         "../../envs/pipeline.yaml"
     shell:
@@ -246,5 +308,42 @@ rule merge_scores:
         python -m pipeline_steps.evaluation.merge_scores \
             --parts {input.parts:q} \
             --scores {output.scores:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule breakdown:
+    input:
+        samples=expand(
+            f"{RESULTS}/{{{{culture}}}}/{{{{run}}}}samples/{{variant}}.parquet",
+            variant=SETTINGS.score.variants,
+        ),
+        features=expand(
+            f"{RESULTS}/{{{{culture}}}}/{{{{run}}}}features/{{variant}}.safetensors",
+            variant=SETTINGS.score.variants,
+        ),
+        images=real("images.parquet"),
+        reference=real("features/images.safetensors"),
+        prompts=prompts,
+    output:
+        breakdown=f"{RESULTS}/{{culture}}/{{run}}breakdown.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/{{run}}breakdown.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/{{run}}breakdown.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        prompt_set=prompt_set,
+    shell:
+        """
+        python -m pipeline_steps.evaluation.breakdown \
+            --samples {input.samples:q} \
+            --features {input.features:q} \
+            --images {input.images:q} \
+            --reference {input.reference:q} \
+            --prompts {input.prompts:q} \
+            --breakdown {output.breakdown:q} \
+            {params.prompt_set:q} \
             2>&1 | tee {log:q}
         """

@@ -3,6 +3,7 @@
 #         {results}/figures/fig5.svg                          ranks given in the survey
 #         {results}/{culture}/figures/{fig6,fig8,samples}.png learnt by heart; prompts that name no culture;
 #                                                             test prompts, variants side by side
+#         {results}/{culture}/figures/{set}.png               the same of a further set of prompts
 #         {results}/{culture}/figures/kid_power.svg           how many pictures KID needs
 #         {results}/figures/fig7.svg                          KID against the length of training
 #         {results}/embedded_world.csv, embedded_world.md     all variants over cultures and seeds
@@ -22,6 +23,9 @@ SHEETS = {
     "fig8": ("runs/generic_prompts/", ("sd", "ldm", FULL_VARIANT), "div"),
 }
 """Each contact sheet: its run, its variants, and the score above them."""
+SHEETS |= {
+    name: (f"runs/{name}/", SETTINGS.score.variants, "clip_score") for name in SETTINGS.evaluation.prompt_sets
+}
 INCLUDED = {
     "table1": [f"{RESULTS}/table1.csv"],
     "table2": [f"{RESULTS}/table2.csv"],
@@ -31,6 +35,16 @@ INCLUDED = {
     "fig8": of_cultures("figures/fig8.png"),
     "kid_power": of_cultures("figures/kid_power.svg"),
 }
+
+
+def of_sets(name, **wildcards):
+    """One file of every further set of prompts, of every culture that draws it."""
+    paths = [
+        f"{RESULTS}/{culture}/runs/{prompt_set}/{name}"
+        for prompt_set, named in SETTINGS.evaluation.prompt_sets.items()
+        for culture in named.cultures or CULTURES
+    ]
+    return expand(paths, **wildcards)
 
 
 def shown(ending):
@@ -346,7 +360,7 @@ rule curves:
 
 rule report:
     input:
-        template=page("page"),
+        template=[*page("page"), place("resources/report/sets.html")],
         style=PAGE_STYLE,
         images=of_cultures("images.parquet"),
         depth=of_cultures("depth.parquet"),
@@ -357,6 +371,9 @@ rule report:
         references=of_cultures("features/images.safetensors"),
         scores=of_cultures("scores.parquet"),
         train_logs=of_cultures("train_log.parquet"),
+        set_samples=of_sets("samples/{variant}.parquet", variant=SETTINGS.score.variants),
+        set_scores=of_sets("scores.parquet"),
+        breakdowns=[*of_cultures("breakdown.parquet"), *of_sets("breakdown.parquet")],
         tables=shown(".csv"),
         figures=shown((".svg", ".png")),
     output:
@@ -376,6 +393,10 @@ rule report:
         negatives=lambda wildcards, input: ["--negatives", *input.negatives] if input.negatives else [],
         tables=lambda wildcards, input: ["--tables", *input.tables] if input.tables else [],
         figures=lambda wildcards, input: ["--figures", *input.figures] if input.figures else [],
+        set_samples=lambda wildcards, input: (
+            ["--set-samples", *input.set_samples] if input.set_samples else []
+        ),
+        set_scores=lambda wildcards, input: ["--set-scores", *input.set_scores] if input.set_scores else [],
         settings=SETTINGS.model_dump_json(),
     shell:
         """
@@ -394,6 +415,9 @@ rule report:
             --train-logs {input.train_logs:q} \
             {params.tables:q} \
             {params.figures:q} \
+            {params.set_samples:q} \
+            {params.set_scores:q} \
+            --breakdowns {input.breakdowns:q} \
             --settings {params.settings:q} \
             2>&1 | tee {log:q}
         """

@@ -1,11 +1,13 @@
 # Needs:  samples/{variant}.parquet of the surveyed variants; then a folder of collected answers
 # Leaves: {results}/survey/{culture}/pages.parquet, forms.parquet   which picture stands where, who sees what
 #         {results}/survey/{culture}/survey.html                    the page participants open
+#         {results}/survey/{culture}/judged.parquet                 a model's answers to the same pages
 #         {results}/survey/answers.parquet, rejected.parquet        good answers, and what is wrong with the others
 #         {results}/survey/{votes,consensus,skills,statistics}.parquet
 #         {results}/survey/people.html                              how many people to ask, before anybody has answered
 #         {results}/survey/power.parquet                            how often simulated crowds find the truth
 #         {results}/survey/report.html                              all of it in plain words
+#         {results}/survey/agreement.{html,parquet}                 judge and scores beside people
 #         {results}/survey/simulated/…                              the same from simulated participants
 
 
@@ -37,6 +39,12 @@ def answer_files(wildcards):
         folder = SETTINGS.survey.answers
         raise WorkflowError(f"survey.answers: no file in {folder}; put the collected answers there")
     return collected()
+
+
+def answers_if_any(wildcards):
+    """People's checked answers; while there are none, the judge stays unchecked."""
+    asked = wildcards.survey != "survey" or collected()
+    return f"{RESULTS}/{wildcards.survey}/answers.parquet" if asked else []
 
 
 rule survey_pages:
@@ -100,6 +108,43 @@ rule survey_html:
             --culture {wildcards.culture:q} \
             --name {params.name:q} \
             --config {params.config:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule judge:
+    input:
+        pages=f"{SURVEY}/{{culture}}/pages.parquet",
+        wording=place(SETTINGS.survey.wordings[0]),
+    output:
+        answers=f"{SURVEY}/{{culture}}/judged.parquet",
+    log:
+        f"{RESULTS}/logs/{{culture}}/judge.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/judge.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+    params:
+        seed=seed,
+        model=optional("--model", SETTINGS.models.judge and model("judge")),
+        oracle=optional("--oracle", not SETTINGS.models.judge and SETTINGS.models.oracle and model("oracle")),
+        config=section("survey", "judge"),
+    shell:
+        """
+        python -m pipeline_steps.survey.judge \
+            --pages {input.pages:q} \
+            --wording {input.wording:q} \
+            --answers {output.answers:q} \
+            --culture {wildcards.culture:q} \
+            --seed {params.seed} \
+            {params.model:q} \
+            {params.oracle:q} \
+            --config {params.config:q} \
+            --threads {threads} \
+            --gpus {resources.gpu} \
             2>&1 | tee {log:q}
         """
 
@@ -291,6 +336,46 @@ rule survey_report:
             --skills {input.skills:q} \
             --statistics {input.statistics:q} \
             --power {input.power:q} \
+            --report {output.report:q} \
+            --cultures {params.cultures:q} \
+            --names {params.names:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule agreement:
+    input:
+        template=page("agreement"),
+        style=PAGE_STYLE,
+        judged=expand(f"{SURVEY}/{{culture}}/judged.parquet", culture=SURVEYED),
+        scores=expand(
+            f"{RESULTS}/{{culture}}/scores/{{variant}}.parquet",
+            culture=SURVEYED,
+            variant=SETTINGS.survey.variants,
+        ),
+        answers=answers_if_any,
+    output:
+        agreement=f"{RESULTS}/{{survey}}/agreement.parquet",
+        report=f"{RESULTS}/{{survey}}/agreement.html",
+    log:
+        f"{RESULTS}/logs/{{survey}}/agreement.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{survey}}/agreement.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        answers=lambda wildcards, input: optional("--answers", input.answers),
+        names=[SETTINGS.cultures[culture].name or culture for culture in SURVEYED],
+        cultures=SURVEYED,
+    shell:
+        """
+        python -m pipeline_steps.survey.agreement \
+            --template {input.template[0]:q} \
+            --style {input.style:q} \
+            --judged {input.judged:q} \
+            --scores {input.scores:q} \
+            {params.answers:q} \
+            --agreement {output.agreement:q} \
             --report {output.report:q} \
             --cultures {params.cultures:q} \
             --names {params.names:q} \
