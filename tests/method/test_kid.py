@@ -7,6 +7,7 @@ from scipy import stats
 
 from pipeline_steps.method import kid as module
 from pipeline_steps.method.kid import (
+    gaussian_kernel,
     kid,
     kid_between,
     kid_difference,
@@ -189,3 +190,17 @@ def test_subsets_need_enough_pictures():
 def test_kernel_by_hand():
     x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
     assert polynomial_kernel(x, y).item() == pytest.approx((11 / 2 + 1) ** 3)
+
+
+def test_gaussian_kernel_is_of_width_ten_on_the_unit_sphere():
+    x, y = features(3, 5), features(4, 5, seed=1)
+    unit = [[row / np.linalg.norm(row) for row in rows.double().numpy()] for rows in (x, y)]
+    expected = [[np.exp(-((a - b) ** 2).sum() / (2 * 10**2)) for b in unit[1]] for a in unit[0]]
+    np.testing.assert_allclose(gaussian_kernel(x.double(), y.double()).numpy(), expected, rtol=1e-12)
+
+
+def test_subsets_are_said_with_one_deviation_to_both_sides(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_SUBSET", 8)
+    found = kid_subsets(features(20, 4, 0.5), features(18, 4, seed=1))
+    assert found.interval == "± one standard deviation over 100 subsets of 8, which is no 95% interval"
+    assert found.high - found.value == pytest.approx(found.value - found.low) and found.low < found.high

@@ -7,8 +7,17 @@ import pytest
 import torch
 from scipy import stats
 
-from pipeline_steps.method.coverage import density_and_coverage
-from pipeline_steps.method.estimate import FEW, clustered_mean, from_jackknife, jackknife, parts
+from pipeline_steps.method.coverage import density_and_coverage, vendi
+from pipeline_steps.method.estimate import (
+    FEW,
+    Estimate,
+    clustered_mean,
+    from_jackknife,
+    jackknife,
+    mean_of,
+    mean_with_t,
+    parts,
+)
 from pipeline_steps.method.similarity import clip_score, cosine, diversity
 
 
@@ -158,7 +167,43 @@ def test_jackknife_leaves_out_at_most_fifty_parts(prompts, parts, how):
     assert (found.low, found.high) == pytest.approx((values.mean() - reach, values.mean() + reach))
 
 
-# --- density and coverage ---
+def test_mean_of_independent_values_is_students():
+    values = [3.0, 4.5, 1.0, 2.0]
+    found = mean_with_t(values, "seeds")
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert found.value == 2.625 and (found.low, found.high) == pytest.approx(expected)
+    assert found.interval == "95%, t over 4 seeds"
+    assert mean_with_t([2.0], "seeds") == Estimate(2.0, None, None, "none: 1 of seeds")
+
+
+def test_mean_of_estimates_by_hand():
+    two = [Estimate(1.0, -2.0, 5.0, ""), Estimate(3.0, -1.0, 6.0, "")]
+    alone, shared = mean_of(two), mean_of(two, independent=False)
+    # Below they reach 3 and 4, above 4 and 3: 5 in squares, 7 at full size, half of it for the mean.
+    assert (alone.low, alone.high) == pytest.approx((2 - 2.5, 2 + 2.5))
+    assert (shared.low, shared.high) == pytest.approx((2 - 3.5, 2 + 3.5))
+    assert alone.value == shared.value == 2
+    assert alone.interval == "95%, mean of 2 independent estimates"
+    assert shared.interval == "95%, mean of 2 estimates that share their reference"
+    uneven = mean_of([Estimate(0.0, -1.0, 6.0, ""), Estimate(0.0, 0.0, 8.0, "")])
+    assert (uneven.low, uneven.high) == pytest.approx((-0.5, 5.0))
+    none = mean_of([two[0], Estimate(3.0, None, None, "none: one prompt")])
+    assert none == Estimate(2.0, None, None, "none: a part has none")
+    with pytest.raises(ValueError, match="no estimates"):
+        mean_of([])
+
+
+# --- density, coverage and variety ---
+
+
+def test_vendi_counts_unlike_pictures():
+    assert vendi(torch.eye(4)) == pytest.approx(4)
+    assert vendi(torch.tensor([[1.0, 2.0, 3.0]]) * torch.tensor([[1.0], [2.0], [5.0]])) == pytest.approx(1)
+    # Two alike and one at right angles: eigenvalues 2/3 and 1/3, whatever the lengths and the width.
+    rows = torch.tensor([[1.0, 0], [3.0, 0], [0, 2.0]])
+    expected = math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)))
+    assert vendi(rows) == pytest.approx(expected)
+    assert vendi(torch.nn.functional.pad(rows, (0, 5))) == pytest.approx(expected)
 
 
 def naive_density_and_coverage(x, y, k):
