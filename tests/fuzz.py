@@ -10,6 +10,7 @@ minute, a result that cannot be read again, or a file written outside its result
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import random
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -303,12 +304,13 @@ def hang(*_: object) -> None:
     raise TimeoutError(f"no end after {LONGEST} s")
 
 
-def fuzz(folder: Path, seconds: float, seed: int, only: str | None = None) -> tuple[Counter[str], list[str]]:
-    """Run cases until the time is over; return how they ended, and the escapes."""
+def fuzz(
+    folder: Path, cases: Iterable[int], seed: int, only: str | None = None
+) -> tuple[Counter[str], list[str]]:
+    """Run the cases of these numbers; return how they ended, and the escapes."""
     world, ends, escapes = Fuzz(folder, only), Counter(), []
-    until, number = time.monotonic() + seconds, 0
     signal.signal(signal.SIGALRM, hang)
-    while time.monotonic() < until:
+    for number in cases:
         signal.alarm(LONGEST)
         try:
             world.run(random.Random(f"{seed} {number}"))
@@ -320,7 +322,6 @@ def fuzz(folder: Path, seconds: float, seed: int, only: str | None = None) -> tu
             escapes.append(f"case {number}: {type(error).__name__}: {error}")
         finally:
             signal.alarm(0)
-        number += 1
     return ends, escapes
 
 
@@ -333,8 +334,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=("data", "answers", "texts", "artifacts"))
     options = parser.parse_args()
+    until = time.monotonic() + options.seconds
+    cases = itertools.takewhile(lambda _: time.monotonic() < until, itertools.count())
     with tempfile.TemporaryDirectory() as name:
-        ends, escapes = fuzz(Path(name), options.seconds, options.seed, options.only)
+        ends, escapes = fuzz(Path(name), cases, options.seed, options.only)
     print("\n".join([*escapes, str(dict(ends))]))
     sys.exit(bool(ends["escaped"]))
 

@@ -217,9 +217,7 @@ def mistakes(draw):
 SEEN: Counter[str] = Counter()
 
 
-@settings(
-    max_examples=1200, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=1200, suppress_health_check=list(HealthCheck))
 @given(st.lists(mistakes(), min_size=1, max_size=3, unique_by=lambda mistake: mistake[1]))
 def test_wrong_configurations_are_refused_and_the_key_is_named(drawn):
     raw = whole()
@@ -266,7 +264,7 @@ def inside(field, rng):
     return None
 
 
-@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32))
 def test_right_configurations_are_taken(seed):
     rng = random.Random(seed)

@@ -7,6 +7,7 @@ from scipy import stats
 
 from pipeline_steps.method import kid as module
 from pipeline_steps.method.kid import (
+    gaussian_kernel,
     kid,
     kid_between,
     kid_difference,
@@ -59,7 +60,7 @@ def test_blocks_change_nothing(monkeypatch):
 
 def test_jackknife_by_recomputing_every_part():
     x, y = features(13, shift=0.5), features(8, seed=1)
-    groups = ["a"] * 4 + ["b"] * 3 + ["c"] * 6
+    groups = ["a"] * 4 + ["b"] * 2 + ["c"] * 7
     keep = np.array(groups)
     by_prompt = [naive_kid(x[keep != g].tolist(), y.tolist()) for g in "abc"]
     by_picture = [naive_kid(x.tolist(), torch.cat([y[:j], y[j + 1 :]]).tolist()) for j in range(8)]
@@ -149,6 +150,38 @@ def test_models_without_a_difference_are_ordered_by_a_coin():
     assert ordering_power(x[:20] + 3, x[20:], y, [5], 50, seed=0) == [(5, 1.0)]
 
 
+def test_power_is_the_share_of_samples_in_the_order_of_the_whole():
+    x, z, y = features(9, 4, 0.1), features(9, 4, 0.2, seed=3), features(6, 4, seed=1)
+    random = np.random.default_rng(11)
+
+    def first_is_worse(rows, columns):
+        return naive_kid(x[rows].tolist(), y[columns].tolist()) > naive_kid(
+            z[rows].tolist(), y[columns].tolist()
+        )
+
+    whole, expected = first_is_worse(np.arange(9), np.arange(6)), []
+    for size in (3, 7):  # of the six real pictures at most six are drawn
+        drawn = [
+            (random.choice(9, size, replace=False), random.choice(6, min(size, 6), replace=False))
+            for _ in range(20)
+        ]
+        expected.append((size, np.mean([first_is_worse(*sample) == whole for sample in drawn])))
+    assert 0 < expected[0][1] < 1, "every sample agrees: this test shows nothing"
+    assert ordering_power(x, z, y, [3, 7], 20, seed=11) == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "who"),
+    [("aaabb", "2 prompts"), ("aaaab", "5 pictures"), ("abcde", "5 prompts"), (None, "5 pictures")],
+)
+def test_what_is_left_out_leaves_a_pair(groups, who):
+    x, y = features(5, shift=0.5), features(3, seed=1)
+    found = kid(x, y, groups)
+    assert found.low is not None
+    assert f"jackknife over {who} and 3 pictures of the reference" in found.interval
+    assert ("; raised by pairs of one prompt" in found.interval) == (groups in ("aaabb", "aaaab"))
+
+
 def test_interval_covers_the_true_value():
     """The true KID of two unit normals is 0; a 95% interval should miss it about once in twenty."""
     missed = 0
@@ -189,3 +222,17 @@ def test_subsets_need_enough_pictures():
 def test_kernel_by_hand():
     x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
     assert polynomial_kernel(x, y).item() == pytest.approx((11 / 2 + 1) ** 3)
+
+
+def test_gaussian_kernel_is_of_width_ten_on_the_unit_sphere():
+    x, y = features(3, 5), features(4, 5, seed=1)
+    unit = [[row / np.linalg.norm(row) for row in rows.double().numpy()] for rows in (x, y)]
+    expected = [[np.exp(-((a - b) ** 2).sum() / (2 * 10**2)) for b in unit[1]] for a in unit[0]]
+    np.testing.assert_allclose(gaussian_kernel(x.double(), y.double()).numpy(), expected, rtol=1e-12)
+
+
+def test_subsets_are_said_with_one_deviation_to_both_sides(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_SUBSET", 8)
+    found = kid_subsets(features(20, 4, 0.5), features(18, 4, seed=1))
+    assert found.interval == "± one standard deviation over 100 subsets of 8, which is no 95% interval"
+    assert found.high - found.value == pytest.approx(found.value - found.low) and found.low < found.high

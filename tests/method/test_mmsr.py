@@ -254,7 +254,7 @@ def test_few_people_and_no_votes():
     assert len(trusted) == 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.integers(0, 1)), min_size=1, max_size=60))
 def test_any_votes_end_in_outcomes(rows):
     votes = frame([(f"t{t}", f"w{w}", label) for t, w, label in rows])

@@ -136,6 +136,14 @@ def test_times_of_a_flow_are_drawn_as_its_density_says():
     assert (found["logit_normal"] < 0.1).float().mean() == pytest.approx(0.014, abs=0.008)
 
 
+def test_times_of_a_diffusion_are_drawn_evenly_by_the_generator():
+    process = Diffusion(ALPHA_BARS[:4])
+    first, again = (torch.Generator().manual_seed(0) for _ in range(2))
+    drawn = torch.cat([process.draw(first) for _ in range(2000)])
+    assert torch.equal(drawn, torch.cat([process.draw(again) for _ in range(2000)]))
+    assert (torch.bincount(drawn) / 2000).tolist() == pytest.approx([0.25] * 4, abs=0.04)
+
+
 def test_a_flow_has_no_stochastic_steps():
     z, output, noise = drawn(1)
     with pytest.raises(ValueError, match="no stochastic steps"):

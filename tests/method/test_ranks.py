@@ -117,6 +117,19 @@ def test_interval_of_two_cultures_is_the_stratified_one():
     assert found[0].interval == "95%, jackknife over 13 participants and 4 prompts"
 
 
+def test_two_people_and_two_prompts_are_enough_and_no_interval_leaves_what_can_be():
+    table = rankings(8, pull=2.0)
+    who, prompt = [*"aabbaabb"], [*"ppppqqqq"]
+    found = ranks.estimates(table, table[:, ::-1], who, prompt, prompt, ["x"] * 8)
+    ends = [(1, 4)] * 8 + [(0, 1)] * (4 + 6 + 1) + [(-np.inf, 1)]
+    assert found.pop(-2).interval == "none: too few to leave one out"  # W of a single participant
+    ends.pop(-2)
+    for estimate, (least, most) in zip(found, ends, strict=True):
+        assert least <= estimate.low <= estimate.value <= estimate.high <= most
+        assert estimate.interval.startswith("95%, jackknife over 2 participants and 2 prompts")
+    assert found[-1].high == 1
+
+
 def test_interval_says_why_there_is_none():
     table = rankings(6)
     found = ranks.estimates(table, table, ["a"] * 6, list(range(6)), list(range(6)), ["x"] * 6)
@@ -191,6 +204,8 @@ def test_friedman_by_hand():
     scores = np.array([[1, 2, 3], [1, 2, 3], [2, 1, 3], [1, 3, 2]])
     statistic = 12 / (4 * 3 * 4) * (25 + 64 + 121) - 3 * 4 * 4
     assert ranks.friedman(scores) == pytest.approx(stats.chi2.sf(statistic, 2))
+    two = np.array([[1, 2, 3], [1, 3, 2]])  # R = (2, 5, 5): 12/(2·3·4)·54 − 3·2·4
+    assert ranks.friedman(two) == pytest.approx(stats.chi2.sf(3, 2))
     assert np.isnan(ranks.friedman(scores[:1])) and np.isnan(ranks.friedman(scores[:, :2]))
     assert np.isnan(ranks.friedman(np.ones((5, 3))))
 

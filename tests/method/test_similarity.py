@@ -7,8 +7,17 @@ import pytest
 import torch
 from scipy import stats
 
-from pipeline_steps.method.coverage import density_and_coverage
-from pipeline_steps.method.estimate import FEW, clustered_mean, from_jackknife, jackknife, parts
+from pipeline_steps.method.coverage import density_and_coverage, vendi
+from pipeline_steps.method.estimate import (
+    FEW,
+    Estimate,
+    clustered_mean,
+    from_jackknife,
+    jackknife,
+    mean_of,
+    mean_with_t,
+    parts,
+)
 from pipeline_steps.method.similarity import clip_score, cosine, diversity
 
 
@@ -106,6 +115,30 @@ def test_sides_add_up_with_welchs_freedom():
     assert from_jackknife(0.5, [np.array([0.4, np.nan])], "x").interval.startswith("none")
 
 
+def test_a_figure_at_its_end_whose_parts_vary_has_the_interval_of_few_draws():
+    t = stats.t.ppf(0.975, 2)
+    found = from_jackknife(0.0, [np.array([0.0, 0.1, 0.2])], "x", (0, 1))
+    assert (found.low, found.high) == pytest.approx((0, t**2 / 3 / (1 + t**2 / 3)))
+    found = from_jackknife(1.0, [np.array([1.0, 0.9, 0.8])], "x", (0, 1))
+    assert (found.low, found.high) == pytest.approx((1 / (1 + t**2 / 3), 1))
+    assert from_jackknife(0.9, [np.array([0.0, 0.5, 1.0])], "x", (-np.inf, 1)).high == 1
+
+
+def test_two_are_enough_for_an_interval():
+    reach = stats.t.ppf(0.975, 1) * 1.5
+    assert (mean_with_t([1.0, 4.0], "seeds").low, mean_with_t([1.0, 4.0], "seeds").high) == pytest.approx(
+        (2.5 - reach, 2.5 + reach)
+    )
+    found = clustered_mean([1.0, 4.0], ["p", "q"])
+    assert (found.low, found.high) == pytest.approx((2.5 - reach, 2.5 + reach))
+    assert jackknife(lambda keep: np.array([1.0, 4.0])[keep].mean(), ["p", "q"]).high == pytest.approx(
+        2.5 + reach
+    )
+    assert jackknife(lambda keep: 3.0, ["p", "p"]) == Estimate(
+        3.0, None, None, "none: one prompt cannot be left out"
+    )
+
+
 def test_parts_lie_within_strata_and_nobody_is_alone():
     who = ["a", "b", "a", "c", "d", "e", "e"]
     first, second = parts(who, ["x", "x", "x", "y", "y", "z", "z"])
@@ -158,7 +191,44 @@ def test_jackknife_leaves_out_at_most_fifty_parts(prompts, parts, how):
     assert (found.low, found.high) == pytest.approx((values.mean() - reach, values.mean() + reach))
 
 
-# --- density and coverage ---
+def test_mean_of_independent_values_is_students():
+    values = [3.0, 4.5, 1.0, 2.0]
+    found = mean_with_t(values, "seeds")
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert found.value == 2.625 and (found.low, found.high) == pytest.approx(expected)
+    assert found.interval == "95%, t over 4 seeds"
+    assert mean_with_t([2.0], "seeds") == Estimate(2.0, None, None, "none: 1 of seeds")
+
+
+def test_mean_of_estimates_by_hand():
+    two = [Estimate(1.0, -2.0, 5.0, ""), Estimate(3.0, -1.0, 6.0, "")]
+    alone, shared = mean_of(two), mean_of(two, independent=False)
+    # Below they reach 3 and 4, above 4 and 3: 5 in squares, 7 at full size, half of it for the mean.
+    assert (alone.low, alone.high) == pytest.approx((2 - 2.5, 2 + 2.5))
+    assert (shared.low, shared.high) == pytest.approx((2 - 3.5, 2 + 3.5))
+    assert alone.value == shared.value == 2
+    assert alone.interval == "95%, mean of 2 independent estimates"
+    assert shared.interval == "95%, mean of 2 estimates that share their reference"
+    uneven = mean_of([Estimate(0.0, -1.0, 6.0, ""), Estimate(0.0, 0.0, 8.0, "")])
+    assert (uneven.low, uneven.high) == pytest.approx((-0.5, 5.0))
+    for missing in ((None, None), (0.0, None)):
+        none = mean_of([two[0], Estimate(3.0, *missing, "none: one prompt")])
+        assert none == Estimate(2.0, None, None, "none: a part has none")
+    with pytest.raises(ValueError, match="no estimates"):
+        mean_of([])
+
+
+# --- density, coverage and variety ---
+
+
+def test_vendi_counts_unlike_pictures():
+    assert vendi(torch.eye(4)) == pytest.approx(4)
+    assert vendi(torch.tensor([[1.0, 2.0, 3.0]]) * torch.tensor([[1.0], [2.0], [5.0]])) == pytest.approx(1)
+    # Two alike and one at right angles: eigenvalues 2/3 and 1/3, whatever the lengths and the width.
+    rows = torch.tensor([[1.0, 0], [3.0, 0], [0, 2.0]])
+    expected = math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)))
+    assert vendi(rows) == pytest.approx(expected)
+    assert vendi(torch.nn.functional.pad(rows, (0, 5))) == pytest.approx(expected)
 
 
 def naive_density_and_coverage(x, y, k):
@@ -195,6 +265,25 @@ def test_density_and_coverage_by_recomputing_every_part():
         assert found[number].low == pytest.approx(expected.low)
         assert found[number].high == pytest.approx(expected.high)
         assert found[number].interval == expected.interval
+
+
+def test_balls_that_cannot_grow_stay_when_a_real_picture_goes():
+    """Of k + 1 real pictures each has all the others for neighbours."""
+    rng = np.random.default_rng(2)
+    x, y, k = rng.normal(size=(6, 2)), rng.normal(size=(4, 2)), 3
+    radius = [max(math.dist(a, b) for b in y) for a in y]
+    inside = np.array([[math.dist(a, b) < r for b, r in zip(y, radius, strict=True)] for a in x])
+    density, coverage = density_and_coverage(torch.tensor(x), torch.tensor(y), [*"aabbcc"], k)
+    by_prompt = [np.delete(inside, [2 * n, 2 * n + 1], 0) for n in range(3)]
+    by_picture = [np.delete(inside, n, 1) for n in range(4)]
+    how = "3 prompts and 4 pictures of the reference"
+    sides = [
+        np.array([kept.sum() / (k * len(kept)) for kept in by_prompt]),
+        np.array([kept.sum() / (k * len(kept)) for kept in by_picture]),
+    ]
+    assert density == from_jackknife(inside.sum() / (k * 6), sides, how, (0, np.inf))
+    sides = [np.array([kept.any(0).mean() for kept in kind]) for kind in (by_prompt, by_picture)]
+    assert coverage == from_jackknife(inside.any(0).mean(), sides, how, (0, 1))
 
 
 def test_full_coverage_has_an_interval_within_its_range():

@@ -38,6 +38,7 @@ class Hub(ThreadingHTTPServer):
         self.closed: dict[str, int] = {}
         self.cut_after: int | None = None
         self.stall: threading.Event | None = None
+        self.go_on = threading.Event()
         self.spoil: set[str] = set()
         self.asked: list[tuple[str, str, str | None]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -116,7 +117,7 @@ class Answer(BaseHTTPRequestHandler):
             self.close_connection = True
             if hub.stall:
                 hub.stall.set()
-                time.sleep(20)
+                hub.go_on.wait()
         elif body:
             self.wfile.write(data[start:])
 
@@ -289,12 +290,14 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub, tmp_path, monkeyp
     wanted = models(tmp_path, base=XL)
     monkeypatch.chdir(tmp_path)
     process = start(tmp_path, hub, wanted)
-    assert hub.stall.wait(60)
+    assert hub.stall.wait(120)
     part = tmp_path / "models/someone/sdxl/unet/diffusion_pytorch_model.fp16.safetensors.part"
     while not part.exists() or part.stat().st_size < 1_000_000:
+        assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.communicate()
+    hub.go_on.set()
     with pytest.raises(UserError, match=r"'someone/sdxl' is half-downloaded; .*snakemake --cores 1 models"):
         locate(wanted.base, "base")
     hub.cut_after = hub.stall = None

@@ -402,3 +402,44 @@ def test_nothing_usable_and_simulated_among_real(world):
     world.json("made.json", exported(world, world.korea[1], [1, 2, 3, 4], simulated=True))
     with pytest.raises(UserError, match=r"simulated answers \(made.json\) lie among real ones"):
         world.read()
+
+
+def test_findings_are_counted_in_the_table_and_the_first_said(world, caplog):
+    page = world.korea[0]
+    world.csv("a.csv", GENERIC, [[f"p{n:02}", "korea", "q", "description", "x", 1] for n in range(20)])
+    world.json("b.json", [{"participant": "s", "q/description": ["x"], "q/stereotypes": ["x"]}])
+    world.json("c.json", exported(world, page, [1, 2, 3, 4]))
+    with caplog.at_level("WARNING"):
+        answers, rejected = world.read()
+    reason = "unknown page 'q'; are the pages those that were shown?"
+    assert len(answers) == 1
+    assert rejected == [*(("a.csv", n, reason) for n in range(2, 22)), ("b.json", 1, f"{reason} (×2)")]
+    assert ANSWERS.note(world.result)["rejected"] == REJECTED.note(world.rejected)["rejected"] == 22
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == f"left out: a.csv, row 2: {reason}" and len(said) == 21
+    assert said[20] == "left out: 2 more, see the table of rejected answers"
+
+
+def test_the_least_years_are_enough_and_what_is_hidden_is_not_read(world):
+    page = world.korea[0]
+    world.json("a.json", exported(world, page, [1, 2, 3, 4], years=5))
+    world.json(".b.json", exported(world, page, [4, 3, 2, 1], years=5))
+    (world.folder / "sub.json").mkdir()
+    answers, rejected = world.read(min_years=5)
+    assert [a["ranks"] for a in answers] == [[1, 2, 3, 4]] and rejected == []
+    assert ANSWERS.note(world.result)["codes"] is False
+
+
+def test_an_answer_beats_a_blank_and_each_device_has_its_last_word(world):
+    """Blank on one device and filled on another is no contradiction; two equal ones count once."""
+    page = world.korea[0]
+    world.json("a.json", exported(world, page, None, key="one", exported=5))
+    world.json("b.json", exported(world, page, [1, 2, 3, 4], key="two", exported=1))
+    world.json("c.json", exported(world, page, [4, 3, 2, 1], key="one", exported=4))
+    answers, rejected = world.read()
+    assert [(a["ranks"], a["file"]) for a in answers] == [([1, 2, 3, 4], "b.json")]
+    text = f"double answer: description of page '{page}' by 'p1', "
+    assert rejected == [
+        ("a.json", 1, text + "the same again"),
+        ("c.json", 1, text + "replaced by a later one"),
+    ]

@@ -454,7 +454,8 @@ RUN = {
     "python -m pipeline_steps.config.reference": WRITTEN,
     "python -m pipeline_steps.mini.validate": As({"validate": "validate --pictures 32 --generated 2"}),
     "python -m tests.fuzz --seconds 3600": As({"3600": "1"}),
-    "python -m tests.fuzz --only data --seconds 240 --seed 21": As({"240": "1"}),
+    "python -m tests.fuzz --only data --seconds 3600 --seed 42": As({"3600": "1"}),
+    "python -m tests.fuzz --only answers --seconds 3600 --seed 43": As({"3600": "1"}),
     "python -m tests.kill_harness --points 50": As({"50": "1"}),
     "python benchmarks/plan.py": As({"plan.py": "plan.py 1"}),
     "python benchmarks/overhead.py results/korea/lora.safetensors": As(
