@@ -145,3 +145,6 @@ class WatchConfig(Section):
     """Updates between checkpoints."""
     checkpoints_kept: PositiveInt = 2
     """Checkpoints kept."""
+    checkpoints: str | None = Field(None, min_length=1)
+    """Address below which each training keeps them as well, to go on from on another machine: s3://… or another
+    of fsspec's, which may want its package (s3fs), or a shared folder; null: beside the LoRA alone."""

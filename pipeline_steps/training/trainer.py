@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,10 @@ class Processes:
                     f"train.processes is {wanted}, but {self.count} run; start the step with "
                     f"torchrun --standalone --nproc_per_node {wanted} -m pipeline_steps.training.train"
                 )
+
+    def one_first(self) -> AbstractContextManager[None]:
+        """Let the first process do what follows before the others do."""
+        return self.state.main_process_first() if self.state else nullcontext()
 
     def sum(self, tensors: list[Tensor]) -> None:
         """Add up tensors over the processes, in place."""

@@ -27,14 +27,21 @@ def lora_of(wildcards):
     return f"{RESULTS}/{{culture}}/{folder}lora.safetensors"
 
 
+def given_prompts(wildcards):
+    """The file of prompts that the settings name for a run."""
+    generic = RUNS[wildcards.run].prompt_set == "generic_prompts"
+    own = culture(wildcards).prompts or SETTINGS.evaluation.prompts
+    return place(SETTINGS.evaluation.generic_prompts if generic else own)
+
+
 def prompts(wildcards):
     """The file of prompts that a run draws."""
-    return {
-        None: place(culture(wildcards).prompts or SETTINGS.evaluation.prompts),
+    made = {
         "train_prompts": f"{RESULTS}/{{culture}}/train_prompts.txt",
         "coco_prompts": f"{COCO}/prompts.txt",
-        "generic_prompts": place(SETTINGS.evaluation.generic_prompts),
-    }[RUNS[wildcards.run].prompt_set]
+    }
+    given = given_prompts(wildcards) if SHARED else f"{RESULTS}/{{culture}}/{{run}}prompts.txt"
+    return made.get(RUNS[wildcards.run].prompt_set, given)
 
 
 def prompts_suffix(wildcards):
