@@ -146,5 +146,5 @@ class WatchConfig(Section):
     checkpoints_kept: PositiveInt = 2
     """Checkpoints kept."""
     checkpoints: str | None = Field(None, min_length=1)
-    """Address below which each training keeps them as well, to go on from on another machine: s3://… or another
-    of fsspec's, which may want its package (s3fs), or a shared folder; null: beside the LoRA alone."""
+    """Address below which each training keeps them as well, for another machine to go on from: s3://… or
+    another of fsspec's, which wants its package (s3fs), or a shared folder; null: beside the LoRA only."""
