@@ -167,7 +167,7 @@ def nothing_given(monkeypatch):
 
 
 def test_cards_of_amd_are_counted_and_shown(tmp_path, monkeypatch):
-    """By the kernel's list of what computes, in which a processor has no id of a card; no such card was tried."""
+    """By the kernel's list of what computes, in which a processor has no card's id; none was tried."""
     for number, card in enumerate(("0", "4098", "51211")):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "gpu_id").write_text(f"{card}\n")
