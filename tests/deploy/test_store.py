@@ -4,6 +4,7 @@ A node is an empty folder of its own for each job, which sees of the run what th
 """
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -40,7 +41,8 @@ SUBMIT = """\
 # A node of its own for each job: an empty folder; its name is the job's.
 node=$(mktemp -d "$NODES/XXXXXX")
 cd "$node"
-setsid bash -c 'bash "$0" && touch succeeded || touch failed' "$1" > log 2>&1 < /dev/null &
+set -m # a process group of its own
+bash -c 'bash "$0" && touch succeeded || touch failed' "$1" > log 2>&1 < /dev/null &
 echo $! > pid
 echo "$node"
 """
@@ -53,6 +55,7 @@ if [ -e "$1/succeeded" ]; then echo success; elif [ -e "$1/failed" ]; then echo 
 @pytest.fixture(scope="module")
 def store():
     """The address of an S3 server on the loopback."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     yield "http://{}:{}".format(*server.get_host_and_port())
