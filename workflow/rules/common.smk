@@ -72,7 +72,10 @@ def place(path):
 
 def page(name):
     """A page's template, and what every template stands on: edited, they make the page anew."""
-    return [place(f"resources/report/{name}") for name in (f"{name}.html", "frame.html", "parts.html", "words.yaml")]
+    return [
+        place(f"resources/report/{name}")
+        for name in (f"{name}.html", "frame.html", "parts.html", "words.yaml")
+    ]
 
 
 PAGE_STYLE = place("resources/report/page.css")
