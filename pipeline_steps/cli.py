@@ -86,7 +86,8 @@ def run_step(
         sys.exit(1)
     except RuntimeError as error:
         # By name: steps that look at no picture do without torch.
-        if type(error).__name__ != "OutOfMemoryError":
+        full = type(error).__name__ == "OutOfMemoryError" or "MPS backend out of memory" in str(error)
+        if not full:
             raise
         print(f"ERROR {_out_of_memory(step.__name__, error, lever)}", file=sys.stderr)
         sys.exit(1)
@@ -113,7 +114,8 @@ def limit_threads(granted: int) -> None:
 
     The processes of torchrun share what their job was granted.
     """
-    share = min(granted, len(os.sched_getaffinity(0))) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = min(granted, cores) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     threads = max(1, share)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)

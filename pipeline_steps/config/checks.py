@@ -81,7 +81,7 @@ def _sections(arguments: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConfig:
+def load_config(raw: dict[str, Any], files: Iterable[Path] = (), there: bool = True) -> PipelineConfig:
     """Validate a configuration, files and folders included.
 
     Types are taken at their word: "5" and true are no numbers.
@@ -89,6 +89,7 @@ def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConf
     Args:
         raw: as read from YAML or JSON.
         files: where it was read from; a key that stands twice in one of them is an error.
+        there: look for the files and folders that it names.
 
     Raises:
         UserError: one message with every mistake, each naming its key.
@@ -100,15 +101,15 @@ def load_config(raw: dict[str, Any], files: Sequence[Path] = ()) -> PipelineConf
         except ValidationError as error:
             mistakes = [explain(mistake) for mistake in error.errors()]
         else:
-            mistakes = _mistakes(config)
-            mistakes += list(_mistakes_of_runs(config, mistakes))
+            mistakes = _mistakes(config, there)
+            mistakes += list(_mistakes_of_runs(config, mistakes, there))
     if mistakes:
         text = "configuration: " + "; ".join(mistakes)
         raise UserError("".join(c if c.isprintable() else "\ufffd" for c in text))
     return config
 
 
-def _twice(files: Sequence[Path]) -> Iterator[str]:
+def _twice(files: Iterable[Path]) -> Iterator[str]:
     """Name the keys that stand twice in a YAML file: YAML would take the last one in silence."""
     import yaml
 
@@ -150,15 +151,16 @@ def _unreadable(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
         yield f"{name}: {value!r} was read as a {type(value).__name__}; put it in quotes"
 
 
-def _mistakes(config: PipelineConfig) -> list[str]:
-    return [*_contradictions(config), *_missing(config), *_prompts(config)]
+def _mistakes(config: PipelineConfig, there: bool) -> list[str]:
+    found = [*_contradictions(config), *_address(config), *_prompts(config)]
+    return found + list(_missing(config)) if there else found
 
 
-def _mistakes_of_runs(config: PipelineConfig, known: list[str]) -> Iterator[str]:
+def _mistakes_of_runs(config: PipelineConfig, known: list[str], there: bool) -> Iterator[str]:
     """Name what a run's own settings make wrong, beside what is known to be wrong without them."""
     for name in config.runs:
         try:
-            found = _mistakes(config.of_run(name))
+            found = _mistakes(config.of_run(name), there)
         except ValidationError as error:
             found = [explain(mistake) for mistake in error.errors()]
         yield from (f"runs.{name}.{mistake}" for mistake in found if mistake not in known)
@@ -200,6 +202,17 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
                 yield f"{key}.extractor: lpips needs pictures of one size (data.aspect: square)"
     if re.search(r"[{}]", str(config.results)):
         yield f"results: braces are Snakemake's wildcards; give a folder without (given: '{config.results}')"
+
+
+def _address(config: PipelineConfig) -> Iterator[str]:
+    """Name an address that nothing here can reach."""
+    if config.watch.checkpoints:
+        import fsspec
+
+        try:
+            fsspec.url_to_fs(config.watch.checkpoints)
+        except (ImportError, ValueError) as error:
+            yield f"watch.checkpoints: {error} (given: '{config.watch.checkpoints}')"
 
 
 def _distances(config: PipelineConfig) -> dict[str, PerceptualConfig]:

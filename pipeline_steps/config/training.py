@@ -161,6 +161,9 @@ class WatchConfig(Section):
     """Updates between checkpoints."""
     checkpoints_kept: PositiveInt = 2
     """Checkpoints kept."""
+    checkpoints: str | None = Field(None, min_length=1)
+    """Address below which each training keeps them as well, for another machine to go on from: s3://… or
+    another of fsspec's, which wants its package (s3fs), or a shared folder; null: beside the LoRA only."""
 
 
 class ExportConfig(Section):

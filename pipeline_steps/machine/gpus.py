@@ -21,7 +21,10 @@ from pipeline_steps.errors import UserError
 LOG = logging.getLogger("scoft")
 CLAIMED = "SCOFT_CLAIMED_GPUS"
 """Set for the children of a job that holds devices: they share them."""
+VISIBLE = ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+"""By which AMD's and NVIDIA's drivers show a process some devices and no others."""
 DEVICE_FILES = Path("/dev")
+AMD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 POLL_SECONDS = 0.5
 
 _held: list[int] = []  # locks live as long as the process
@@ -47,20 +50,36 @@ def claim(count: int) -> list[str]:
             f"{count} GPUs wanted, {len(visible)} there ({', '.join(visible)}); lower train.processes"
         )
     chosen = _take(folder, visible, count)
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[CLAIMED] = ",".join(chosen)
+    os.environ |= dict.fromkeys((*VISIBLE, CLAIMED), ",".join(chosen))
     LOG.info("GPU %s", ", ".join(chosen))
     return chosen
 
 
 def devices() -> list[str]:
-    """Return the GPUs this process may use: those it was given, or all of the machine (Linux, NVIDIA)."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    """Return the GPUs this process may use: those it was given, or all of the machine.
+
+    NVIDIA's and AMD's on Linux, and a Mac's own. AMD's HIP reads ``CUDA_VISIBLE_DEVICES`` where its own
+    variable is not set, and counts from 0 what ``ROCR_VISIBLE_DEVICES`` leaves it.
+    """
+    for variable in VISIBLE:
+        if (given := _named(variable)) is not None:
+            return given
+    if (left := _named("ROCR_VISIBLE_DEVICES")) is not None:
+        return [str(number) for number in range(len(left))]
     # Numbers of the driver's files may have gaps in a container; CUDA counts what is there.
     count = len(list(DEVICE_FILES.glob("nvidia[0-9]*")))
+    count = count or sum(file.read_text().strip() != "0" for file in AMD_NODES.glob("*/gpu_id"))
     # Windows' Linux shows one file for whatever cards there are: taken as one, so that no two jobs share it.
-    return [str(number) for number in range(count or (DEVICE_FILES / "dxg").exists())]
+    one = (DEVICE_FILES / "dxg").exists() or sys.platform == "darwin"
+    return [str(number) for number in range(count or one)]
+
+
+def _named(variable: str) -> list[str] | None:
+    """Return the devices that a variable names; None where it is not set."""
+    given = os.environ.get(variable)
+    if given is None:
+        return None
+    return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
 
 
 def _lock_folder() -> Path:

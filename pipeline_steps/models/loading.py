@@ -27,13 +27,13 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def device() -> torch.device:
-    """Return the GPU this process may see, or the CPU; warn where a GPU was claimed in vain."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
+    """Return torch's accelerator (CUDA, ROCm, XPU, MPS), or the CPU; warn where a GPU was claimed in vain."""
+    if accelerator := torch.accelerator.current_accelerator(check_available=True):
+        return torch.device(accelerator.type)
     if CLAIMED in os.environ:
         warn_once(
             f"GPU {os.environ[CLAIMED]} is held, but torch {torch.__version__} sees none and works on the "
-            "CPU: look at nvidia-smi, and install a torch built for CUDA"
+            "CPU: look at nvidia-smi or rocm-smi, and install a torch built for it"
         )
     return torch.device("cpu")
 

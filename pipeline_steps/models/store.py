@@ -1,6 +1,7 @@
 """Where fetched models lie, and the list of files by which a whole one is known from half a one."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,8 +9,9 @@ from pipeline_steps.config import HUB_ID, LINK, ModelRef
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import find
 
-STORE = Path("models")
-"""Folder that `snakemake --cores 1 models` fills; make it a link to keep models elsewhere."""
+STORE = Path(os.environ.get("SCOFT_MODELS", "models"))
+"""Folder that `snakemake --cores 1 models` fills; make it a link to keep models elsewhere, or name another
+by the variable where jobs run on machines that have no such folder in common."""
 MANIFEST = "fetched.json"
 """In each fetched folder: its commit and the size and SHA-256 of every file; written last."""
 COMMAND = "on a machine with network, run 'snakemake --cores 1 models' with the same configuration"

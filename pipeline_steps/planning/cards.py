@@ -28,6 +28,8 @@ CARDS = {
     "h100": Card(80, 989.5),
 }
 """Known cards, each with where its figures were read."""
+UTILISATION = 0.35
+"""Assumed: share of a card's peak that is reached where nothing was measured."""
 SIZES = (8, 12, 24, 80)
 """Memory of common cards in GB."""
 CONTEXT = 0.7 * GB

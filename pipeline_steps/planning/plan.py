@@ -6,7 +6,8 @@ from pipeline_steps import artifacts
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import PipelineConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.planning.cards import CARDS, CONTEXT, FRAGMENTS, GB, SIZES
+from pipeline_steps.planning.cards import CARDS, CONTEXT, FRAGMENTS, GB, SIZES, UTILISATION
+from pipeline_steps.planning.measured import training_share
 from pipeline_steps.planning.stages import STAGES, VARIANT_TRAININGS, Stage
 
 
@@ -37,18 +38,24 @@ def plan(settings: PipelineConfig, plan: Path) -> None:
 
 def _table(settings: PipelineConfig, stages: list[Stage], unknown: list[str]) -> str:
     config, card = settings.plan, CARDS[settings.plan.gpu]
-    speed = card.tflops * 1e12 * config.utilisation
+    assumed = config.utilisation or UTILISATION
+    measured = None if config.utilisation else training_share(settings)
+    share, where = measured or (assumed, "")
+    shares = {stage.name: share if stage.name.startswith("train") else assumed for stage in stages}
+    spent = {stage.name: stage.flops / (card.tflops * 1e12 * shares[stage.name]) / 3600 for stage in stages}
+    reached = f"Measured: {share:.1%} is what {where}.\n" if where else ""
     rows = [
         f"| {stage.name} | {stage.flops / 1e15:.4g} | {stage.memory(stage.activations) / GB:.1f} | "
-        f"{stage.disk / GB:.3g} | {stage.flops / speed / 3600:.3g} | "
+        f"{stage.disk / GB:.3g} | {spent[stage.name]:.3g} | "
         + " | ".join(stage.fit(size * GB) for size in SIZES)
         + " |"
         for stage in stages
     ]
-    hours = {stage.name.split()[0]: stage.flops / speed / 3600 for stage in stages}
+    hours = {name.split()[0]: spent[name] for name in spent}
     once = sum(hours.values()) - hours.get("sample", 0.0)
     every = once + (VARIANT_TRAININGS - 1) * hours.get("train", 0.0) + 5 * hours.get("sample", 0.0)
     cultures = len(settings.cultures)
+    elsewhere = ", but in training" if where else ""
     heads = " | ".join(f"{size} GB" for size in SIZES)
     missing = "".join(f"- Unknown: {line}\n" for line in unknown)
     return f"""# Plan
@@ -71,11 +78,11 @@ The last columns say whether a stage fits into a card, and if not as configured,
 `filter`, `features` and scoring take little beside these and are left out.
 
 Counted: operations and living tensors of the networks' own code at these sizes, attention as fused
-kernels do it. Assumed: {config.utilisation:.0%} of the card's peak is reached; CUDA takes \
+kernels do it. Assumed: {assumed:.0%} of the card's peak is reached{elsewhere}; CUDA takes \
 {CONTEXT / GB:.1f} GB; the allocator holds
 {FRAGMENTS:.2f} bytes for each in use; memory grows with the batch; of the extractors of S
 clip_conv is counted itself, all others as CLIP.
-Not counted: in training with 16-bit weights, norms and sums are kept in 32 bits.
+{reached}Not counted: in training with 16-bit weights, norms and sums are kept in 32 bits.
 """
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fsspec
+
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CHECKPOINT, Origin
 from pipeline_steps.errors import UserError
@@ -26,12 +28,21 @@ class Checkpoints:
         identity: settings, data and inputs; a checkpoint of another identity is not continued.
         origin: of the training pictures.
         kept: how many to keep.
+        address: where they lie as well, for another machine to go on from; fsspec's, or a shared folder.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], origin: Origin, kept: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        origin: Origin,
+        kept: int,
+        address: str | None = None,
+    ) -> None:
         self.root, self.identity, self.origin, self.kept = folder, dict(identity), origin, kept
         text = json.dumps(self.identity, sort_keys=True)
         self.folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.store = Store(address, self.folder) if address else None
 
     def latest(self) -> Path | None:
         """Return the newest checkpoint, if any."""
@@ -49,9 +60,17 @@ class Checkpoints:
         for old in sorted(self.folder.glob("*.safetensors"))[: -self.kept]:
             old.unlink()
             old.with_suffix(".json").unlink(missing_ok=True)
+        if self.store:
+            self.store.send(path)
 
     def restore(self) -> "tuple[dict[str, Tensor], list[dict[str, Any]]]":
-        """Return state and log rows of the newest readable checkpoint of this run; empty if there is none."""
+        """Return state and log rows of the newest readable checkpoint of this run; empty if there is none.
+
+        Raises:
+            UserError: the address cannot be read.
+        """
+        if self.store:
+            self.store.fetch()
         for path in sorted(self.folder.glob("*.safetensors"), reverse=True):
             try:
                 note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -68,3 +87,63 @@ class Checkpoints:
     def remove(self) -> None:
         """Remove the checkpoints of all settings: the run is complete."""
         shutil.rmtree(self.root, ignore_errors=True)
+        if self.store:
+            self.store.remove()
+
+
+class Store:
+    """A copy of a run's checkpoints that outlives the machine.
+
+    What arrives there half is passed over when it is read: every file carries its checksum.
+
+    Args:
+        address: of the checkpoints of all settings.
+        folder: of this run's own on this machine.
+    """
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.address, self.folder = address, folder
+        self.files, self.root = fsspec.url_to_fs(address)
+        self.own = f"{self.root}/{folder.name}"
+
+    def fetch(self) -> None:
+        """Copy here what is there and not here.
+
+        Raises:
+            UserError: the address cannot be read.
+        """
+        try:
+            self.files.invalidate_cache()
+            found = self.files.ls(self.own, detail=False) if self.files.exists(self.own) else []
+            for path in found:
+                here = self.folder / path.rpartition("/")[2]
+                if not here.exists() and here.suffix in (".json", ".safetensors"):
+                    with artifacts.appears_whole(here) as part:
+                        self.files.get_file(path, str(part))
+        except Exception as error:
+            raise UserError(f"watch.checkpoints: {self.address} cannot be read ({error})") from error
+
+    def send(self, path: Path) -> None:
+        """Copy a checkpoint there, its tensors last, and drop there what is no longer here.
+
+        What fails is said and left: the training is worth more than a copy of its state.
+        """
+        try:
+            self.files.makedirs(self.own, exist_ok=True)
+            for file in (path.with_suffix(".json"), path):
+                self.files.put_file(str(file), f"{self.own}/{file.name}")
+            self.files.invalidate_cache()
+            for old in self.files.ls(self.own, detail=False):
+                if not (self.folder / old.rpartition("/")[2]).exists():
+                    self.files.rm_file(old)
+        except Exception as error:
+            LOG.warning("checkpoint %s was not copied to %s (%s)", path.name, self.address, error)
+
+    def remove(self) -> None:
+        """Remove the checkpoints of all settings."""
+        try:
+            self.files.invalidate_cache()
+            if self.files.exists(self.root):
+                self.files.rm(self.root, recursive=True)
+        except Exception as error:
+            LOG.warning("checkpoints in %s were not removed (%s)", self.address, error)

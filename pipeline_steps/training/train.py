@@ -92,8 +92,9 @@ def train(
     identity = _identity(config, variant, seed, base, origin)
     inputs = {"inputs": [artifacts.file_sha256(path) for _, path in sources]}
     folder = lora.parent / "checkpoints"
-    checkpoints = Checkpoints(folder, identity | inputs, origin, watch.checkpoints_kept)
-    state, rows = checkpoints.restore()
+    checkpoints = Checkpoints(folder, identity | inputs, origin, watch.checkpoints_kept, watch.checkpoints)
+    with processes.one_first():
+        state, rows = checkpoints.restore()
     if state:
         trainer.restore(state)
     boards = None

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,13 +48,17 @@ class Processes:
         if wanted > 1:
             from accelerate import PartialState
 
-            self.state = PartialState(cpu=not torch.cuda.is_available())
+            self.state = PartialState(cpu=not torch.accelerator.is_available())
             self.count, self.rank = self.state.num_processes, self.state.process_index
             if self.count != wanted:
                 raise UserError(
                     f"train.processes is {wanted}, but {self.count} run; start the step with "
                     f"torchrun --standalone --nproc_per_node {wanted} -m pipeline_steps.training.train"
                 )
+
+    def one_first(self) -> AbstractContextManager[None]:
+        """Let the first process do what follows before the others do."""
+        return self.state.main_process_first() if self.state else nullcontext()
 
     def sum(self, tensors: list[Tensor]) -> None:
         """Add up tensors over the processes, in place."""
@@ -223,7 +227,7 @@ class Trainer:
         self.optimiser.zero_grad()
         diffusion_gradient = [torch.zeros_like(p) for p in self.parameters]
         perceptual_gradient = [torch.zeros_like(p) for p in self.parameters] if perceptual else []
-        totals = torch.zeros(len(PARTS), dtype=torch.float64, device=self.device)
+        totals = torch.zeros(len(PARTS), dtype=_exact(self.device), device=self.device)
         for part in range(config.accumulation):
             first = update * size + (part * group.count + group.rank) * config.batch_size
             batch = data.batch(range(first, first + config.batch_size), perceptual, self.device)
@@ -388,10 +392,15 @@ def _flat(name: str, value: Any) -> dict[str, Tensor]:
     return {name: torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)}
 
 
+def _exact(device: torch.device) -> torch.dtype:
+    """Return the type of sums: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def _sums(parts: Parts, device: torch.device) -> Tensor:
     values = [getattr(parts, name) for name in PARTS]
-    zero = torch.zeros((), dtype=torch.float64, device=device)
-    return torch.stack([zero if v is None else v.detach().double().sum() for v in values])
+    zero = torch.zeros((), dtype=_exact(device), device=device)
+    return torch.stack([zero if v is None else v.detach().to(zero.dtype).sum() for v in values])
 
 
 def _norm(tensors: list[Tensor]) -> float:

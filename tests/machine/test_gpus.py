@@ -24,7 +24,7 @@ input()
 @pytest.fixture
 def environment(tmp_path):
     """A machine with two devices and a lock folder of its own."""
-    clean = {k: v for k, v in os.environ.items() if k not in (CLAIMED, "SLURM_JOB_ID")}
+    clean = {k: v for k, v in os.environ.items() if k not in (CLAIMED, "SLURM_JOB_ID", *gpus.VISIBLE)}
     return clean | {"CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
 
 
@@ -155,5 +155,45 @@ def test_devices_are_counted_by_the_drivers_files(files, names, tmp_path, monkey
     for name in files:
         (tmp_path / name).touch()
     monkeypatch.setattr(gpus, "DEVICE_FILES", tmp_path)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nothing_given(monkeypatch)
     assert gpus.devices() == names
+
+
+def nothing_given(monkeypatch):
+    for variable in (*gpus.VISIBLE, "ROCR_VISIBLE_DEVICES"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_cards_of_amd_are_counted_and_shown(tmp_path, monkeypatch):
+    """By the kernel's list of what computes, in which a processor has no card's id; none was tried."""
+    for number, card in enumerate(("0", "4098", "51211")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "gpu_id").write_text(f"{card}\n")
+    monkeypatch.setattr(gpus, "DEVICE_FILES", tmp_path)
+    monkeypatch.setattr(gpus, "AMD_NODES", tmp_path)
+    nothing_given(monkeypatch)
+    assert gpus.devices() == ["0", "1"]
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "3")
+    assert gpus.devices() == ["0"]
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,3")
+    assert gpus.devices() == ["2", "3"]
+
+
+def test_a_card_that_is_claimed_is_named_to_either_driver(start):
+    code = (
+        "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['HIP_VISIBLE_DEVICES'], flush=True)"
+    )
+    job = start(
+        command=(sys.executable, "-m", "pipeline_steps.machine.gpus", "1", sys.executable, "-c", code),
+        HIP_VISIBLE_DEVICES="2,3",
+        CUDA_VISIBLE_DEVICES="0,1",
+    )
+    assert got(job) == "2 2"
+
+
+def test_a_mac_has_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpus, "DEVICE_FILES", tmp_path)
+    monkeypatch.setattr(gpus, "AMD_NODES", tmp_path)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    nothing_given(monkeypatch)
+    assert gpus.devices() == ["0"]

@@ -1,5 +1,7 @@
 """The plan: operations and living memory found by shapes, against sums done by hand."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -54,6 +56,38 @@ def test_the_embedded_family_has_a_plan(tmp_path, capsys):
         "caption", "depth", "synthesize", "cache", "targets", "train (scoft_mpc)", "sample (a variant)",
     ]  # fmt: skip
     assert "Unknown" not in text and "GPU hours" in text
+
+
+def test_training_is_planned_by_what_was_measured_on_such_a_card(tmp_path, monkeypatch):
+    """Nearest batch of such networks; a card that was not measured, and a share that is set, keep theirs."""
+    row = {"model": "sd15", "variant": "scoft_mpc", "arrangement": "trainer"}
+    rows = [
+        row | {"batch": 1, "tflops": 98.95},
+        row | {"batch": 4, "tflops": 9.895},
+        row | {"batch": 4, "tflops": 500.0, "arrangement": "authors"},
+        row | {"batch": 4, "tflops": 500.0, "gradient_checkpointing": True},
+        row | {"batch": 4, "error": "out of memory"},
+    ]
+    there = tmp_path / "resources/measured/gpu.json"
+    there.parent.mkdir(parents=True)
+    there.write_text(json.dumps({"machine": {"gpu": "NVIDIA H100 PCIe"}, "updates": rows}))
+    monkeypatch.chdir(tmp_path)
+
+    def hours(**plan_settings) -> tuple[float, float, str]:
+        raw = {
+            "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
+            "plan": plan_settings,
+        }
+        plan(load_config(raw), tmp_path / "plan.md")
+        text = (tmp_path / "plan.md").read_text()
+        cells = {line.split(" |")[0][2:]: line.split(" | ") for line in text.splitlines() if "| " in line}
+        return float(cells["train (scoft_mpc)"][4]), float(cells["cache"][4]), text
+
+    train, cache, text = hours(gpu="h100")
+    plainly, as_cache, said = hours(gpu="h100", utilisation=0.35)
+    assert train == pytest.approx(plainly * 35, rel=0.01) and cache == as_cache
+    assert "Measured: 1.0% is what training reached on NVIDIA H100 PCIe, 4 pictures at a time" in text
+    assert "Measured" not in said and "Measured" not in hours(gpu="a100")[2]
 
 
 def test_what_is_neither_fetched_nor_published_is_named(tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -287,6 +288,47 @@ def test_damaged_and_foreign_checkpoints_are_passed_over(tmp_path):
     assert checkpoints(8).restore() == ({}, [])
     checkpoints(8).save(1, {"weight.0000": torch.zeros(4)}, [])  # fewer updates, and newer all the same
     assert checkpoints(8).restore()[0] and checkpoints(7).restore()[1] == rows
+
+
+@pytest.mark.parametrize("address", ["memory://checkpoints/{name}", "{folder}/shared"])
+def test_a_training_goes_on_on_another_machine(inputs, tmp_path, monkeypatch, address):
+    """From what it has left at an address: of its own folder nothing is there."""
+    cache = {"train_cache": inputs["train_cache"]}
+    config = settings(batch_size=1, updates=4)
+    address = address.format(name=tmp_path.name, folder=tmp_path)
+    whole = run(cache, tmp_path / "whole", config, "ldm")
+    begun = []
+    make = Trainer.update
+    watch = {"checkpoint_every": 1, "checkpoints_kept": 2, "checkpoints": address}
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Trainer, "update", lambda self, n, data: make(self, n, data) if n < 3 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(cache, tmp_path / "one", config, "ldm", **watch)
+    files, root = fsspec.url_to_fs(address)
+    kept = [f"000000{n}.{kind}" for n in (2, 3) for kind in ("json", "safetensors")]
+    assert sorted(path.rpartition("/")[2] for path in files.find(root)) == kept
+    (newest,) = (path for path in files.find(root) if path.endswith("0000003.safetensors"))
+    files.pipe_file(newest, files.cat_file(newest)[:-9])  # arrived half
+    monkeypatch.setattr(Trainer, "update", lambda self, n, data: begun.append(n) or make(self, n, data))
+    other = run(cache, tmp_path / "other", config, "ldm", **watch)
+    assert begun == [2, 3] and other.read_bytes() == whole.read_bytes()
+    assert not files.exists(root)
+
+
+def test_a_copy_that_fails_ends_nothing_and_an_address_that_cannot_be_read_all(tmp_path, caplog, monkeypatch):
+    """Begun anew in silence, a training would lose what it had."""
+
+    def refuse(*arguments, **options):
+        raise PermissionError("not yours")
+
+    checkpoints = Checkpoints(tmp_path / "here", {}, ORIGIN, 1, f"memory://refused/{tmp_path.name}")
+    monkeypatch.setattr(checkpoints.store.files, "put_file", refuse)
+    checkpoints.save(1, {"weight.0000": torch.zeros(4)}, [])
+    assert "0000001.safetensors was not copied to memory://refused" in caplog.text
+    assert checkpoints.restore()[0]
+    monkeypatch.setattr(checkpoints.store.files, "exists", refuse)
+    with pytest.raises(UserError, match=r"watch.checkpoints: memory://refused/.* cannot be read \(not yours"):
+        checkpoints.restore()
 
 
 def test_gradient_checkpointing_does_not_change_the_gradient(inputs):

@@ -57,6 +57,16 @@ def test_what_is_not_in_the_working_directory_is_the_packages(tmp_path, monkeypa
         assert find(mine) == Path(mine)
 
 
+def test_models_lie_where_the_variable_says():
+    code = (
+        "from pipeline_steps.config import ModelRef as R; from pipeline_steps.models.store import place as p;"
+    )
+    command = [sys.executable, "-c", f"{code} print(p(R(path='someone/something')))"]
+    for told, said in (({}, "models"), ({"SCOFT_MODELS": "/mnt/models"}, "/mnt/models")):
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | told, cwd=ROOT)
+        assert done.stdout.strip() == f"{said}/someone/something", done.stderr
+
+
 def config_of(snakefile: Path, folder: Path, settings: ConfigSettings) -> dict:
     with SnakemakeApi(OutputSettings(quiet={"all"})) as api:
         workflow = api.workflow(

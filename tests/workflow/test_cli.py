@@ -50,6 +50,14 @@ def test_a_full_gpu_is_one_line_with_the_lever(arguments, lever):
     )
 
 
+def test_so_is_the_full_memory_of_a_mac():
+    message = "MPS backend out of memory (MPS allocated: 8.90 GiB). Tried to allocate 1.00 GiB"
+    done = run("step", f"raise RuntimeError({message!r})")
+    assert done.returncode == 1 and done.stderr.startswith(
+        "ERROR step: the GPU's memory is full (MPS backend"
+    )
+
+
 def test_any_other_fault_keeps_its_traceback():
     done = run("train", "raise RuntimeError('a fault')")
     assert done.returncode == 1 and "Traceback" in done.stderr and "RuntimeError: a fault" in done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 from packaging.requirements import Requirement
+from snakemake.cli import get_argument_parser
 
 from tests import ROOT
 
@@ -62,6 +63,20 @@ def test_container_installs_the_lock_on_the_same_python():
     assert "FROM python:3.11-" in recipe
     assert "COPY envs/requirements.lock /tmp/requirements.lock" in recipe
     assert "pip install --no-cache-dir --require-hashes -r /tmp/requirements.lock" in recipe
+
+
+def test_the_kubernetes_job_says_what_snakemake_knows():
+    """Of a file that nobody could try: its flags are there, and it names one image."""
+    *_, job = yaml.safe_load_all((ROOT / "envs/kubernetes.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    flags = [word.partition("=") for word in container["args"] if word.startswith("--") and word != "--"]
+    values = {flag: value for flag, _, value in flags}
+    assert values["--container-image"] == container["image"]
+    known = get_argument_parser()._option_string_actions
+    assert [flag for flag in values if flag not in known and not flag.startswith("--kubernetes-")] == []
+    assert {"SCOFT_MODELS", "AWS_ENDPOINT_URL"} <= {*container["args"]} & {
+        e["name"] for e in container["env"]
+    }
 
 
 def project() -> dict:

@@ -492,7 +492,7 @@ LAST = {
 INDEX = "wants a package index"
 CLUSTER = "wants a Slurm; tests/slurm has one"
 IMAGE = "wants a container's tools and a package index"
-STORE = "wants an object store"
+STORE = "wants an object store; tests/deploy has one"
 GPU = "wants a GPU; tests/training/test_gpu_benchmark.py runs its code at tiny size"
 NOT_RUN = {
     "python -m benchmarks.gpu sd15 --out found.json": GPU,
@@ -509,7 +509,7 @@ NOT_RUN = {
     "pytest -m slow": "half a gigabyte a checkpoint, minutes",
     "pip install --require-hashes -r envs/requirements.lock": INDEX,
     "pip-audit --require-hashes --disable-pip -r envs/requirements.lock": INDEX,
-    "pip install snakemake-storage-plugin-s3": INDEX,
+    "pip install '.[s3]'": INDEX,
     "pip install '.[survey]'": INDEX,
     "pip install '.[try]'": INDEX,
     "pip install wandb": INDEX,

@@ -155,6 +155,7 @@ TABLE = [
     ("watch.sample_pictures", 7, set()),
     ("watch.checkpoint_every", 7, set()),
     ("watch.checkpoints_kept", 7, set()),
+    ("watch.checkpoints", "checkpoints", set()),
     ("sample.images_per_prompt", 2, {"sample"}),
     ("sample.steps", 2, {"sample", "hub"}),
     ("sample.guidance_scale", 2.0, {"sample", "hub"}),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import SharedFSUsage
 from snakemake.utils import validate
 
 from pipeline_steps.config import FULL_VARIANT, HUB_FILE, PERCEPTUAL, TRAINED, VARIANTS
@@ -20,7 +21,10 @@ from pipeline_steps.machine.progress import Progress
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
 try:
-    SETTINGS = load_config(config, [*map(Path, dict.fromkeys(workflow.configfiles)), *PRESETS])
+    # What people hand in lies where the run was started, which has looked at it; a job may run elsewhere.
+    SETTINGS = load_config(
+        config, dict.fromkeys(map(Path, [*workflow.configfiles, *PRESETS])), there=not workflow.remote_exec
+    )
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
@@ -45,6 +49,8 @@ THREADS = SETTINGS.threads
 RUNS = all_runs(SETTINGS)
 COCO = f"{RESULTS}/reference/coco"
 SURVEY = f"{RESULTS}/survey"
+# Whether jobs see the files of the machine that they are planned on, or those of the storage alone.
+SHARED = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
 # Of a module: it moves the results, and no file that the settings name.
 PREFIX = workflow.modifier.path_modifier.replace_prefix("")
 if workflow.modifier.path_modifier.modifies_prefixes:
@@ -61,13 +67,17 @@ wildcard_constraints:
 
 
 def place(path):
-    """Where an input lies that no rule makes: in the working directory, or with the package."""
-    return str(find(path).absolute() if PREFIX else find(path))
+    """Where an input lies that no rule makes: in the working directory, or with the package. Neither a module's
+    prefix nor a default storage moves it; a job that reads it runs where it lies."""
+    return local(str(find(path)))
 
 
 def page(name):
     """A page's template, and what every template stands on: edited, they make the page anew."""
-    return [place(f"resources/report/{name}") for name in (f"{name}.html", "frame.html", "parts.html", "words.yaml")]
+    return [
+        place(f"resources/report/{name}")
+        for name in (f"{name}.html", "frame.html", "parts.html", "words.yaml")
+    ]
 
 
 PAGE_STYLE = place("resources/report/page.css")
@@ -76,6 +86,20 @@ PAGE_STYLE = place("resources/report/page.css")
 def moved(path):
     """Where a result lies, for what Snakemake does not move itself: params, and looking whether it is there."""
     return path if Path(path).is_absolute() else PREFIX + path
+
+
+def on_disk(path):
+    """As `moved`, for a step that goes through folders: there are none in an object store."""
+
+    def of(wildcards):
+        if provider := workflow.storage_settings.default_storage_provider:
+            raise WorkflowError(
+                f"{path}: results lie in the storage ({provider}), which this step cannot go through; copy them to a "
+                "folder, run it there without --default-storage-provider, and delete in the storage what it deletes"
+            )
+        return moved(path)
+
+    return of
 
 
 def settings(wildcards):

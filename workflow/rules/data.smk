@@ -99,6 +99,8 @@ rule ingest:
         f"{RESULTS}/logs/{{culture}}/ingest.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/ingest.tsv"
+    # data_sets stay where the run was started.
+    localrule: not SHARED
     conda:
         "../../envs/pipeline.yaml"
     params:
@@ -235,7 +237,7 @@ rule withdraw_report:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        results=moved(RESULTS),
+        results=on_disk(RESULTS),
         report=moved(f"{RESULTS}/withdraw_report.tsv"),
         cultures=["--cultures", *WITHDRAWN] if WITHDRAWN else [],
         withdrawn=["--withdrawn", *WITHDRAWN.values()] if WITHDRAWN else [],

@@ -42,16 +42,27 @@ def set_file(name):
     return f"{RESULTS}/reference/prompt_sets/{name}/{found[3]}" if found else place(path)
 
 
-def prompts(wildcards):
-    """The file of prompts that a run draws."""
+def given_prompts(wildcards):
+    """The file of prompts that the settings name for a run."""
     if further(wildcards):
         return set_file(RUNS[wildcards.run].prompt_set)
-    return {
-        None: place(culture(wildcards).prompts or SETTINGS.evaluation.prompts),
+    generic = RUNS[wildcards.run].prompt_set == "generic_prompts"
+    own = culture(wildcards).prompts or SETTINGS.evaluation.prompts
+    return place(SETTINGS.evaluation.generic_prompts if generic else own)
+
+
+def prompts(wildcards):
+    """The file of prompts that a run draws."""
+    made = {
         "train_prompts": f"{RESULTS}/{{culture}}/train_prompts.txt",
         "coco_prompts": f"{COCO}/prompts.txt",
-        "generic_prompts": place(SETTINGS.evaluation.generic_prompts),
-    }[RUNS[wildcards.run].prompt_set]
+    }
+    name = RUNS[wildcards.run].prompt_set
+    if name in made:
+        return made[name]
+    given = given_prompts(wildcards)
+    carried = not SHARED and not str(given).startswith(f"{RESULTS}/")
+    return f"{RESULTS}/{{culture}}/{{run}}prompts{Path(given).suffix}" if carried else given
 
 
 def prompts_suffix(wildcards):

@@ -158,7 +158,7 @@ rule purge_negatives:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        results=moved(RESULTS),
+        results=on_disk(RESULTS),
         pages=moved(f"{RESULTS}/report.html"),
     shell:
         """

@@ -138,6 +138,7 @@ rule paper_table:
         f"{RESULTS}/benchmarks/table{{number}}.tsv"
     wildcard_constraints:
         number="1|2",
+    localrule: not SHARED
     conda:
         "../../envs/pipeline.yaml"
     params:
@@ -211,6 +212,8 @@ rule fig5:
         f"{RESULTS}/logs/fig5.log",
     benchmark:
         f"{RESULTS}/benchmarks/fig5.tsv"
+    # It asks whether people have answered, as table 1 does: only the machine that plans can tell.
+    localrule: not SHARED
     conda:
         "../../envs/pipeline.yaml"
     shell:

@@ -18,11 +18,10 @@ wildcard_constraints:
     survey="survey(/simulated)?",
 
 
-def answers_folder(wildcards):
+def answers_folder(wildcards, input):
+    """Of people's answers the folder above all of them."""
     return (
-        moved(f"{SURVEY}/simulated/collected")
-        if wildcards.survey != "survey"
-        else place(SETTINGS.survey.answers)
+        place(SETTINGS.survey.answers) if wildcards.survey == "survey" else str(Path(input.files[0]).parent)
     )
 
 

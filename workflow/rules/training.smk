@@ -67,6 +67,14 @@ def launch(settings):
     return f"python -m pipeline_steps.machine.gpus {count} torchrun --standalone --nproc_per_node {count} -m"
 
 
+def watch(wildcards, input):
+    """How a training is watched, and where it keeps its checkpoints."""
+    address = SETTINGS.watch.checkpoints
+    folder = moved(f"{RESULTS}/{wildcards.culture}/{wildcards.lora}checkpoints")
+    own = address and f"{address.rstrip('/')}/{folder.lstrip('/')}"
+    return SETTINGS.watch.model_copy(update={"checkpoints": own}).model_dump_json()
+
+
 rule cache:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
@@ -168,7 +176,7 @@ rule train:
         extractor=of_lora(extractor),
         config=of_lora(lambda settings: settings.train.model_dump_json()),
         # What asks for `input` Snakemake takes for derived from it: how a training is watched makes no LoRA anew.
-        watch=lambda wildcards, input: SETTINGS.watch.model_dump_json(),
+        watch=watch,
         suffix=suffix,
     shell:
         """
