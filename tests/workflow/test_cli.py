@@ -68,7 +68,7 @@ def test_every_step_with_a_gpu_says_its_lever():
     rules = "".join(path.read_text() for path in Path("workflow/rules").glob("*.smk"))
     shells = [shell for shell in rules.split('"""') if "--gpus" in shell]
     modules = {re.search(r"pipeline_steps\.([\w.]+) ", shell)[1] for shell in shells}
-    assert len(modules) == 10
+    assert len(modules) == 11
     for module in modules:
         code = Path(f"pipeline_steps/{module.replace('.', '/')}.py").read_text()
         call = re.search(r"run_step\(\s*\w+,\s*lever=(.*?),?\s*\)", code, re.DOTALL)
@@ -83,7 +83,7 @@ def test_every_step_with_a_gpu_says_its_lever():
 
 @pytest.fixture
 def without_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
     monkeypatch.delenv(CLAIMED, raising=False)
     loading.warn_once.cache_clear()
 
@@ -102,6 +102,8 @@ def test_float16_on_a_cpu_is_warned_of(without_a_gpu, monkeypatch, caplog):
     assert loading.dtype(BaseRef(path="p", dtype="float16")) == torch.float16
     assert "'p' in float16 on a CPU" in caplog.text
     caplog.clear()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
+    )
     loading.warn_once.cache_clear()
     assert loading.dtype(BaseRef(path="p", dtype="float16")) == torch.float16 and not caplog.text

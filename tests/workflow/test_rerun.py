@@ -218,6 +218,7 @@ TABLE = [
     ("plan.prompts", 3, set()),
     ("report.include", ["table2"], {"report"}),
     ("report.negatives", False, {"report"}),
+    ("report.opening", 2, {"report"}),
     ("report.pictures_per_prompt", 2, {"report"}),
     ("report.positives", 2, {"report"}),
     ("report.thumbnail", 32, {"report", "contact_sheet"}),
