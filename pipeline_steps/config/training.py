@@ -106,6 +106,9 @@ class TrainConfig(Section):
     """Clip the perceptual gradient apart, before it is added; null: not."""
     perceptual_t_weight: Literal["none", "alpha_bar"] = "none"
     """Weight of L_P and L_C by t: none, or ᾱ_t (S means little where all is noise)."""
+    times: Literal["logit_normal", "uniform"] = "logit_normal"
+    """How a rectified flow's times are drawn, before its schedule's shift: mostly from the middle, or evenly.
+    A diffusion's are drawn evenly."""
     snr_gamma: float | None = Field(None, gt=0)
     """γ of min-SNR weighting of L_LDM; null: w_t = 1, as the authors."""
     perceptual: PerceptualConfig = PerceptualConfig()

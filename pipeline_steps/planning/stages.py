@@ -195,7 +195,9 @@ def _synthesize(settings: PipelineConfig) -> Stage:
     model = _Base(settings.models.base, side)
     control = _half(blueprints.diffusion(settings.models.controlnet, "controlnet"), settings.models.base)
     hint = _cost(
-        lambda: model.family.hint(control, model.latents, model.time, model.condition, model.picture)
+        lambda: model.family.hint(
+            model.denoiser, control, model.latents, model.time, model.condition, model.picture
+        )
     )
     noise, decoding = model.noise(), model.decoding()
     branches = 2 if config.guidance_scale > 1 else 1

@@ -82,8 +82,9 @@ def cache(
                 for name, value in conditions(blip[row["image_id"]], width, height).items():
                     columns[f"text_blip.{name}"].append(value[None])
             image_ids += [row["image_id"] for row in batch]
-        tensors = {name: torch.cat(parts) for name, parts in columns.items()}
-        tensors |= {f"text_null.{name}": value[0].cpu() for name, value in encode_prompts([""]).items()}
+        for name, value in encode_prompts([""]).items():
+            columns[f"text_null.{name}"].append(value[0].cpu())
+    tensors = artifacts.join(columns)
     TRAIN_CACHE.write(train_cache, tensors, origin, {"image_ids": json.dumps(image_ids)})
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from pipeline_steps.artifacts import TARGETS, TRAIN_CACHE, rebuild
@@ -16,6 +17,15 @@ from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.processes import NoiseProcess
 from pipeline_steps.method.scoft import Batch
 from pipeline_steps.seeds import generator
+
+
+def latent_positions(train_cache: Path) -> int:
+    """Return height × width of the largest latents in a cache, whose sizes differ little."""
+    with safe_open(train_cache, "pt") as file:
+        if "latents_size" in file.keys():  # noqa: SIM118 (no dictionary)
+            return int(file.get_tensor("latents_size").prod(1).max())
+        height, width = file.get_slice("latents_mean").get_shape()[-2:]
+    return int(height * width)
 
 
 class TrainingSet:

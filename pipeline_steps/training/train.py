@@ -66,14 +66,14 @@ def train(
     from pipeline_steps.models.families import family_of
     from pipeline_steps.training.boards import Boards
     from pipeline_steps.training.checkpoints import Checkpoints
-    from pipeline_steps.training.dataset import TrainingSet
+    from pipeline_steps.training.dataset import TrainingSet, latent_positions
     from pipeline_steps.training.trainer import Processes, Trainer
 
     processes = Processes(config.processes)
     sources = [(TRAIN_CACHE, train_cache)] + ([(TARGETS, targets)] if targets else [])
     origin = artifacts.same_origin(*sources, culture=culture)
     family = family_of(base)
-    noise_process = family.noise_process()
+    noise_process = family.noise_process(latent_positions(train_cache), config.times)
     objective = build_objective(variant, config)
     seen = targets if objective.perceptual else None
     data = TrainingSet(train_cache, seen, culture, seed, config, noise_process)
