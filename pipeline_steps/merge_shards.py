@@ -40,12 +40,14 @@ def _merge_caches(shards: list[Path], merged: Path, origin: Origin) -> None:
     """Join what belongs to pictures; the null prompt is the same in all."""
     columns: dict[str, list[Tensor]] = {}
     image_ids: list[str] = []
+    held_out = TRAIN_CACHE.metadata(shards[-1]).get("held_out_ids", "[]")
     for shard in shards:
         image_ids += json.loads(TRAIN_CACHE.metadata(shard)["image_ids"])
         for name, tensor in TRAIN_CACHE.read(shard).items():
             columns.setdefault(name, []).append(tensor)
     tensors = artifacts.join(columns)
-    TRAIN_CACHE.write(merged, tensors, origin, {"image_ids": json.dumps(image_ids)})
+    about = {"image_ids": json.dumps(image_ids), "held_out_ids": held_out}
+    TRAIN_CACHE.write(merged, tensors, origin, about)
 
 
 if __name__ == "__main__":

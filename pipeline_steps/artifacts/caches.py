@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-OUTER = {"text": 1, "text_blip": 2, "text_null": 0}
+OUTER = {"text": 1, "text_blip": 2, "text_null": 0, "text_held_out": 1}
 """Dimensions before a prompt's own, in each group of a cache's conditions."""
 
 

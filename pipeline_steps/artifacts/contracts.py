@@ -132,7 +132,7 @@ SCORES = Table(
 
 TRAIN_LOG = Table(
     "train_log",
-    1,
+    2,
     _schema(
         ("update", pa.int32()),
         ("epoch", pa.int32()),
@@ -145,10 +145,11 @@ TRAIN_LOG = Table(
         ("gradient_norm", pa.float64()),
         ("gradient_norm_diffusion", pa.float64()),
         ("gradient_norm_perceptual", pa.float64(), "optional"),
+        ("loss_held_out", pa.float64(), "optional"),
     ),
     ("update",),
 )
-"""Every loss part and gradient norm of every update (before clipping)."""
+"""Every loss part and gradient norm of every update (before clipping); the held-out loss of some."""
 
 PAGES = Table(
     "survey_pages",

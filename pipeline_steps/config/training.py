@@ -13,6 +13,9 @@ class CacheConfig(Section):
 
     batch_size: PositiveInt = 32
     """Pictures per forward pass of the autoencoder."""
+    held_out: int = Field(0, ge=0)
+    """Test pictures, the first of the culture, that are kept beside the training pictures, for
+    watch.validate_every; 0: none. Another number makes the cache anew, and what follows."""
 
 
 class TargetsConfig(Section):
@@ -144,6 +147,9 @@ class WatchConfig(Section):
     """Updates between sample pictures on the boards, from the same captions and noise; 0: none."""
     sample_pictures: PositiveInt = 4
     """Sample pictures each time."""
+    validate_every: int = Field(0, ge=0)
+    """Updates between measurements of the held-out loss: L_LDM of the test pictures that cache.held_out
+    keeps, with the same times and noise; 0: none."""
     checkpoint_every: PositiveInt = 50
     """Updates between checkpoints."""
     checkpoints_kept: PositiveInt = 2

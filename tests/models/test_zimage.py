@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, DEPTH, IMAGES, KOHYA, LORA, NEGATIVES, SAMPLES, TRAIN_CACHE
 from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, NegativesConfig, SampleConfig, WatchConfig
+from pipeline_steps.config.checks import load_config, over_presets
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.sample import sample
 from pipeline_steps.merge_shards import merge_shards
@@ -234,6 +235,47 @@ def test_the_template_counts_among_the_tokens(base):
     )
     template = len(tokenizer(framed).input_ids) - len(tokenizer("a jar").input_ids)
     assert tokenizer.model_max_length == 512 - template > 490
+
+
+PUBLISHED = {
+    # billions of parameters of transformer and text encoder: their files' sizes in the hub's lists, halved
+    "Tongyi-MAI/Z-Image": (12.31 / 2, 8.05 / 2, (2, 16, 128, 128), {"mask": (512,)}, 2560),
+    "black-forest-labs/FLUX.2-klein-base-4B": (7.751 / 2, 8.05 / 2, (2, 128, 64, 64), {}, 7680),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_have_the_published_sizes_and_take_our_calls(name):
+    transformer_size, text_size, latents, also, width = PUBLISHED[name]
+    ref = BaseRef(path=name)
+    family = family_of(ref)
+    transformer = blueprints.diffusion(ref, "transformer", "transformer")
+    text = blueprints.text_encoder(ref, "text_encoder")
+    assert blueprints.parameters(transformer) / 1e9 == pytest.approx(transformer_size, rel=0.01)
+    assert blueprints.parameters(text) / 1e9 == pytest.approx(text_size, rel=0.01)
+    assert family.condition_shapes() == {"encoder_hidden_states": (512, width)} | also
+    assert family.multiple() == 16
+    names = {layer.rpartition(".attention.")[2] for layer, _ in transformer.named_modules()}
+    assert all(any(name.endswith(wanted) for name in names) for wanted in family.lora_layers)
+    vae = blueprints.diffusion(ref, "vae", "vae")
+    with torch.device("meta"):
+        mean, _ = family.encode_pictures(vae, torch.empty(2, 3, 1024, 1024))
+        assert mean.shape == latents
+        assert family.decode_latents(vae, mean).shape == (2, 3, 1024, 1024)
+        condition = {key: torch.empty(2, *shape) for key, shape in family.condition_shapes().items()}
+        assert family.predict(transformer, mean, torch.ones(2), condition).shape == latents
+
+
+def test_the_presets_go_behind_those_of_the_training():
+    for name in ("zimage", "flux2_klein"):
+        for settings_of in ("paper", "authors"):
+            raw = {"presets": [settings_of, name]}
+            raw |= {"cultures": {"wales": {"suffix": ", in Wales", "images": "resources"}}}
+            config = load_config(over_presets(raw))
+            assert config.train.denoising.scheduler == "ddim" and config.data.resolution == 1024
+            assert set(config.train.lora_targets) <= set(family_of(config.models.base).lora_layers)
+        if config.negatives.structure == "depth":
+            assert blueprints.configuration(config.models.controlnet, "controlnet")["control_in_dim"] == 33
 
 
 def test_a_distilled_model_is_refused():
