@@ -97,9 +97,11 @@ class _Base:
 
     def weights(self, *networks: "nn.Module") -> float:
         """Bytes of networks in the model's precision."""
+        from torch import nn
+
         from pipeline_steps.models.blueprints import parameters
 
-        return _bytes(self.base) * sum(map(parameters, networks))
+        return _bytes(self.base) * parameters(nn.ModuleList(networks))  # what two of them share counts once
 
     def noise(self, gradient: "Sequence[Tensor] | None" = None) -> "Footprint":
         """One picture through the denoiser, and back to the given LoRA."""
