@@ -20,6 +20,7 @@ from pipeline_steps.method.denoising import aligned, denoise
 from pipeline_steps.method.pictures import to_unit
 from pipeline_steps.models import blueprints
 from pipeline_steps.models.families import family_of
+from pipeline_steps.models.families.zimage import ZImage
 from pipeline_steps.negatives.synthesize import synthesize
 from pipeline_steps.training.cache import cache
 from pipeline_steps.training.export import export
@@ -228,10 +229,24 @@ def test_the_published_control_is_one_file_and_needs_no_network(base, tiny, tmp_
     file = tmp_path / "Control-2.1.safetensors"
     save_file(load_file(tiny / "controlnet/diffusion_pytorch_model.safetensors"), file)
     settings = blueprints.configuration(ModelRef(path=str(tiny / "controlnet")), "controlnet")
-    monkeypatch.setattr(blueprints, "configuration", lambda *_: settings)
-    found = family_of(base)._control(ModelRef(path=str(file)))
+    with pytest.raises(UserError, match="is one file, whose configuration is not known here"):
+        family_of(base)._control(ModelRef(path=str(file)))
+    monkeypatch.setattr(blueprints, "lookup", lambda *_: settings)
+    found = ZImage(base)._control(ModelRef(path=str(file)))
     ours = ZImageControlNetModel.from_pretrained(tiny / "controlnet").state_dict()
     assert all(torch.equal(value, found.state_dict()[name]) for name, value in ours.items())
+
+
+def test_a_control_for_another_model_is_refused(base, tiny, tmp_path):
+    with pytest.raises(UserError, match=r"is for another model .*a ControlNetModel, not a ZImageControl"):
+        family_of(base).depth_to_image(ModelRef(path="resources/mini/controlnet"))
+    with pytest.raises(UserError, match=r"Turbo.safetensors' is for the distilled model"):
+        family_of(base).depth_to_image(ModelRef(path="models/Control-Turbo.safetensors"))
+    shutil.copytree(tiny / "controlnet", tmp_path / "wide")
+    file = tmp_path / "wide/config.json"
+    file.write_text(file.read_text().replace('"dim": 32', '"dim": 64'))
+    with pytest.raises(UserError, match=r"another model than models.base \(dim 64, not 32\); name its own"):
+        family_of(base).depth_to_image(ModelRef(path=str(tmp_path / "wide")))
 
 
 def test_the_template_counts_among_the_tokens(base):

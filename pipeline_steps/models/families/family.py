@@ -33,6 +33,7 @@ class Family(ABC):
         pipeline: class in diffusers that draws from texts, as model_index.json names it.
         controlled: class in diffusers that draws with depth control; None where there is none.
         control_network: class of its depth control.
+        control_fits: settings that the depth control and the denoiser have alike.
         denoiser_class: class in diffusers of the network that gets the LoRA.
         denoiser_part: that network's folder, its name in the pipelines, and what its LoRA's keys begin with.
         autoencoder_class: class in diffusers of the autoencoder.
@@ -52,6 +53,7 @@ class Family(ABC):
     pipeline: ClassVar[str]
     controlled: ClassVar[str | None] = None
     control_network: ClassVar[str] = "ControlNetModel"
+    control_fits: ClassVar[tuple[str, ...]] = ("cross_attention_dim", "block_out_channels")
     denoiser_class: ClassVar[str]
     denoiser_part: ClassVar[str]
     autoencoder_class: ClassVar[str] = "AutoencoderKL"
@@ -221,12 +223,31 @@ class Family(ABC):
         """Load the un-tuned model's pipeline with depth control, for the negatives.
 
         Raises:
-            UserError: there is none for this family.
+            UserError: there is none for this family, or the given one is for another model.
         """
         if self.controlled is None:
             raise self._uncontrolled()
+        self._check_control(controlnet)
         control = self._control(controlnet)
         return self._with_sampler(self._load_pipeline(self.controlled, controlnet=control, vae=self._vae()))
+
+    def _check_control(self, controlnet: ModelRef) -> None:
+        """Refuse a control for another kind or version of model, which would fail in the midst of drawing."""
+        settings = blueprints.lookup(controlnet, "controlnet")
+        if settings is None:
+            return  # what is wrong with it is said where it is loaded
+        own = blueprints.configuration(self.base, self.denoiser_part, self.denoiser_part)
+        pairs = {name: (settings.get(name), own.get(name)) for name in self.control_fits}
+        unlike = [
+            f"{name} {given}, not {wanted}" for name, (given, wanted) in pairs.items() if given != wanted
+        ]
+        if settings.get("_class_name") != self.control_network:
+            unlike = [f"a {settings.get('_class_name')}, not a {self.control_network}"]
+        if unlike:
+            raise UserError(
+                f"models.controlnet: '{controlnet.path}' is for another model than models.base "
+                f"({'; '.join(unlike)}); name its own depth ControlNet, or set negatives.structure: noise"
+            )
 
     def _control(self, controlnet: ModelRef) -> Any:
         return load_network(_diffusers(self.control_network), controlnet, "controlnet", self.base)

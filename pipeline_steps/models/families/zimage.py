@@ -1,6 +1,8 @@
 """Z-Image: one transformer over picture and prompt, a Qwen3 as text encoder, on a rectified flow."""
 
+import json
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ class ZImage(FlowFamily):
     pipeline = "ZImagePipeline"
     controlled = "ZImageControlNetPipeline"
     control_network = "ZImageControlNetModel"
+    control_fits = ("dim", "n_heads")
     denoiser_class = "ZImageTransformer2DModel"
     denoiser_part = "transformer"
     tokens = 512
@@ -86,14 +89,24 @@ class ZImage(FlowFamily):
         diffusers guesses the version of such a file and fetches the configuration of that version of the
         Turbo control from the hub; given the configuration, it guesses and fetches nothing.
         """
+        if "turbo" in controlnet.path.lower():
+            raise UserError(
+                f"models.controlnet: '{controlnet.path}' is for the distilled model; name alibaba-pai's "
+                "Z-Image-Fun-Controlnet-Union, or set negatives.structure: noise"
+            )
         path = locate(controlnet, "controlnet")
         if path.is_dir():
             return super()._control(controlnet)
         from diffusers import ZImageControlNetModel
 
+        settings = blueprints.lookup(controlnet, "controlnet")
+        if settings is None:
+            raise UserError(
+                f"models.controlnet: '{controlnet.path}' is one file, whose configuration is not known here; "
+                "make a folder of it (diffusion_pytorch_model.safetensors) and its config.json"
+            )
         with tempfile.TemporaryDirectory() as folder:
-            model = ZImageControlNetModel.from_config(blueprints.configuration(controlnet, "controlnet"))
-            model.save_config(folder)
+            (Path(folder) / "config.json").write_text(json.dumps(settings))
             options = {"config": folder, "dtype": dtype(self.base)}
             return load(ZImageControlNetModel, controlnet, "controlnet", "from_single_file", **options)
 
