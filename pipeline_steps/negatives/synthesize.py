@@ -60,7 +60,7 @@ def synthesize(
     table = IMAGES if noised else DEPTH
     origin = artifacts.same_origin((CAPTIONS, captions), (table, structure), culture=culture)
 
-    def pictures(*columns: str) -> Iterator[Row]:
+    def pictures(*columns: str) -> Iterator[dict[str, Any]]:
         rows = table.rows(structure, list(columns) or None)
         return (row for row in rows if not noised or row["split"] == "train")
 
@@ -140,7 +140,12 @@ def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
 
 
 def _wanted(
-    captions: Path, pictures: Iterator[Row], culture: str, suffix: str, seed: int, per_positive: int
+    captions: Path,
+    pictures: Iterator[dict[str, Any]],
+    culture: str,
+    suffix: str,
+    seed: int,
+    per_positive: int,
 ) -> Iterator[Row]:
     """Stream prompt, seed and picture of the structure of every negative, in key order."""
     blip: dict[str, list[str]] = {}

@@ -71,11 +71,10 @@ def raw(trainer: Trainer) -> Raw:
     return Raw(say, network, decode, math.exp(compute_empirical_mu(POSITIONS, 50)))
 
 
-@pytest.mark.parametrize("record", ["first", "random"])
-def test_losses_and_one_update_agree_with_the_equations(base, world, record):
+def test_losses_and_one_update_agree_with_the_equations(base, world):
     config = settings(
         lora_targets=TARGETS, contrast_margin=1.0,
-        denoising={"steps": 3, "guidance_scale": 3.0, "record": record},
+        denoising={"steps": 3, "guidance_scale": 3.0, "record": "first"},
     )  # fmt: skip
     trainer = new_trainer(base, config, POSITIONS)
     check_losses_and_one_update(trainer, raw(trainer), world)
@@ -89,7 +88,7 @@ def test_prediction_condition_and_steps_are_the_pipelines(base):
     assert family.noise_process(POSITIONS).shift == math.exp(compute_empirical_mu(POSITIONS, 50))
     prompts, noise = ["a red house, there", "a jar"], torch.randn(2, 16, 4, 4)
     calls = {"num_inference_steps": 4, "guidance_scale": family.guidance(3.0), "height": 64, "width": 64}
-    drawn = pipeline(prompts, latents=noise, output_type="pt", **calls).images
+    drawn = pipeline(prompt=prompts, latents=noise, output_type="pt", **calls).images
     with torch.inference_mode():
         ours = denoise(
             partial(family.predict, pipeline.transformer), noise, torch.ones(2), encode(prompts),
@@ -128,7 +127,7 @@ def test_its_lora_changes_the_pipelines_pictures_and_has_comfys_names(base, worl
     family, noise = family_of(base), torch.randn(1, 16, 4, 4)
     drawn = [
         family.text_to_image(lora)(
-            "a jar", latents=noise, num_inference_steps=2, height=64, width=64, output_type="pt"
+            prompt="a jar", latents=noise, num_inference_steps=2, height=64, width=64, output_type="pt"
         ).images
         for lora in (None, tmp_path / "lora.safetensors")
     ]

@@ -53,7 +53,7 @@ class Flux2Klein(FlowFamily):
         from diffusers import Flux2KleinPipeline
 
         states = condition["encoder_hidden_states"]
-        found = denoiser(
+        found: Tensor = denoiser(
             hidden_states=z.flatten(2).transpose(1, 2),
             encoder_hidden_states=states,
             timestep=t,
