@@ -23,10 +23,10 @@ if not SHARED:
             given=given_prompts,
         output:
             prompts=f"{RESULTS}/{{culture}}/{{run}}prompts.{{form}}",
-        wildcard_constraints:
-            form=r"\w+",
         log:
             f"{RESULTS}/logs/{{culture}}/{{run}}carry_prompts_{{form}}.log",
+        wildcard_constraints:
+            form=r"\w+",
         localrule: True
         conda:
             "../../envs/pipeline.yaml"
