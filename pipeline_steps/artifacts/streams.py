@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -11,6 +12,8 @@ from pipeline_steps.artifacts.contracts import IMAGES
 from pipeline_steps.artifacts.origin import Row
 from pipeline_steps.artifacts.tables import Table
 from pipeline_steps.errors import UserError
+
+T = TypeVar("T")
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
@@ -35,7 +38,7 @@ Shard = tuple[int, int]
 WHOLE: Shard = (1, 1)
 
 
-def progress(rows: Iterable[Row], total: int, label: str) -> Iterator[Row]:
+def progress(rows: Iterable[T], total: int, label: str) -> Iterator[T]:
     """Pass rows through behind a progress bar."""
     yield from tqdm(rows, total=total, desc=label, unit="picture", mininterval=1)
 

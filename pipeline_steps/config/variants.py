@@ -36,5 +36,7 @@ PERCEPTUAL: tuple[Variant, ...] = tuple(name for name in TRAINED if "p" in DEFIN
 """Those whose losses look at the picture x̂."""
 FULL_VARIANT: Variant = "scoft_mpc"
 """The variant whose LoRA is the main product."""
+SHORT: dict[str, str] = {name: definition.short for name, definition in DEFINITIONS.items()}
+"""The same in short."""
 LABELS: dict[str, str] = {name: definition.label for name, definition in DEFINITIONS.items()}
 """What people read for each variant."""

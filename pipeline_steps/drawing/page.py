@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
 from markupsafe import Markup
 
-from pipeline_steps.config import DEFINITIONS, LABELS
+from pipeline_steps.config import LABELS, SHORT
 from pipeline_steps.drawing.charts import COLOURS
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import find
@@ -74,7 +74,7 @@ def render(template: Path, style: Path = STYLE, **contents: Any) -> str:
     environment.filters |= {
         "number": number,
         "label": lambda variant: LABELS.get(variant, variant),
-        "short": lambda variant: DEFINITIONS[variant].short,
+        "short": SHORT.__getitem__,
         "colour": colour,
     }
     environment.globals["what"] = What(yaml.safe_load(find(WORDS).read_text(encoding="utf-8")))

@@ -31,7 +31,7 @@ class Progress(logging.Handler):
         self.began = clock()
         self.planned: Counter[str] = Counter()
         self.left: Counter[str] = Counter()
-        self.earlier: dict[str, float] = {}
+        self.earlier: Mapping[str, float] = {}
         self.running: dict[int, tuple[str, float]] = {}
         self.took: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -61,7 +61,7 @@ class Progress(logging.Handler):
 
     def _to_go(self, passed: float) -> str:
         """How long what is left takes, as far as it is known."""
-        means = self.earlier | {rule: fmean(found) for rule, found in self.took.items()}
+        means = {**self.earlier, **{rule: fmean(found) for rule, found in self.took.items()}}
         left = sum(means.get(rule, 0) * count for rule, count in self.left.items())
         left -= sum(min(self.clock() - since, means.get(rule, 0)) for rule, since in self.running.values())
         at_once = max(1.0, sum(map(sum, self.took.values())) / passed if passed else 1.0)
@@ -76,7 +76,8 @@ class Progress(logging.Handler):
 
 def seconds(benchmarks: Path, rules: Iterable[str]) -> Mapping[str, float]:
     """Mean seconds of a job of each rule, from benchmarks named rule.tsv or rule_….tsv."""
-    known, found = sorted(rules, key=len, reverse=True), defaultdict(list)
+    known = sorted(rules, key=len, reverse=True)
+    found: defaultdict[str, list[float]] = defaultdict(list)
     for path in benchmarks.rglob("*.tsv"):
         rule = next((name for name in known if path.stem == name or path.stem.startswith(f"{name}_")), None)
         if rule:

@@ -18,7 +18,7 @@ from pipeline_steps.artifacts import (
     write_text,
 )
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import DEFINITIONS, LABELS, VARIANTS, Variant
+from pipeline_steps.config import LABELS, SHORT, VARIANTS, Variant
 from pipeline_steps.drawing import page, paper
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.drawing.page import Figure
@@ -178,13 +178,13 @@ def _consensus(orders: Orders, cultures: list[str], called: Mapping[str, str]) -
 
     def cell(culture: str, item: str) -> dict[str, Any] | None:
         found = orders.get((culture, item))
-        return found and {"chips": _chips(found), "paper": _as_printed(found)}
+        return {"chips": _chips(found), "paper": _as_printed(found)} if found else None
 
     rows = [
         {"culture": called[culture], "cells": [cell(culture, item) for item in questions]}
         for culture in (ALL, *cultures)
     ]
-    printed = " › ".join(DEFINITIONS[variant].short for variant in _printed(paper.RANKS))
+    printed = " › ".join(SHORT[variant] for variant in _printed(paper.RANKS))
     return {"questions": list(questions.values()), "rows": rows, "paper": printed}
 
 
@@ -212,11 +212,8 @@ def _heat(figures: Figures, variants: Sequence[Variant]) -> dict[str, Any]:
     def share(one: Variant, other: Variant) -> dict[str, Any] | None:
         row = known.get(f"{one} over {other}")
         if row is None and (turned := known.get(f"{other} over {one}")):
-            row = turned | {
-                "value": _rest(turned["value"]),
-                "low": _rest(turned["high"]),
-                "high": _rest(turned["low"]),
-            }
+            ends = {"low": _rest(turned["high"]), "high": _rest(turned["low"])}
+            row = {**turned, **ends, "value": _rest(turned["value"])}
         if row is None or row["value"] is None:
             return None
         text, interval = _figure(row, ".0f", 100)

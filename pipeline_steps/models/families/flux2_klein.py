@@ -53,7 +53,7 @@ class Flux2Klein(FlowFamily):
         from diffusers import Flux2KleinPipeline
 
         states = condition["encoder_hidden_states"]
-        found: Tensor = denoiser(
+        found = denoiser(
             hidden_states=z.flatten(2).transpose(1, 2),
             encoder_hidden_states=states,
             timestep=t,
@@ -61,7 +61,8 @@ class Flux2Klein(FlowFamily):
             txt_ids=Flux2KleinPipeline._prepare_text_ids(states[:1]).to(z.device),
             return_dict=False,
         )[0]
-        return found.transpose(1, 2).unflatten(2, z.shape[2:])
+        predicted: Tensor = found.transpose(1, 2).unflatten(2, z.shape[2:])
+        return predicted
 
     def _encode_prompts(self, pipeline: Any, prompts: list[str]) -> Condition:
         return {"encoder_hidden_states": pipeline.encode_prompt(prompts, device=device())[0]}
