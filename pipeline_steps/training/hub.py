@@ -66,6 +66,8 @@ def hub(
     tables = [*((SAMPLES, path) for path in samples), *((SCORES, path) for path in scores)]
     artifacts.same_origin((LORA, lora), (KOHYA, named), *tables, culture=culture)
     base = json.loads(LORA.metadata(lora)["scoft_training"])["base"]
+    # Of other kinds there is no checkpoint in one file that these programs load.
+    in_one_file = "ss_base_model_version" in KOHYA.metadata(named)
     shown = _shown(*samples)
     found: list[dict[str, Row]] = [{row["metric"]: row for row in SCORES.rows(path)} for path in scores]
     data = _metadata(base["path"], culture, suffix, shown, found[1], config)
@@ -80,10 +82,12 @@ def hub(
                 (part / "samples" / f"{name}.png").write_bytes(drawn_png(picture, drawn))
         # Managers of models show a picture with the file's name as its cover.
         shutil.copyfile(part / "samples/1.png", part / f"{named.stem}.png")
-        workflow = json.dumps(_comfyui(shown[0][1], base["path"], named, sampling), indent=2)
-        (part / "comfyui_workflow.json").write_text(workflow + "\n", encoding="utf-8")
-        pasted = _automatic1111(shown[0][1], base["path"], named, sampling)
-        (part / "automatic1111.txt").write_text(pasted, encoding="utf-8")
+        pasted = ""
+        if in_one_file:
+            workflow = json.dumps(_comfyui(shown[0][1], base["path"], named, sampling), indent=2)
+            (part / "comfyui_workflow.json").write_text(workflow + "\n", encoding="utf-8")
+            pasted = _automatic1111(shown[0][1], base["path"], named, sampling)
+            (part / "automatic1111.txt").write_text(pasted, encoding="utf-8")
         text = _readme(model_card, shown, found, named, pasted)
         (part / "README.md").write_text(f"---\n{data.to_yaml()}\n---\n\n{text}", encoding="utf-8")
 
@@ -187,7 +191,9 @@ are not told apart by these pictures, and no score takes the place of people of 
 |---|---:|---:|
 {scores}
 
-## In other programs
+"""
+    if pasted:
+        added += f"""## In other programs
 
 - ComfyUI: put `{named.name}` into `models/loras` and drag `comfyui_workflow.json` into the window.
 - AUTOMATIC1111, Forge: put it into `models/Lora`, and paste `automatic1111.txt` into the prompt:

@@ -290,6 +290,21 @@ def test_the_published_models_are_called_what_managers_call_them(kind):
 
 
 @pytest.mark.parametrize(
+    ("path", "architecture"),
+    [
+        ("Tongyi-MAI/Z-Image", "z-image/lora"),
+        ("black-forest-labs/FLUX.2-klein-base-4B", "flux.2-klein/lora"),
+    ],
+)
+def test_a_transformer_has_a_header_that_claims_to_be_no_stable_diffusion(path, architecture):
+    family, weights = family_of(BaseRef(path=path)), {"a": torch.zeros(4, 4)}
+    training = TRAINING | {"base": {"path": path, "commit": None}}
+    told = header(weights, training, family, "wales", ", in Wales", family.kind().layers)
+    assert (told["modelspec.architecture"], told["modelspec.resolution"]) == (architecture, "1024x1024")
+    assert not {"ss_base_model_version", "ss_v2", "ss_network_module"} & set(told)
+
+
+@pytest.mark.parametrize(
     ("path", "name"),
     [
         ("CompVis/stable-diffusion-v1-4", "sd-v1-4"),

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import LORA, SAMPLES, SCORES, Origin
+from pipeline_steps.artifacts import KOHYA, LORA, SAMPLES, SCORES, Origin
 from pipeline_steps.config import BaseRef, ExportConfig, SampleConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.models.families import family_of
@@ -230,6 +230,16 @@ def test_a_base_that_is_no_hubs_is_not_named_as_one(results):
     assert (data.base_model, data.license, data.license_name) == (None, "other", "see-the-card")
     hub(**results | {"config": ExportConfig(licence="cc-by-nc-4.0")})
     assert ModelCard.load(results["folder"] / "README.md").data.license == "cc-by-nc-4.0"
+
+
+def test_a_kind_that_other_programs_load_otherwise_gets_no_workflow_of_theirs(results):
+    about = KOHYA.metadata(results["named"])
+    del about["ss_base_model_version"]
+    KOHYA.write(results["named"], KOHYA.read(results["named"]), ORIGIN, about)
+    hub(**results)
+    names = {path.name for path in results["folder"].iterdir()}
+    assert results["named"].name in names and not names & {"comfyui_workflow.json", "automatic1111.txt"}
+    assert "## In other programs" not in (results["folder"] / "README.md").read_text()
 
 
 def test_what_does_not_belong_together_leaves_no_folder(results, tmp_path):

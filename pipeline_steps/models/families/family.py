@@ -304,9 +304,14 @@ class Family(ABC):
         return Kind(self.title.lower().replace(" ", "-"))
 
     def side(self) -> int:
-        """Return the sides of the squares that the model was made to draw, in pixels."""
+        """Return the sides of the squares that the model was made to draw, in pixels.
+
+        A UNet states them in latents; of a transformer, which takes any size, the autoencoder has them.
+        """
         own = blueprints.configuration(self.base, self.denoiser_part, self.denoiser_part)
-        return int(own["sample_size"]) * self.multiple() // self.patch
+        if "sample_size" in own:
+            return int(own["sample_size"]) * self.multiple() // self.patch
+        return int(blueprints.configuration(self.base, "vae", "vae")["sample_size"])
 
     def kohya_module(self, layer: str) -> str:
         """Return kohya-ss' and ComfyUI's name for a layer, whose path in the denoiser is given."""
