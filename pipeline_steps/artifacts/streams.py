@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -11,6 +12,9 @@ from pipeline_steps.artifacts.contracts import IMAGES
 from pipeline_steps.artifacts.origin import Row
 from pipeline_steps.artifacts.tables import Table
 from pipeline_steps.errors import UserError
+
+
+Item = TypeVar("Item")
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
@@ -35,8 +39,8 @@ Shard = tuple[int, int]
 WHOLE: Shard = (1, 1)
 
 
-def progress(rows: Iterable[Row], total: int, label: str) -> Iterator[Row]:
-    """Pass rows through behind a progress bar."""
+def progress(rows: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+    """Pass rows, or whatever holds pictures, through behind a progress bar."""
     yield from tqdm(rows, total=total, desc=label, unit="picture", mininterval=1)
 
 

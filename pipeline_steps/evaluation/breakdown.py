@@ -55,8 +55,7 @@ def breakdown(
     """
     # Of all pictures together ``score`` says what is left out.
     logging.getLogger("pipeline_steps.evaluation.measures").setLevel(logging.ERROR)
-    sources = [*((SAMPLES, path) for path in samples), *((FEATURES, path) for path in features)]
-    origin = same_origin(*sources)
+    origin = same_origin(*((SAMPLES, path) for path in samples), *((FEATURES, path) for path in features))
     same_origin((IMAGES, images), (FEATURES, reference))
     _check_networks([*features, reference])
     columns, most = (prompt_set.named, prompt_set.most) if prompt_set else (OWN, None)

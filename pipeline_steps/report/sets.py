@@ -112,7 +112,7 @@ def lost(breakdown: Path, samples: Sequence[Path], config: ReportConfig) -> dict
         "tables": [_table(metric, rows, variants, judged) for metric in known],
         "telling": labels.SCORES[telling].name if telling else "",
         "judged": judged,
-        "worst": [row | {"pictures": found} for row, found in _shown(worst, samples, judged, config)],
+        "worst": [{**row, "pictures": found} for row, found in _shown(worst, samples, judged, config)],
     }
 
 

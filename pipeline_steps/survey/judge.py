@@ -131,7 +131,7 @@ def judge(
 def _pages(path: Path) -> Iterator[list[Row]]:
     """Yield each page's rows in order, without the checks."""
     for _, rows in itertools.groupby(PAGES.rows(path), lambda row: row["page"]):
-        page = list(rows)
+        page: list[Row] = list(rows)
         if not page[0]["check"]:
             yield page
 
