@@ -13,7 +13,6 @@ from pipeline_steps.artifacts.origin import Row
 from pipeline_steps.artifacts.tables import Table
 from pipeline_steps.errors import UserError
 
-
 Item = TypeVar("Item")
 
 
