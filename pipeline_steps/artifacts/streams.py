@@ -13,7 +13,7 @@ from pipeline_steps.artifacts.origin import Row
 from pipeline_steps.artifacts.tables import Table
 from pipeline_steps.errors import UserError
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
@@ -38,8 +38,8 @@ Shard = tuple[int, int]
 WHOLE: Shard = (1, 1)
 
 
-def progress(rows: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Pass rows through behind a progress bar."""
+def progress(rows: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+    """Pass rows, or whatever holds pictures, through behind a progress bar."""
     yield from tqdm(rows, total=total, desc=label, unit="picture", mininterval=1)
 
 

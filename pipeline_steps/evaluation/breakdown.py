@@ -7,17 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline_steps.artifacts import (
-    BREAKDOWN,
-    FEATURES,
-    IMAGES,
-    SAMPLES,
-    Row,
-    Table,
-    TensorFile,
-    rebuild,
-    same_origin,
-)
+from pipeline_steps.artifacts import BREAKDOWN, FEATURES, IMAGES, SAMPLES, Row, rebuild, same_origin
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import PromptSet
 from pipeline_steps.errors import UserError
@@ -65,11 +55,7 @@ def breakdown(
     """
     # Of all pictures together ``score`` says what is left out.
     logging.getLogger("pipeline_steps.evaluation.measures").setLevel(logging.ERROR)
-    sources: list[tuple[Table | TensorFile, Path]] = [
-        *((SAMPLES, path) for path in samples),
-        *((FEATURES, path) for path in features),
-    ]
-    origin = same_origin(*sources)
+    origin = same_origin(*((SAMPLES, path) for path in samples), *((FEATURES, path) for path in features))
     same_origin((IMAGES, images), (FEATURES, reference))
     _check_networks([*features, reference])
     columns, most = (prompt_set.named, prompt_set.most) if prompt_set else (OWN, None)
