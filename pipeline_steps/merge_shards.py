@@ -38,19 +38,16 @@ def merge_shards(
 
 def _merge_caches(shards: list[Path], merged: Path, origin: Origin) -> None:
     """Join what belongs to pictures; the null prompt is the same in all."""
-    import torch
-
     columns: dict[str, list[Tensor]] = {}
     image_ids: list[str] = []
+    held_out = TRAIN_CACHE.metadata(shards[-1]).get("held_out_ids", "[]")
     for shard in shards:
         image_ids += json.loads(TRAIN_CACHE.metadata(shard)["image_ids"])
         for name, tensor in TRAIN_CACHE.read(shard).items():
             columns.setdefault(name, []).append(tensor)
-    tensors = {
-        name: parts[0] if name.startswith("text_null") else torch.cat(parts)
-        for name, parts in columns.items()
-    }
-    TRAIN_CACHE.write(merged, tensors, origin, {"image_ids": json.dumps(image_ids)})
+    tensors = artifacts.join(columns)
+    about = {"image_ids": json.dumps(image_ids), "held_out_ids": held_out}
+    TRAIN_CACHE.write(merged, tensors, origin, about)
 
 
 if __name__ == "__main__":

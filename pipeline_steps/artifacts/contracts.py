@@ -152,7 +152,7 @@ are; ``group`` is "not stated" where the prompts' table says nothing."""
 
 TRAIN_LOG = Table(
     "train_log",
-    1,
+    2,
     _schema(
         ("update", pa.int32()),
         ("epoch", pa.int32()),
@@ -165,10 +165,11 @@ TRAIN_LOG = Table(
         ("gradient_norm", pa.float64()),
         ("gradient_norm_diffusion", pa.float64()),
         ("gradient_norm_perceptual", pa.float64(), "optional"),
+        ("loss_held_out", pa.float64(), "optional"),
     ),
     ("update",),
 )
-"""Every loss part and gradient norm of every update (before clipping)."""
+"""Every loss part and gradient norm of every update (before clipping); the held-out loss of some."""
 
 PAGES = Table(
     "survey_pages",

@@ -39,7 +39,7 @@ class ModelRef(Section):
 
 
 class BaseRef(ModelRef):
-    """The model to be mended: Stable Diffusion 1.x, 2.x or XL, as its own model_index.json says."""
+    """The model to be mended, of a family of models/families, as its own model_index.json says."""
 
     vae: ModelRef | None = None
     """Autoencoder in the place of the model's own (SDXL's overflows in float16); null: its own. It is
@@ -58,9 +58,10 @@ class Models(Section):
     """The networks behind each stage; the defaults are the embedded family."""
 
     base: BaseRef = BaseRef(path="resources/mini/base")
-    """Stable Diffusion: the model to be mended, its VAE, text encoders and scheduler."""
+    """The model to be mended, its VAE, text encoders and scheduler."""
     controlnet: ModelRef = ModelRef(path="resources/mini/controlnet")
-    """Depth ControlNet for the base model."""
+    """Depth ControlNet for the base model, a folder or, for Z-Image, one file; read where negatives.structure
+    is "depth"."""
     captioner: ModelRef = ModelRef(path="resources/mini/captioner")
     """BLIP."""
     depth: ModelRef = ModelRef(path="resources/mini/depth")

@@ -1,5 +1,7 @@
 """Settings of the negatives: captions, depth, synthesis, filter."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline_steps.config.base import PositiveInt, Section
@@ -26,8 +28,14 @@ class DepthConfig(Section):
 
 
 class NegativesConfig(Section):
-    """ControlNet negatives of the un-tuned model (paper §4.4)."""
+    """Negatives drawn by the un-tuned model (paper §4.4)."""
 
+    structure: Literal["depth", "noise"] = "depth"
+    """What a negative keeps of its picture: its depth, by the ControlNet (paper §4.4), or, for models without
+    one, what is left of the picture itself under noise."""
+    strength: float = Field(0.8, gt=0, le=1)
+    """How far the picture is noised where structure is "noise": a share of the model's own schedule; at 1
+    nothing of it is left."""
     per_positive: PositiveInt = 5
     """Negatives per training picture."""
     steps: PositiveInt = 20
@@ -35,7 +43,7 @@ class NegativesConfig(Section):
     guidance_scale: float = Field(7.5, ge=1)
     """Classifier-free guidance."""
     controlnet_scale: float = Field(1.0, ge=0, le=2)
-    """Strength of the depth condition."""
+    """Strength of the depth condition; read where structure is "depth"."""
     batch_size: PositiveInt = 16
     """Pictures per forward pass."""
 

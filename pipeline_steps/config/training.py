@@ -17,6 +17,9 @@ class CacheConfig(Section):
 
     batch_size: PositiveInt = 32
     """Pictures per forward pass of the autoencoder."""
+    held_out: int = Field(0, ge=0)
+    """Test pictures, the first of the culture, that are kept beside the training pictures, for
+    watch.validate_every; 0: none. Another number makes the cache anew, and what follows."""
 
 
 class TargetsConfig(Section):
@@ -111,6 +114,9 @@ class TrainConfig(Section):
     """Clip the perceptual gradient apart, before it is added; null: not."""
     perceptual_t_weight: Literal["none", "alpha_bar"] = "none"
     """Weight of L_P and L_C by t: none, or ᾱ_t (S means little where all is noise)."""
+    times: Literal["logit_normal", "uniform"] = "logit_normal"
+    """How a rectified flow's times are drawn, before its schedule's shift: mostly from the middle, or evenly.
+    A diffusion's are drawn evenly."""
     snr_gamma: float | None = Field(None, gt=0)
     """γ of min-SNR weighting of L_LDM; null: w_t = 1, as the authors."""
     perceptual: PerceptualConfig = PerceptualConfig()
@@ -157,6 +163,9 @@ class WatchConfig(Section):
     """Updates between sample pictures on the boards, from the same captions and noise; 0: none."""
     sample_pictures: PositiveInt = 4
     """Sample pictures each time."""
+    validate_every: int = Field(0, ge=0)
+    """Updates between measurements of the held-out loss: L_LDM of the test pictures that cache.held_out
+    keeps, with the same times and noise; 0: none."""
     checkpoint_every: PositiveInt = 50
     """Updates between checkpoints."""
     checkpoints_kept: PositiveInt = 2

@@ -72,7 +72,7 @@ def sample(
                 prompt=[row["prompt"] for row in batch],
                 generator=[torch.Generator().manual_seed(row["seed"]) for row in batch],
                 num_inference_steps=config.steps,
-                guidance_scale=config.guidance_scale,
+                guidance_scale=family.guidance(config.guidance_scale),
                 height=side,
                 width=side,
             ).images

@@ -1,9 +1,10 @@
 """From z_t to the picture's latents x̂ with the gradient recorded in one network call (paper §4.3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline_steps.method.processes import NoiseProcess
@@ -38,6 +39,23 @@ def guided(conditional: Tensor, null: Tensor | None, scale: float) -> Tensor:
 def take(condition: Condition, rows: Tensor) -> Condition:
     """Select rows of a condition."""
     return {name: value[rows] for name, value in condition.items()}
+
+
+def aligned(tensors: Sequence[Tensor], outer: Sequence[int] | None = None) -> list[Tensor]:
+    """Pad rows that differ in length with zeros behind: a condition says in a mask which are padding.
+
+    Args:
+        tensors: the same of several conditions.
+        outer: how many dimensions stand before a row in each; by default one.
+    """
+    outer = outer or [1] * len(tensors)
+    rows = [tensor.shape[before:] for tensor, before in zip(tensors, outer, strict=True)]
+    longest = [max(sizes) for sizes in zip(*rows, strict=True)]
+    gaps = [[most - size for most, size in zip(longest, row, strict=True)] for row in rows]
+    return [
+        F.pad(tensor, [side for missing in reversed(gap) for side in (0, missing)]) if any(gap) else tensor
+        for tensor, gap in zip(tensors, gaps, strict=True)
+    ]
 
 
 def _both(

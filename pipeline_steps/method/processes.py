@@ -4,6 +4,7 @@ Every picture has its own time, so all is written per row instead of with a sche
 compare it with diffusers' schedulers.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
@@ -33,6 +34,10 @@ class NoiseProcess(ABC):
     @abstractmethod
     def draw(self, generator: torch.Generator) -> Tensor:
         """Draw the time of one picture in training, (1,), on the CPU."""
+
+    @abstractmethod
+    def at(self, strength: float) -> float:
+        """Return the time at a share of the model's own schedule, (0, 1]: 1 is pure noise."""
 
     @abstractmethod
     def add_noise(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -102,6 +107,10 @@ class Diffusion(NoiseProcess):
     def draw(self, generator: torch.Generator) -> Tensor:
         """Draw an integer, evenly."""
         return torch.randint(0, len(self.alpha_bars), (1,), generator=generator)
+
+    def at(self, strength: float) -> int:
+        """Return ⌈T · strength⌉ − 1."""
+        return math.ceil(len(self.alpha_bars) * strength) - 1
 
     def add_noise(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return √ᾱ_t z_0 + √(1 − ᾱ_t) ε."""
@@ -188,6 +197,10 @@ class RectifiedFlow(NoiseProcess):
         if self.density == "uniform":
             return self._shifted(1 - torch.rand(1, generator=generator))  # never 0
         return self._shifted(torch.randn(1, generator=generator).sigmoid())
+
+    def at(self, strength: float) -> float:
+        """Return the σ of u = strength."""
+        return float(self._shifted(torch.tensor(strength, dtype=torch.float64)))
 
     def add_noise(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return (1 − σ) z_0 + σ ε."""

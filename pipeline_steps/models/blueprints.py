@@ -15,7 +15,7 @@ from torch import nn
 from pipeline_steps.config import ModelRef
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import find
-from pipeline_steps.models.store import HubId, place, read_json, source
+from pipeline_steps.models.store import HubId, Link, place, read_json, source
 
 PUBLISHED = Path("resources/published")
 
@@ -32,10 +32,11 @@ def lookup(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any] | None:
         file = place(ref) / folder / name
         if file.exists():
             return read_json(file)
-    if isinstance(origin := source(ref), HubId):
-        for entry in _published():
-            if origin.name in entry["ids"] and entry["part"].startswith(part):
-                return entry["config"]
+    match source(ref):
+        case HubId(name, _) | Link(name, _):
+            for entry in _published():
+                if name in entry["ids"] and entry["part"].startswith(part):
+                    return entry["config"]
     return None
 
 

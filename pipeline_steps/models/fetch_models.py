@@ -31,8 +31,8 @@ INDEX = "model_index.json"
 """In a pipeline's repository: its class and the class of each of its parts."""
 UNREAD = {"safety_checker", "feature_extractor", "image_encoder"}
 """Parts of a diffusion model that no stage loads."""
-SMALL = (".json", ".txt", ".model")
-"""Configurations and tokenizers."""
+SMALL = (".json", ".txt", ".model", ".jinja")
+"""Configurations, tokenizers, and their chat templates."""
 PIECE = 1 << 18
 """Bytes written at a time."""
 TIMEOUT = 30

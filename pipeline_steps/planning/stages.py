@@ -97,9 +97,11 @@ class _Base:
 
     def weights(self, *networks: "nn.Module") -> float:
         """Bytes of networks in the model's precision."""
+        from torch import nn
+
         from pipeline_steps.models.blueprints import parameters
 
-        return _bytes(self.base) * sum(map(parameters, networks))
+        return _bytes(self.base) * parameters(nn.ModuleList(networks))  # what two of them share counts once
 
     def noise(self, gradient: "Sequence[Tensor] | None" = None) -> "Footprint":
         """One picture through the denoiser, and back to the given LoRA."""
@@ -193,17 +195,24 @@ def _synthesize(settings: PipelineConfig) -> Stage:
 
     config, side = settings.negatives, settings.data.resolution
     model = _Base(settings.models.base, side)
-    control = _half(blueprints.diffusion(settings.models.controlnet, "controlnet"), settings.models.base)
-    hint = _cost(
-        lambda: model.family.hint(control, model.latents, model.time, model.condition, model.picture)
-    )
     noise, decoding = model.noise(), model.decoding()
+    networks, step, peak = [model.denoiser, model.vae, *model.texts], noise.flops, noise.peak
+    if config.structure == "depth":
+        control = blueprints.diffusion(settings.models.controlnet, "controlnet")
+        control = _half(control, settings.models.base)
+        networks.append(control)
+        hint = _cost(
+            lambda: model.family.hint(
+                model.denoiser, control, model.latents, model.time, model.condition, model.picture
+            )
+        )
+        step, peak = step + hint.flops, peak + hint.peak
     branches = 2 if config.guidance_scale > 1 else 1
     count = settings.plan.pictures * config.per_positive
-    flops = count * (config.steps * branches * (noise.flops + hint.flops) + decoding.flops + model.text())
-    one = branches * (noise.peak + hint.peak)
+    flops = count * (config.steps * branches * step + decoding.flops + model.text())
+    one = branches * peak
     activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, "negatives")
-    weights = model.weights(model.denoiser, model.vae, control, *model.texts)
+    weights = model.weights(*networks)
     return Stage("synthesize", flops, weights, activations, levers, count * side**2 * PNG)
 
 

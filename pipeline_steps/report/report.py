@@ -38,7 +38,7 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.report import opening, sets
 
 CURVES = {
-    "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c"),
+    "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c", "loss_held_out"),
     "Gradient norms": ("gradient_norm_diffusion", "gradient_norm_perceptual"),
 }
 FIGURES = {

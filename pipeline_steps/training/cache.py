@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from itertools import islice
 from pathlib import Path
 
 from pipeline_steps import artifacts
@@ -27,6 +28,9 @@ def cache(
     where sizes differ, and then ``latents_size`` (N, 2), each one's own h and w; and of every tensor the
     denoiser is conditioned on, whose names and shapes its family says, ``text.*`` (N, ...) of c_ccub,
     ``text_blip.*`` (N, k, ...) of c_blip^i and, where it tells of the prompt alone, ``text_null.*`` (...).
+    Of the M test pictures that ``config.held_out`` keeps there are the means, ``latents_held_out``
+    (M, c, h, w), ``text_held_out.*`` and, where sizes differ, ``latents_held_out_size``; they are in the last
+    shard.
 
     Args:
         images: table of pictures; its ``train`` rows are used.
@@ -34,7 +38,7 @@ def cache(
         train_cache: file to write.
         culture: its name.
         base: the model to be mended.
-        config: batch size.
+        config: batch size, and how many test pictures are kept.
         shard: which share of the pictures.
 
     Raises:
@@ -52,7 +56,9 @@ def cache(
     for line in CAPTIONS.rows(captions):
         blip.setdefault(line["image_id"], []).append(line["caption"])
 
+    tests = list(islice((r for r in IMAGES.rows(images) if r["split"] == "test"), config.held_out))
     sizes = [artifacts.picture_size(row["image"]) for row in IMAGES.rows(images) if row["split"] == "train"]
+    sizes += [artifacts.picture_size(row["image"]) for row in tests]
     widest, highest = (max(sides) for sides in zip(*sizes, strict=True))
     vae = family.vae()
     _check(sizes, family.multiple(), family.title)
@@ -82,9 +88,21 @@ def cache(
                 for name, value in conditions(blip[row["image_id"]], width, height).items():
                     columns[f"text_blip.{name}"].append(value[None])
             image_ids += [row["image_id"] for row in batch]
-        tensors = {name: torch.cat(parts) for name, parts in columns.items()}
-        tensors |= {f"text_null.{name}": value[0].cpu() for name, value in encode_prompts([""]).items()}
-    TRAIN_CACHE.write(train_cache, tensors, origin, {"image_ids": json.dumps(image_ids)})
+        for row in tests if shard[0] == shard[1] else []:
+            unit = to_unit([artifacts.decode_picture(row["image"])])
+            mean, _ = family.encode_pictures(vae, unit)
+            (height, width), (h, w) = unit.shape[2:], mean.shape[2:]
+            padding = (0, widest * w // width - w, 0, highest * h // height - h)
+            columns["latents_held_out"].append(F.pad(mean.cpu(), padding))
+            if len(set(sizes)) > 1:
+                columns["latents_held_out_size"].append(torch.tensor([[h, w]]))
+            for name, value in conditions([row["caption"]], width, height).items():
+                columns[f"text_held_out.{name}"].append(value)
+        for name, value in encode_prompts([""]).items():
+            columns[f"text_null.{name}"].append(value[0].cpu())
+    tensors = artifacts.join(columns)
+    about = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
+    TRAIN_CACHE.write(train_cache, tensors, origin, {name: json.dumps(ids) for name, ids in about.items()})
 
 
 def _check(sizes: list[tuple[int, int]], multiple: int, title: str) -> None:

@@ -1,12 +1,13 @@
 """The cached training set: which picture comes when, and everything random about it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from pipeline_steps.artifacts import TARGETS, TRAIN_CACHE, rebuild
@@ -16,6 +17,18 @@ from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.processes import NoiseProcess
 from pipeline_steps.method.scoft import Batch
 from pipeline_steps.seeds import generator
+
+SHARES = (0.125, 0.375, 0.625, 0.875)
+"""Shares of the model's own schedule at which the held-out loss is measured."""
+
+
+def latent_positions(train_cache: Path) -> int:
+    """Return height × width of the largest latents in a cache, whose sizes differ little."""
+    with safe_open(train_cache, "pt") as file:
+        if "latents_size" in file.keys():  # noqa: SIM118 (no dictionary)
+            return int(file.get_tensor("latents_size").prod(1).max())
+        height, width = file.get_slice("latents_mean").get_shape()[-2:]
+    return int(height * width)
 
 
 class TrainingSet:
@@ -55,9 +68,11 @@ class TrainingSet:
                 for name, value in self.cache.items()
                 if name.startswith(f"{kind}.")
             }
-            for kind in ("text", "text_blip", "text_null")
+            for kind in ("text", "text_blip", "text_null", "text_held_out")
         }
         self.image_ids: list[str] = json.loads(TRAIN_CACHE.metadata(train_cache)["image_ids"])
+        about = TRAIN_CACHE.metadata(train_cache)
+        self.held_out_ids: list[str] = json.loads(about.get("held_out_ids", "[]"))
         self.targets = TARGETS.read(targets) if targets else None
         if targets and json.loads(TARGETS.metadata(targets)["image_ids"]) != self.image_ids:
             raise UserError(
@@ -127,6 +142,22 @@ class TrainingSet:
                     [torch.randn(shape, generator=s) for s in streams]
                 ).to(device)
         return batch
+
+    def held_out(self, device: torch.device) -> Iterator[Batch]:
+        """Yield each test picture at the times :data:`SHARES`, always with the same noise."""
+        times = torch.tensor([self.noise_process.at(share) for share in SHARES])
+        for row, image_id in enumerate(self.held_out_ids):
+            z0 = self.cache["latents_held_out"][row].float()
+            if "latents_held_out_size" in self.cache:
+                height, width = self.cache["latents_held_out_size"][row].tolist()
+                z0 = z0[:, :height, :width]
+            streams = [generator(self.seed, "held_out", self.culture, image_id, k) for k in range(len(times))]
+            noise = torch.stack([torch.randn(z0.shape, generator=stream) for stream in streams])
+            text = {
+                name: value[row].expand(len(times), *value.shape[1:]).to(device)
+                for name, value in self.conditions["text_held_out"].items()
+            }
+            yield Batch(z0.expand_as(noise).to(device), noise.to(device), times.to(device), text, {}, {})
 
     def alike(self, count: int) -> list[int]:
         """Return the first numbers whose pictures have the size of the first, at most ``count``."""

@@ -67,7 +67,7 @@ def train(
     from pipeline_steps.models.families import family_of
     from pipeline_steps.training.boards import Boards
     from pipeline_steps.training.checkpoints import Checkpoints
-    from pipeline_steps.training.dataset import TrainingSet
+    from pipeline_steps.training.dataset import TrainingSet, latent_positions
     from pipeline_steps.training.header import header
     from pipeline_steps.training.trainer import Processes, Trainer
 
@@ -75,10 +75,15 @@ def train(
     sources = [(TRAIN_CACHE, train_cache)] + ([(TARGETS, targets)] if targets else [])
     origin = artifacts.same_origin(*sources, culture=culture)
     family = family_of(base)
-    noise_process = family.noise_process()
+    noise_process = family.noise_process(latent_positions(train_cache), config.times)
     objective = build_objective(variant, config)
     seen = targets if objective.perceptual else None
     data = TrainingSet(train_cache, seen, culture, seed, config, noise_process)
+    if watch.validate_every and not data.held_out_ids:
+        raise UserError(
+            f"watch.validate_every: {train_cache} keeps no test picture of '{culture}'; set "
+            "cache.held_out, and give the culture pictures whose split is 'test'"
+        )
     lora_seed = derive_seed(seed, "lora", culture)
     trainer = Trainer(family.denoiser(), family, noise_process, objective, config, lora_seed, processes)
     main = processes.rank == 0
@@ -105,11 +110,13 @@ def train(
         for row in _updates(
             trainer, data, checkpoints, config.updates, watch.checkpoint_every, rows, f"train {variant}"
         ):
+            done = row["update"] + 1
+            if main and _due(watch.validate_every, done, config.updates):
+                row["loss_held_out"] = trainer.held_out_loss(data)
             _stop_if_diverged(row, trainer.loss_scale.overflowed, culture, checkpoints.latest())
             if boards:
                 boards.add(row)
-                done = row["update"] + 1
-                if watch.sample_every and (done % watch.sample_every == 0 or done == config.updates):
+                if _due(watch.sample_every, done, config.updates):
                     boards.add_samples(row["update"], trainer.samples(data, watch.sample_pictures))
     if not trainer.changed():
         raise UserError(
@@ -122,6 +129,11 @@ def train(
         names = header(weights, training, family, culture, suffix, "diffusers")
         LORA.write(lora, weights, origin, trainer.lora_metadata() | names)
         checkpoints.remove()
+
+
+def _due(every: int, done: int, updates: int) -> bool:
+    """Whether it is time for what happens every so many updates, and after the last; 0: never."""
+    return every > 0 and (done % every == 0 or done == updates)
 
 
 def _updates(

@@ -16,6 +16,7 @@ from torch.nn import Module, Parameter
 from pipeline_steps.errors import UserError
 from pipeline_steps.method import scoft
 from pipeline_steps.method.denoising import Condition, denoise
+from pipeline_steps.method.losses import ldm_loss
 from pipeline_steps.method.perceptual import Extractor
 from pipeline_steps.method.processes import NoiseProcess
 from pipeline_steps.method.scoft import Objective, Parts
@@ -277,7 +278,18 @@ class Trainer:
             "gradient_norm": norm,
             "gradient_norm_diffusion": norm_d,
             "gradient_norm_perceptual": norm_p,
+            "loss_held_out": None,
         }
+
+    @torch.no_grad()
+    def held_out_loss(self, data: "TrainingSet") -> float:
+        """Return the mean of L_LDM over the test pictures kept in the cache, unweighted."""
+        losses = []
+        for batch in data.held_out(self.device):
+            z_t = self.noise_process.add_noise(batch.z0, batch.noise, batch.t)
+            target = self.noise_process.target(batch.z0, batch.noise, batch.t)
+            losses.append(ldm_loss(self.predict(z_t, batch.t, batch.text), target, 1.0))
+        return torch.cat(losses).mean().item()
 
     def _accumulate(self, loss: Tensor, total: list[Tensor], retain: bool = False) -> None:
         torch._foreach_add_(total, torch.autograd.grad(loss, self.parameters, retain_graph=retain))

@@ -148,3 +148,12 @@ def test_a_flow_has_no_stochastic_steps():
     z, output, noise = drawn(1)
     with pytest.raises(ValueError, match="no stochastic steps"):
         RectifiedFlow().step(z, output, torch.ones(1), torch.zeros(1), noise)
+
+
+def test_a_strength_is_a_share_of_the_models_own_schedule():
+    diffusion, flow = Diffusion(torch.linspace(0.99, 0.01, 1000)), RectifiedFlow(3.0)
+    assert [diffusion.at(share) for share in (1.0, 0.5, 0.001)] == [999, 499, 0]
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25])
+    found = [flow.at(share) for share in (1.0, 0.75, 0.5, 0.25)]
+    assert found == pytest.approx(scheduler.sigmas[:4].tolist(), rel=1e-6)

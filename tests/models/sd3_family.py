@@ -35,9 +35,9 @@ class StableDiffusion3(Family):
     tokens = 256
     patch = 2
 
-    def noise_process(self) -> RectifiedFlow:
+    def noise_process(self, positions=None, density="logit_normal") -> RectifiedFlow:
         settings = load(FlowMatchEulerDiscreteScheduler, self.base, "base", subfolder="scheduler").config
-        return RectifiedFlow(settings.shift, times=settings.num_train_timesteps)
+        return RectifiedFlow(settings.shift, density, settings.num_train_timesteps)
 
     def predict(self, denoiser: Any, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         return denoiser(hidden_states=z, timestep=1000 * t, **condition).sample

@@ -212,7 +212,7 @@ rule reconstruct:
         gpu=1,
     params:
         base=model("base"),
-        config=section("cache"),
+        config=section("cache", "batch_size"),
     shell:
         """
         python -m pipeline_steps.evaluation.reconstruct \

@@ -6,6 +6,8 @@
 #         {results}/{culture}/{run}distances.parquet         DreamSim distance of each to its positive
 # On request (snakemake --cores 1 purge_negatives) all pictures of negatives are deleted.
 
+STRUCTURE = "images" if SETTINGS.negatives.structure == "noise" else "depth"
+
 
 rule caption:
     input:
@@ -78,7 +80,7 @@ rule depth:
 rule synthesize:
     input:
         captions=f"{RESULTS}/{{culture}}/captions.parquet",
-        depth=f"{RESULTS}/{{culture}}/depth.parquet",
+        structure=f"{RESULTS}/{{culture}}/{STRUCTURE}.parquet",
     output:
         negatives=f"{RESULTS}/{{culture}}/{{shard}}negatives.parquet",
     log:
@@ -101,7 +103,7 @@ rule synthesize:
         """
         python -m pipeline_steps.negatives.synthesize \
             --captions {input.captions:q} \
-            --depth {input.depth:q} \
+            --structure {input.structure:q} \
             --negatives {output.negatives:q} \
             --culture {wildcards.culture:q} \
             --suffix {params.suffix:q} \

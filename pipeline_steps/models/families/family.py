@@ -1,17 +1,19 @@
 """What the steps, the trainer and the plan ask of an architecture."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from safetensors import safe_open
+from torch import Tensor, nn
 
 from pipeline_steps.config import BaseRef, ModelRef
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import Condition
-from pipeline_steps.method.processes import NoiseProcess
+from pipeline_steps.method.processes import Density, NoiseProcess
 from pipeline_steps.models import blueprints
 from pipeline_steps.models.loading import device, frozen, load, load_network, weights
 
@@ -49,6 +51,7 @@ class Family(ABC):
         pipeline: class in diffusers that draws from texts, as model_index.json names it.
         controlled: class in diffusers that draws with depth control; None where there is none.
         control_network: class of its depth control.
+        control_fits: settings that the depth control and the denoiser have alike.
         denoiser_class: class in diffusers of the network that gets the LoRA.
         denoiser_part: that network's folder, its name in the pipelines, and what its LoRA's keys begin with.
         autoencoder_class: class in diffusers of the autoencoder.
@@ -56,6 +59,7 @@ class Family(ABC):
         tokenizer_part: folder of the tokenizer that counts a prompt's tokens.
         tokens: how many of them are read.
         patch: side of the squares of latents that the denoiser takes as one.
+        usual_positions: height × width of the latents of the pictures that the model was made for.
         lora_layers: layers of the denoiser's attention that usually get a LoRA.
         options: what else its pipelines are loaded with.
 
@@ -67,6 +71,7 @@ class Family(ABC):
     pipeline: ClassVar[str]
     controlled: ClassVar[str | None] = None
     control_network: ClassVar[str] = "ControlNetModel"
+    control_fits: ClassVar[tuple[str, ...]] = ("cross_attention_dim", "block_out_channels")
     denoiser_class: ClassVar[str]
     denoiser_part: ClassVar[str]
     autoencoder_class: ClassVar[str] = "AutoencoderKL"
@@ -74,17 +79,30 @@ class Family(ABC):
     tokenizer_part: ClassVar[str] = "tokenizer"
     tokens: ClassVar[int]
     patch: ClassVar[int] = 1
+    usual_positions: ClassVar[int] = 128 * 128
     lora_layers: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
     options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, base: BaseRef) -> None:
         self.base = base
 
+    def refuse(self) -> None:  # noqa: B027 (most have nothing to refuse)
+        """Look whether this very model can be trained.
+
+        Raises:
+            UserError: it cannot, e.g. since it is distilled to a few steps.
+        """
+
     # --- noise, and the network that takes it away
 
     @abstractmethod
-    def noise_process(self) -> NoiseProcess:
+    def noise_process(self, positions: int | None = None, density: Density = "logit_normal") -> NoiseProcess:
         """Load the process the model was trained on, from its scheduler's configuration.
+
+        Args:
+            positions: height × width of the latents, on which some schedules depend; None: of the pictures
+                that the model was made for.
+            density: how a flow's times are drawn in training.
 
         Raises:
             UserError: it predicts something these losses do not know.
@@ -186,27 +204,76 @@ class Family(ABC):
     # --- pipelines
 
     def text_to_image(self, lora: Path | None = None) -> Any:
-        """Load the model's pipeline for drawing, with a LoRA where one is given."""
+        """Load the model's pipeline for drawing, with a LoRA where one is given.
+
+        Raises:
+            UserError: the LoRA is one for another kind of model.
+        """
         pipeline = self._load_pipeline(self.pipeline, vae=self._vae())
         if lora is not None:
+            self._check_lora(lora, getattr(pipeline, self.denoiser_part))
             pipeline.load_lora_weights(lora.parent, weight_name=lora.name)
         return self._with_sampler(pipeline)
+
+    def _check_lora(self, lora: Path, denoiser: nn.Module) -> None:
+        """Refuse a LoRA of another kind of model, of which diffusers would load nothing and say little."""
+        with safe_open(lora, "pt") as file:
+            names, metadata = list(file.keys()), file.metadata() or {}
+        layers = {f"{self.denoiser_part}.{name}" for name, _ in denoiser.named_modules()}
+        foreign = [layer for layer in (name.rpartition(".lora_")[0] for name in names) if layer not in layers]
+        if foreign:
+            training = json.loads(metadata.get("scoft_training", "{}"))
+            origin = training.get("base", {}).get("path", "another model")
+            raise UserError(
+                f"{lora}: was trained on {origin}, and models.base ({self.title}) has no layer "
+                f"'{foreign[0]}'; train it anew, or set models.base to what it was trained on"
+            )
+
+    def guidance(self, scale: float) -> float:
+        """Return what the pipelines call a guidance of 1 + w = ``scale``."""
+        return scale
+
+    def depth_arguments(self, pictures: list[Any]) -> dict[str, Any]:
+        """Return how the pipeline with depth control takes depth pictures, which are of one size."""
+        return {"image": pictures}
 
     def depth_to_image(self, controlnet: ModelRef) -> Any:
         """Load the un-tuned model's pipeline with depth control, for the negatives.
 
         Raises:
-            UserError: there is none for this family.
+            UserError: there is none for this family, or the given one is for another model.
         """
         if self.controlled is None:
             raise self._uncontrolled()
-        control = load_network(_diffusers(self.control_network), controlnet, "controlnet", self.base)
+        self._check_control(controlnet)
+        control = self._control(controlnet)
         return self._with_sampler(self._load_pipeline(self.controlled, controlnet=control, vae=self._vae()))
+
+    def _check_control(self, controlnet: ModelRef) -> None:
+        """Refuse a control for another kind or version of model, which would fail in the midst of drawing."""
+        settings = blueprints.lookup(controlnet, "controlnet")
+        if settings is None:
+            return  # what is wrong with it is said where it is loaded
+        own = blueprints.configuration(self.base, self.denoiser_part, self.denoiser_part)
+        pairs = {name: (settings.get(name), own.get(name)) for name in self.control_fits}
+        unlike = [
+            f"{name} {given}, not {wanted}" for name, (given, wanted) in pairs.items() if given != wanted
+        ]
+        if settings.get("_class_name") != self.control_network:
+            unlike = [f"a {settings.get('_class_name')}, not a {self.control_network}"]
+        if unlike:
+            raise UserError(
+                f"models.controlnet: '{controlnet.path}' is for another model than models.base "
+                f"({'; '.join(unlike)}); name its own depth ControlNet, or set negatives.structure: noise"
+            )
+
+    def _control(self, controlnet: ModelRef) -> Any:
+        return load_network(_diffusers(self.control_network), controlnet, "controlnet", self.base)
 
     def _uncontrolled(self) -> UserError:
         return UserError(
             f"models.base: '{self.base.path}': there is no depth ControlNet for {self.title}, which the "
-            "negatives need; name another base"
+            "negatives need; set negatives.structure: noise"
         )
 
     def _load_pipeline(self, name: str, **parts: Any) -> Any:
@@ -220,7 +287,9 @@ class Family(ABC):
         """Give a pipeline the sampler to draw with; by default it keeps the model's own."""
         return pipeline
 
-    def hint(self, control: Any, z: Tensor, t: Tensor, condition: Condition, picture: Tensor) -> Any:
+    def hint(
+        self, denoiser: Any, control: Any, z: Tensor, t: Tensor, condition: Condition, picture: Tensor
+    ) -> Any:
         """Call the depth control alone, as the pipeline does in every step; plans count what it costs.
 
         Raises:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import Condition
-from pipeline_steps.method.processes import Diffusion, Prediction
+from pipeline_steps.method.processes import Density, Diffusion, Prediction
 from pipeline_steps.models import blueprints
 from pipeline_steps.models.families.family import Family, Kind
 from pipeline_steps.models.loading import device, load
@@ -24,7 +24,7 @@ class StableDiffusion(Family):
     # No black pictures of a safety checker among the scored ones.
     options: ClassVar[dict[str, Any]] = {"safety_checker": None, "feature_extractor": None}
 
-    def noise_process(self) -> Diffusion:
+    def noise_process(self, positions: int | None = None, density: Density = "logit_normal") -> Diffusion:
         """Load ᾱ and what is predicted, from the scheduler's configuration."""
         from diffusers import DDPMScheduler
 
@@ -42,7 +42,9 @@ class StableDiffusion(Family):
         predicted: Tensor = denoiser(z, t, **self._arguments(condition)).sample
         return predicted
 
-    def hint(self, control: Any, z: Tensor, t: Tensor, condition: Condition, picture: Tensor) -> Any:
+    def hint(
+        self, denoiser: Any, control: Any, z: Tensor, t: Tensor, condition: Condition, picture: Tensor
+    ) -> Any:
         """Call the ControlNet alone."""
         return control(z, t, controlnet_cond=picture, return_dict=False, **self._arguments(condition))
 

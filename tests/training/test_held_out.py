@@ -1,0 +1,99 @@
+"""The held-out loss: of test pictures alone, the same each time, and by the plain equation."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline_steps import artifacts
+from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, TRAIN_LOG, Origin
+from pipeline_steps.config import BaseRef, CacheConfig, TrainConfig, WatchConfig
+from pipeline_steps.config.checks import load_config
+from pipeline_steps.errors import UserError
+from pipeline_steps.merge_shards import merge_shards
+from pipeline_steps.models.families import family_of
+from pipeline_steps.seeds import generator
+from pipeline_steps.training.cache import cache
+from pipeline_steps.training.train import train
+
+BASE = BaseRef(path="resources/mini/base")
+ORIGIN = Origin("wales", "f" * 64)
+QUIET = {"tensorboard": False}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two training and three test pictures."""
+    folder = tmp_path_factory.mktemp("world")
+    rows = []
+    for number, split in enumerate(("train", "test", "train", "test", "test")):
+        noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        about = {"source_width": 64, "source_height": 64, "crop": [0, 0, 64, 64], "split": split}
+        cell = artifacts.encode_picture(Image.fromarray(noise), f"{number}.png")
+        name = f"picture-{number}"
+        about |= {"image_id": name, "caption": f"a red house {number}", "source_sha256": name, "image": cell}
+        rows.append(dict.fromkeys(IMAGES.schema.names) | about)
+    IMAGES.write(folder / "images.parquet", rows, ORIGIN)
+    captions = [{"image_id": f"picture-{n}", "index": 0, "caption": "a house"} for n in (0, 2)]
+    CAPTIONS.write(folder / "captions.parquet", captions, ORIGIN)
+    shards = {"whole": (1, 1), "first": (1, 2), "second": (2, 2)}
+    for name, shard in shards.items():
+        cache(
+            folder / "images.parquet", folder / "captions.parquet", folder / f"{name}.safetensors", "wales",
+            BASE, CacheConfig(held_out=2, batch_size=1), shard,
+        )  # fmt: skip
+    return folder
+
+
+def test_the_log_holds_the_loss_of_the_test_pictures_by_the_plain_equation(world, tmp_path):
+    config = TrainConfig(updates=5, batch_size=2, learning_rate=1e-12, lora_rank=2)
+    train(
+        world / "whole.safetensors", tmp_path / "lora.safetensors", tmp_path / "log.parquet", "wales", "ldm",
+        3, BASE, config, watch=WatchConfig(validate_every=2, **QUIET),
+    )  # fmt: skip
+    found = [row["loss_held_out"] for row in TRAIN_LOG.read(tmp_path / "log.parquet")]
+    assert [value is not None for value in found] == [False, True, False, True, True]
+
+    family = family_of(BASE)
+    unet, vae, encode = family.denoiser(), family.vae(), family.prompt_encoder()
+    alpha_bars, losses = family.noise_process().alpha_bars, []
+    rows = [row for row in IMAGES.rows(world / "images.parquet") if row["split"] == "test"][:2]
+    with torch.inference_mode():
+        for row in rows:
+            pixels = np.array(artifacts.decode_picture(row["image"]))
+            unit = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+            z0 = vae.encode(unit * 2 - 1).latent_dist.mean * vae.config.scaling_factor
+            text = encode([row["caption"]])["encoder_hidden_states"]
+            for index, t in enumerate((124, 374, 624, 874)):
+                noise = torch.randn(
+                    z0.shape[1:], generator=generator(3, "held_out", "wales", row["image_id"], index)
+                )
+                z_t = alpha_bars[t].sqrt() * z0 + (1 - alpha_bars[t]).sqrt() * noise
+                losses.append(((unet(z_t, t, text).sample - noise) ** 2).mean().item())
+    assert found[1] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert found[4] == pytest.approx(found[1], rel=1e-4)  # nothing is learnt at this rate
+
+
+def test_shards_merge_to_the_same_bytes(world, tmp_path):
+    merged = tmp_path / "merged.safetensors"
+    merge_shards("train_cache", [world / "first.safetensors", world / "second.safetensors"], merged, "wales")
+    assert merged.read_bytes() == (world / "whole.safetensors").read_bytes()
+    assert len(TRAIN_CACHE.read(merged)["latents_held_out"]) == 2
+
+
+def test_without_test_pictures_it_is_refused(world, tmp_path):
+    cache(
+        world / "images.parquet", world / "captions.parquet", tmp_path / "none.safetensors", "wales", BASE,
+        CacheConfig(),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"watch.validate_every: .*none.safetensors keeps no test picture"):
+        train(
+            tmp_path / "none.safetensors", tmp_path / "lora.safetensors", tmp_path / "log.parquet", "wales",
+            "ldm", 3, BASE, TrainConfig(updates=1), watch=WatchConfig(validate_every=1, **QUIET),
+        )  # fmt: skip
+    raw = {
+        "cultures": {"wales": {"suffix": ", there", "images": "resources"}},
+        "watch": {"validate_every": 5},
+    }
+    with pytest.raises(UserError, match=r"cache.held_out: watch.validate_every measures test pictures"):
+        load_config(raw)
