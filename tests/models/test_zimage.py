@@ -11,7 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, DEPTH, IMAGES, KOHYA, LORA, NEGATIVES, SAMPLES, TRAIN_CACHE
-from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, NegativesConfig, SampleConfig, WatchConfig
+from pipeline_steps.config import (
+    BaseRef,
+    CacheConfig,
+    ExportConfig,
+    ModelRef,
+    NegativesConfig,
+    SampleConfig,
+    WatchConfig,
+)
 from pipeline_steps.config.checks import load_config, over_presets
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.sample import sample
@@ -74,8 +82,8 @@ def trained(base, world, tmp_path_factory):
     )  # fmt: skip
     (folder / "card.md").write_text("# Data card\n")
     export(
-        folder / "lora.safetensors", folder / "card.md", folder / "kohya.safetensors", folder / "m.md",
-        "wales", ", there",
+        folder / "lora.safetensors", folder / "card.md", folder / "named.safetensors",
+        folder / "kohya.safetensors", folder / "m.md", "wales", ", there", ExportConfig(),
     )  # fmt: skip
     return folder
 
