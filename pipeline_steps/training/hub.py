@@ -70,8 +70,8 @@ def hub(
     known = published(base["path"])
     if known and known.checkpoint is None:
         raise UserError(
-            f"{folder}: the workflows in such a folder load one checkpoint, and {base['path']} is loaded part by "
-            f"part; hand on {lora}, {named} and the model card"
+            f"{folder}: the workflows in such a folder load one checkpoint, and {base['path']} is loaded part "
+            f"by part; hand on {lora}, {named} and the model card"
         )
     shown = _shown(*samples)
     found: list[dict[str, Row]] = [{row["metric"]: row for row in SCORES.rows(path)} for path in scores]

@@ -1,25 +1,22 @@
 """Puts a training cache together from what was computed of some pictures at a time."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
+
+from pipeline_steps.method.denoising import aligned
 
 OUTER = {"text": 1, "text_blip": 2, "text_null": 0, "text_held_out": 1}
 """Dimensions before a prompt's own, in each group of a cache's conditions."""
 
 
-def join(columns: Mapping[str, Sequence["Tensor"]]) -> dict[str, "Tensor"]:
+def join(columns: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
     """Join the parts of each tensor; prompts that are shorter than others are padded with zeros behind.
 
     Args:
         columns: parts in order, by name; of a null prompt, which is the same in all, the first is taken.
     """
-    import torch
-
-    from pipeline_steps.method.denoising import aligned
-
     prompts: dict[str, list[tuple[str, Tensor, int]]] = {}
     joined = {}
     for column, parts in columns.items():
