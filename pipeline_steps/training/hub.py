@@ -70,7 +70,7 @@ def hub(
     known = published(base["path"])
     if known and known.checkpoint is None:
         raise UserError(
-            f"{folder}: the workflows in such a folder load one checkpoint, and {base['path']} is loaded part "
+            f"{folder}: its workflows would load one checkpoint, and {base['path']} is loaded part "
             f"by part; hand on {lora}, {named} and the model card"
         )
     shown = _shown(*samples)
