@@ -38,6 +38,8 @@ def merge_shards(
 
 def _merge_caches(shards: list[Path], merged: Path, origin: Origin) -> None:
     """Join what belongs to pictures; the null prompt is the same in all."""
+    from pipeline_steps.method.caches import join
+
     columns: dict[str, list[Tensor]] = {}
     image_ids: list[str] = []
     held_out = TRAIN_CACHE.metadata(shards[-1]).get("held_out_ids", "[]")
@@ -45,7 +47,7 @@ def _merge_caches(shards: list[Path], merged: Path, origin: Origin) -> None:
         image_ids += json.loads(TRAIN_CACHE.metadata(shard)["image_ids"])
         for name, tensor in TRAIN_CACHE.read(shard).items():
             columns.setdefault(name, []).append(tensor)
-    tensors = artifacts.join(columns)
+    tensors = join(columns)
     about = {"image_ids": json.dumps(image_ids), "held_out_ids": held_out}
     TRAIN_CACHE.write(merged, tensors, origin, about)
 

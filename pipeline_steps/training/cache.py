@@ -47,6 +47,7 @@ def cache(
     import torch
     import torch.nn.functional as F
 
+    from pipeline_steps.method.caches import join
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families import family_of
 
@@ -100,7 +101,7 @@ def cache(
                 columns[f"text_held_out.{name}"].append(value)
         for name, value in encode_prompts([""]).items():
             columns[f"text_null.{name}"].append(value[0].cpu())
-    tensors = artifacts.join(columns)
+    tensors = join(columns)
     about = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
     TRAIN_CACHE.write(train_cache, tensors, origin, {name: json.dumps(ids) for name, ids in about.items()})
 

@@ -61,7 +61,8 @@ def hub(
         config: the licence.
 
     Raises:
-        UserError: the files are of different pictures or cultures, or the samples of different prompts.
+        UserError: the files are of different pictures or cultures, the samples of different prompts, or the
+            base model is none that the workflows load.
     """
     tables = [*((SAMPLES, path) for path in samples), *((SCORES, path) for path in scores)]
     artifacts.same_origin((LORA, lora), (KOHYA, named), *tables, culture=culture)
@@ -233,7 +234,7 @@ def _drawn(row: Row, sampling: SampleConfig, base: str, lora: str | None) -> dic
 def _checkpoint(base: str) -> str:
     """The base model's single file: its published name, or one to be replaced by the user's own."""
     known = published(base)
-    return known.checkpoint if known else f"{BaseRef(path=base).short_name}.safetensors"
+    return known.checkpoint if known and known.checkpoint else f"{BaseRef(path=base).short_name}.safetensors"
 
 
 def _comfyui(row: Row, base: str, named: Path, sampling: SampleConfig) -> dict[str, Any]:
