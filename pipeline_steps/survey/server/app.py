@@ -15,8 +15,9 @@ from starlette.types import ASGIApp
 from pipeline_steps.survey.server import admin, answers, participants
 from pipeline_steps.survey.server.contents import Survey
 from pipeline_steps.survey.server.records import closed_since
-from pipeline_steps.survey.server.site import Site, ask
+from pipeline_steps.survey.server.site import Site
 from pipeline_steps.survey.server.store import ClosedError, Store
+from pipeline_steps.web.database import ask
 from pipeline_steps.web.limits import Limiter
 from pipeline_steps.web.shield import Shield
 

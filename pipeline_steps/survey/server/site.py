@@ -1,17 +1,17 @@
 """What the routes share: what is shown and kept, the limits, and who asks."""
 
-import asyncio
 import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
 from pipeline_steps.survey.server.contents import Survey
 from pipeline_steps.survey.server.store import Participant, Store
+from pipeline_steps.web.database import ask
 from pipeline_steps.web.limits import Limiter, address, too_many
 from pipeline_steps.web.sessions import Sessions
 
@@ -96,8 +96,3 @@ async def _person(request: Request, site: ThisSite) -> Participant:
 
 
 Person = Annotated[Participant, Depends(_person)]
-
-
-async def ask(future: Any) -> Any:
-    """Wait for the store without holding up other requests."""
-    return await asyncio.wrap_future(future)
