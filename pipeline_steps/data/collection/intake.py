@@ -112,7 +112,7 @@ def _work(
     sent: Path, stored: Path, preview: Path, config: DataConfig, seconds: float, answer: Connection
 ) -> None:
     """The process: answers with what became of the picture, or is ended."""
-    os.nice(10)  # pages come first
+    os.nice(5)  # pages come first
     memory = int(1.5e9 + 20e6 * config.max_megapixels)
     for kind, limit in (
         (resource.RLIMIT_AS, memory),
