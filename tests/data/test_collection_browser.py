@@ -1,4 +1,4 @@
-"""The collection in a real browser: on a telephone in Korean, at a desk in Arabic, and the curator between."""
+"""The collection in a real browser: a telephone in Korean, a desk in Arabic, and the curator between."""
 
 import re
 
