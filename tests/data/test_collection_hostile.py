@@ -323,30 +323,29 @@ from pathlib import Path
 from starlette.testclient import TestClient
 from pipeline_steps.data.collection.app import create_app
 from tests.data.collection_world import Person, make_site, photo
-if __name__ == "__main__":
-    site = make_site(Path(sys.argv[1]))
-    with TestClient(create_app(site)) as client:
-        person = Person(client, site.store.invite("", "2030").result()[1])
-        codes = []
-        while len(codes) < 60 and 507 not in codes:
-            codes.append(person.send(photo(len(codes), (700, 500), quality=100)).status_code)
-        kept = person.pictures()
-        assert codes[-1] == 507 and set(codes[:-1]) == {200} and len(kept) == len(codes) - 1, codes
-        assert all(person.client.get(f"/pictures/{one}").status_code == 200 for one in kept)
-        person.withdraw(next(iter(kept)))
-        assert person.send(photo(99, (200, 150))).status_code == 200
-    print("went full after", len(kept))
+
+site = make_site(Path(sys.argv[1]))
+with TestClient(create_app(site)) as client:
+    person = Person(client, site.store.invite("", "2030").result()[1])
+    codes = []
+    while len(codes) < 60 and 507 not in codes:
+        codes.append(person.send(photo(len(codes), (900, 700), quality=100)).status_code)
+    kept = person.pictures()
+    assert codes[-1] == 507 and set(codes[:-1]) == {200} and len(kept) == len(codes) - 1, codes
+    assert all(person.client.get(f"/pictures/{one}").status_code == 200 for one in kept)
+    person.withdraw(next(iter(kept)))
+    assert person.send(photo(99, (200, 150))).status_code == 200
+print("went full after", len(kept))
 """
 
 
 def test_a_full_disk_loses_nothing(tmp_path):
-    inside = ["sh", "-c", 'mount -t tmpfs -o size=5m tmpfs "$1" && exec "$2" "$3" "$1"', "sh"]
+    inside = ["sh", "-c", 'mount -t tmpfs -o size=3m tmpfs "$1" && exec "$2" -c "$4" "$1"', "sh"]
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"]).returncode:
         pytest.skip("no mount of one's own here: unshare -rm")
     (tmp_path / "disk").mkdir()
-    (tmp_path / "fill.py").write_text(FULL_DISK)
     found = subprocess.run(
-        ["unshare", "-rm", *inside, tmp_path / "disk", sys.executable, tmp_path / "fill.py"],
+        ["unshare", "-rm", *inside, tmp_path / "disk", sys.executable, "-c", FULL_DISK],
         capture_output=True, text=True, cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin:/usr/sbin"},
     )  # fmt: skip
