@@ -251,9 +251,9 @@ def test_only_the_pages_own_forms_change_anything(world):
 
 def test_the_curator_sees_what_ingest_would_find(world):
     """Duplicates beside each other, sizes and captions: the words are the pipeline's own."""
-    world.one.give(photo(1, (64, 48)))
-    world.two.give(photo(1, (640, 480)), caption="a gate", people="not asked")
-    world.two.give(photo(2, (640, 480)))
+    world.one.give(photo(1, (320, 240), quality=95))
+    world.two.give(photo(1, (640, 480), quality=90), caption="a gate", people="not asked")
+    world.two.give(photo(2, (60, 44)))
     page = world.curator.client.get("/curator").text
     assert page.count("These look alike") == 2  # its label and its heading
     for line in ("is smaller than 64 pixels", "names none of wales", "were not asked", "looks the same as"):
@@ -262,7 +262,7 @@ def test_the_curator_sees_what_ingest_would_find(world):
     world.curator.decide("accepted", *ids)
     _, found = world.ingest()
     assert any("looks the same as" in line for line in found)
-    assert any("64×48 is smaller than 64 pixels" in line for line in found)
+    assert any("60×44 is smaller than 64 pixels" in line for line in found)
 
 
 def test_the_curators_filters(world):
