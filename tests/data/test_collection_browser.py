@@ -9,16 +9,14 @@ from pipeline_steps.artifacts import IMAGES
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data.collection.wording import WORDINGS, read_wordings
 from pipeline_steps.data.ingest import ingest
+from tests.browser import CHROMIUM, browser, check_axe
 from tests.data.collection_world import Curator, Person, Server, photo, rows
-from tests.survey.survey_world import BROWSER_FLAGS, CHROMIUM
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[test]'"
 )
 if CHROMIUM is None:
     pytest.skip("no chromium on PATH: apt-get install chromium", allow_module_level=True)
-
-from tests.survey.test_survey_browser import check_axe, opened  # noqa: E402
 
 WORDS = {wording.language: wording for wording in read_wordings(WORDINGS)}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -27,16 +25,23 @@ DESK = {"viewport": {"width": 1280, "height": 900}}
 
 @pytest.fixture(scope="module")
 def chromium():
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=BROWSER_FLAGS)
-        yield browser
-        browser.close()
+    with browser() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with Server(tmp_path_factory.mktemp("collection"), resolution=64) as server:
         yield server
+
+
+def opened(context, url):
+    page = context.new_page()
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
+    page.goto(url)
+    return page
 
 
 def come(chromium, server, link, language, device):
