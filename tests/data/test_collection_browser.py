@@ -104,7 +104,7 @@ def test_from_the_first_picture_to_the_data_set(chromium, server, tmp_path):
     assert korean.locator(".shown img").count() == 1
     korean.fill("#caption", "시장")
     hints = korean.locator("#tokens")
-    playwright.expect(hints).to_contain_text(words.names_no_culture.replace("{culture}", "wales"))
+    playwright.expect(hints).to_contain_text(words.names_no_culture.replace("{culture}", "Wales"))
     korean.click("#save")
     assert korean.locator(".error").inner_text() == words.error_category
     check_axe(korean)

@@ -72,7 +72,7 @@ def collection(
     if renew_curator:
         secret.renew()
     site = Site(
-        entry.name or culture,
+        entry.name or entry.suffix.strip(" ,.").rpartition(" ")[2],
         store,
         folder,
         Intake(config.data),

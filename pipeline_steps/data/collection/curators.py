@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pipeline_steps.data.collection import overview, records
 from pipeline_steps.data.collection.pictures import sent_picture
 from pipeline_steps.data.collection.site import CURATORS, Site, ThisSite
-from pipeline_steps.data.collection.wording import ERAS, STATES
+from pipeline_steps.data.collection.wording import ERAS
 from pipeline_steps.drawing.page import TEMPLATES, render
 from pipeline_steps.inputs.text import clean_text
 from pipeline_steps.web.database import ask
@@ -22,6 +22,8 @@ from pipeline_steps.web.shield import page_policy
 PAGE = TEMPLATES / "collection.html"
 FIELDS = 5000
 """Most fields of a form: each chosen picture is one."""
+STATES = {"given": "to be decided", "asked": "asked back", "accepted": "accepted", "declined": "declined"}
+"""Of a picture, as the curator calls them."""
 LONGEST_MESSAGE = 1000
 LONGEST_CONSENT = 20_000
 
@@ -75,7 +77,7 @@ async def _contents(request: Request, site: Site) -> dict[str, Any]:
         "asked": asked,
         "query": request.url.query,
         "words": words,
-        "states": [state for state in STATES if state != "new"],
+        "states": STATES,
         "eras": ERAS,
         "texts": [(each, texts.get(each.language, ""), "\n\n".join(each.consent)) for each in site.wordings],
     }
