@@ -12,6 +12,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FINDINGS, IMAGES, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import BaseRef
+from pipeline_steps.data.checks import called, nameless, too_long
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
 from pipeline_steps.drawing import page
 from pipeline_steps.drawing.labels import many
@@ -94,7 +95,7 @@ def data_report(
         uncounted = [Finding(NOTE, "caption", "", line)]
         tokenizer, limit = None, 0
     name = name or culture
-    summary = Summary(called=_called(culture, name, suffix))
+    summary = Summary(called=called(culture, name, suffix))
     every = -(-IMAGES.count(images) // SHEET)
     for number, row in enumerate(IMAGES.rows(images)):
         _count(summary, row)
@@ -117,23 +118,15 @@ def _count(summary: Summary, row: Row) -> None:
     summary.kinds[row["category"] or "(none)", row["era"] or "(none)"] += 1
     summary.missing.update(column for column in OWNED if row[column] is None)
     summary.contributors.update([row["contributor"]] if row["contributor"] else [])
-    if not any(word in row["caption"].casefold() for word in summary.called):
-        line = f"its caption names none of {', '.join(sorted(summary.called))}"
-        summary.nameless.append(Finding(NOTE, "culture", row["image_id"], line))
+    if finding := nameless(row["image_id"], row["caption"], summary.called):
+        summary.nameless.append(finding)
     summary.sides.append(min(row["source_width"], row["source_height"]))
-
-
-def _called(culture: str, name: str, suffix: str) -> tuple[str, ...]:
-    """What a caption may call the culture: its names, and the last word of the suffix of its prompts."""
-    last = suffix.strip(" ,.").rpartition(" ")[2]
-    return tuple({word.casefold() for word in (culture, name, last) if word})
 
 
 def _count_tokens(summary: Summary, row: Row, tokens: int, limit: int) -> None:
     summary.tokens.append(tokens)
-    if tokens > limit:
-        line = f"its caption has {tokens} tokens, {limit} are read; shorten it"
-        summary.long.append(Finding(MEND, "caption", row["image_id"], line))
+    if finding := too_long(row["image_id"], tokens, limit):
+        summary.long.append(finding)
 
 
 def _further(summary: Summary, name: str) -> Iterator[Finding]:

@@ -22,7 +22,8 @@ from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
-from pipeline_steps.data.public_web import PrivateAddressError, public_session, without_credentials
+from pipeline_steps.data.fetching import FetchError, get, picture_session
+from pipeline_steps.data.public_web import without_credentials
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.tables import csv_rows
 from pipeline_steps.inputs.text import clean_text, read_text
@@ -31,16 +32,9 @@ HOSTS = 8
 """Servers asked at the same time; one connection to each."""
 ATTEMPTS = 3
 """Per link, when the failure may pass."""
-SILENCE = 30.0
-"""Seconds without a byte after which a server is given up."""
-LONGEST = 300.0
-"""Seconds one picture may take."""
 LONGEST_WAIT = 60.0
 """Seconds waited at most when a server asks to come back later."""
-PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
-"""HTTP answers worth another attempt."""
 COLUMNS = ("url", "caption", "country_code", "category_code", "created_at")
-AGENT = "scoft-pipeline (pictures for a culture's data set)"
 
 
 @dataclass(frozen=True)
@@ -50,14 +44,6 @@ class Link:
     line: int
     url: str
     columns: dict[str, Any]
-
-
-class FetchError(Exception):
-    """This link gave no picture; ``passing`` when a later attempt may."""
-
-    def __init__(self, reason: str, passing: bool = False, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.passing, self.wait = passing, wait
 
 
 def download(
@@ -135,9 +121,7 @@ def _fetch_all(
     bar, lock = tqdm(total=sum(map(len, hosts.values())), desc="download", unit="picture"), threading.Lock()
 
     def ask(host: Iterable[Link]) -> None:
-        with public_session(config.allowed_hosts) as session:
-            session.headers["User-Agent"] = AGENT
-            session.max_redirects = 5
+        with picture_session(config.allowed_hosts) as session:
             for link in host:
                 try:
                     found: Path | FetchError = _fetch(session, link, folder, config.max_megabytes, pause)
@@ -164,11 +148,9 @@ def _fetch(session: requests.Session, link: Link, folder: Path, max_megabytes: f
     stem = _stem(link)
     if there := sorted(folder.glob(f"{stem}.*")):
         return there[0]
-    if not link.url.lower().startswith(("http://", "https://")):
-        raise FetchError("is no http address; mend it")
     for attempt in range(ATTEMPTS):
         try:
-            data = _get(session, link.url, max_megabytes)
+            data = get(session, link.url, max_megabytes)
             break
         except FetchError as error:
             if not error.passing or attempt == ATTEMPTS - 1:
@@ -182,40 +164,6 @@ def _fetch(session: requests.Session, link: Link, folder: Path, max_megabytes: f
     with artifacts.appears_whole(path) as part:
         part.write_bytes(data)
     return path
-
-
-def _get(session: requests.Session, url: str, max_megabytes: float) -> bytes:
-    limit, began = max_megabytes * 1e6, time.monotonic()
-    try:
-        with session.get(url, stream=True, timeout=SILENCE) as answer:
-            if answer.status_code != 200:
-                wait = answer.headers.get("Retry-After", "")
-                raise FetchError(
-                    f"the server answers {answer.status_code} {clean_text(answer.reason or '')[:80]}",
-                    answer.status_code in PASSING,
-                    float(wait) if wait.isdigit() else 0.0,
-                )
-            too_large = FetchError(f"is larger than data.max_megabytes ({max_megabytes:g})")
-            if int(answer.headers.get("Content-Length") or 0) > limit:
-                raise too_large
-            data = bytearray()
-            for piece in answer.iter_content(1 << 16):
-                data += piece
-                if len(data) > limit:
-                    raise too_large
-                if time.monotonic() - began > LONGEST:
-                    raise FetchError(f"takes longer than {LONGEST:.0f} s", passing=True)
-            return bytes(data)
-    except PrivateAddressError as error:
-        raise FetchError(str(error)) from error
-    except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-        raise FetchError(f"cannot be reached ({_reason(error)})", passing=True) from error
-    except (requests.RequestException, ValueError) as error:
-        raise FetchError(f"cannot be fetched ({_reason(error)})") from error
-
-
-def _reason(error: Exception) -> str:
-    return without_credentials(clean_text(f"{type(error).__name__}: {error}"))[:160]
 
 
 def _stem(link: Link) -> str:

@@ -17,10 +17,11 @@ from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
+from pipeline_steps.data.checks import duplicate, look
 from pipeline_steps.data.duplicates import same_looking
 from pipeline_steps.data.entries import entries
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
-from pipeline_steps.data.names import called, hashed_id, picture_id, withdrawn_names
+from pipeline_steps.data.names import called, hashed_id, is_by_content, picture_id, withdrawn_names
 from pipeline_steps.data.rows import Entry
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import shown
@@ -142,6 +143,10 @@ def _read(
         except pictures.UnusableError as error:
             found.append(Finding(LEFT_OUT, "picture", shown(entry.name), str(error)))
     for key in sorted(withdrawn.keys() - used):
+        if is_by_content(withdrawn[key]):
+            line = "is in the withdrawn list and is here no longer"
+            found.append(Finding(NOTE, "withdrawn", shown(withdrawn[key]), line))
+            continue
         line = "is in the withdrawn list and names no picture here; check its spelling"
         found.append(Finding(MEND, "withdrawn", shown(withdrawn[key]), line))
     return _without(held, gone, config.duplicate_difference, found)
@@ -178,19 +183,8 @@ def _bytes(entry: Entry, max_megabytes: float) -> bytes:
 def _hold(
     entry: Entry, data: bytes, digest: str, spool: IO[bytes], config: DataConfig, found: list[Finding]
 ) -> Held:
-    side = config.resolution
-    sizes = pictures.buckets(side) if config.aspect == "buckets" else [(side, side)]
-    cut = pictures.cut(data, sizes, config.max_megapixels)
-    name = shown(entry.name)
-    oddities = [*cut.oddities, pictures.misnamed(name, cut.format)]
-    found.extend(Finding(NOTE, "picture", name, oddity) for oddity in oddities if oddity)
-    width, height = cut.picture.size
-    if cut.crop[2] - cut.crop[0] < width:
-        least = f"{side}" if width == height else f"{width}×{height}"
-        size = f"{cut.width}×{cut.height} is smaller than {least} pixels"
-        if not config.allow_upscale:
-            raise pictures.UnusableError(f"{size}; find a larger one, or set data.allow_upscale")
-        found.append(Finding(MEND, "small", name, f"{size} and is enlarged; find a larger one"))
+    cut, odd = look(shown(entry.name), data, config)
+    found.extend(odd)
     png = artifacts.encode_picture(cut.picture, "")["bytes"]
     row = {
         "caption": entry.caption,
@@ -268,7 +262,7 @@ def _check_splits(
                 f"{shown(one.name)} ({one.split}) {same} {shown(twin.name)} ({twin.split}): a training "
                 "picture in the test split; delete one, or lower data.duplicate_difference if they differ"
             )
-        yield Finding(MEND, "duplicate", shown(one.name), f"{same} {shown(twin.name)}; keep one of them")
+        yield duplicate(one.name, twin.name, same)
     splits = Counter(one.split for one in held)
     if not splits["train"]:
         raise UserError(f"{culture}: all {len(held)} pictures are in the test split; mark some as train")

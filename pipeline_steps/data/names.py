@@ -12,6 +12,9 @@ from pipeline_steps.inputs.text import HIDDEN, clean_text, name_key, read_lines
 CALLED = ("file_name", "image_id", "sha256")
 """Columns of a withdrawn list that may say which picture is meant."""
 
+BY_CONTENT = 32
+"""Digits of a SHA-256 by which a picture is called."""
+
 
 def withdrawn_names(path: Path | None) -> dict[str, str]:
     """Return the withdrawn file names, image ids and SHA-256 sums: as they are compared, and as written.
@@ -36,6 +39,16 @@ def withdrawn_names(path: Path | None) -> dict[str, str]:
         rows = [row for _, row in csv_rows(path, "\n".join(lines), CALLED)]
     found = [row.get(column) for row in rows for column in CALLED]
     return {name_key(name.strip()): name.strip() for name in found if name and name.strip()}
+
+
+def content_name(digest: str) -> str:
+    """Return the name of a picture that is called by its content, from its SHA-256."""
+    return f"{digest[:BY_CONTENT]}.jpg"
+
+
+def is_by_content(name: str) -> bool:
+    """Tell whether a picture is called by its content; nobody mistypes such a name."""
+    return bool(re.fullmatch(r"[0-9a-f]{%d}" % BY_CONTENT, PurePosixPath(name).stem))  # noqa: UP031
 
 
 def picture_id(name: str) -> str:

@@ -75,13 +75,33 @@ def buckets(side: int) -> list[Size]:
     return sorted(size for size in sizes if max(size) <= 2 * min(size))
 
 
-def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
-    """Decode, turn upright, convert to sRGB, lay on white, centre-crop and resize (Lanczos).
+@dataclass(frozen=True)
+class Decoded:
+    """A whole picture decoded from its source.
+
+    Attributes:
+        picture: RGB, sRGB, upright; smaller than the source where a JPEG was decoded so.
+        width: of the upright source in pixels.
+        height: of the upright source in pixels.
+        format: of the source, e.g. "JPEG".
+        oddities: one clause per thing that was decided for the user.
+    """
+
+    picture: Image.Image
+    width: int
+    height: int
+    format: str
+    oddities: list[str] = field(default_factory=list)
+
+
+def decode(data: bytes, max_megapixels: float, least: int | None = None) -> Decoded:
+    """Decode, turn upright, convert to sRGB and lay on white.
 
     Args:
         data: the file's bytes.
-        sizes: of the result; the one with the nearest ratio of sides is taken.
         max_megapixels: larger pictures are not decoded.
+        least: sides of this many pixels suffice: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, in part of
+            the time, where both stay longer.
 
     Raises:
         UnusableError: the bytes are no readable picture, or one that shows nothing.
@@ -96,9 +116,8 @@ def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
     frames = getattr(source, "n_frames", 1)
     if source.format != "MPO" and frames > 1:
         oddities.append(f"has {frames} frames or pages; the first is used")
-    # A JPEG decodes at 1/2, 1/4 or 1/8 in a fraction of the time; twice the side keeps Lanczos' quality.
-    longest = 2 * max(map(max, sizes))
-    source.draft(None, (longest, longest))
+    if least:
+        source.draft(None, (least, least))
     try:
         source.load()
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
@@ -108,12 +127,28 @@ def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
         width, height = height, width
     if min(width, height) < LEAST_SIDE:
         raise UnusableError(f"{width}×{height} pixels show nothing; find a larger one")
-    size = min(sizes, key=lambda size: abs(math.log(size[0] * height / size[1] / width)))
+    return Decoded(_to_srgb(upright, oddities), width, height, str(source.format), oddities)
+
+
+def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
+    """Decode, turn upright, convert to sRGB, lay on white, centre-crop and resize (Lanczos).
+
+    Args:
+        data: the file's bytes.
+        sizes: of the result; the one with the nearest ratio of sides is taken.
+        max_megapixels: larger pictures are not decoded.
+
+    Raises:
+        UnusableError: the bytes are no readable picture, or one that shows nothing.
+    """
+    # Twice the side keeps Lanczos' quality.
+    source = decode(data, max_megapixels, 2 * max(map(max, sizes)))
+    rgb, width, height, oddities = source.picture, source.width, source.height, source.oddities
+    size = nearest(width, height, sizes)
     crop = centre_crop(width, height, size)
     share = (crop[2] - crop[0]) * (crop[3] - crop[1]) / (width * height)
     if share * WIDE <= 1:
         oddities.append(f"{width}×{height}: the centre crop keeps {share:.0%} of it; crop it by hand")
-    rgb = _to_srgb(upright, oddities)
     scale_x, scale_y = rgb.width / width, rgb.height / height
     box = (crop[0] * scale_x, crop[1] * scale_y, crop[2] * scale_x, crop[3] * scale_y)
     picture = rgb.resize(size, Image.Resampling.LANCZOS, box)
@@ -122,7 +157,12 @@ def cut(data: bytes, sizes: Sequence[Size], max_megapixels: float) -> Cut:
         raise UnusableError("is one flat colour; replace it")
     side, (left, top) = min(rgb.size), centre_crop(*rgb.size, (1, 1))[:2]
     small = rgb.resize((SIDE, SIDE), Image.Resampling.BOX, (left, top, left + side, top + side))
-    return Cut(picture, small, width, height, crop, str(source.format), oddities)
+    return Cut(picture, small, width, height, crop, source.format, oddities)
+
+
+def nearest(width: int, height: int, sizes: Sequence[Size]) -> Size:
+    """Return the size with the nearest ratio of sides."""
+    return min(sizes, key=lambda size: abs(math.log(size[0] * height / size[1] / width)))
 
 
 def centre_crop(width: int, height: int, size: Size) -> tuple[int, int, int, int]:

@@ -1,6 +1,5 @@
 """What participants are shown: pages, pictures and the template they are put into."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 from pipeline_steps.artifacts import FORMS, PAGES, Row, decode_picture
 from pipeline_steps.drawing import pictures
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
-from pipeline_steps.home import find
 from pipeline_steps.survey.wording import Translations, Wording
+from pipeline_steps.web import wording
 
 LOG = logging.getLogger(__name__)
 
@@ -59,22 +58,5 @@ def encode(cell: Row, jpeg_quality: int | None) -> pictures.Encoded:
 
 
 def render(template: Path, wordings: Sequence[Wording], survey: Mapping[str, Any], nonce: str = "") -> str:
-    """Put wordings and survey into the template.
-
-    Args:
-        template: HTML with the marks ``{{lang}}``, ``{{dir}}``, ``{{title}}``, ``{{nonce}}``, ``{{survey}}``.
-        wordings: the sentences in every language offered; the page begins with the first.
-        survey: what the page's script reads.
-        nonce: for the content security policy of a server.
-    """
-    wording = wordings[0]
-    data = {"items": ITEMS, "wordings": [each.model_dump() for each in wordings], **survey}
-    # "<" would let a prompt end the script element.
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    page = find(template).read_text(encoding="utf-8")
-    marks = {"lang": wording.language, "dir": wording.direction, "title": wording.title, "nonce": nonce}
-    for mark, value in marks.items():
-        page = page.replace(
-            "{{" + mark + "}}", value.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-        )
-    return page.replace("{{survey}}", text)
+    """Put wordings and survey into the template; see :func:`pipeline_steps.web.wording.render`."""
+    return wording.render(template, wordings, {"items": ITEMS, **survey}, nonce)

@@ -3,20 +3,19 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_steps.drawing.labels import SURVEY_ITEMS
 from pipeline_steps.errors import UserError
-from pipeline_steps.home import find
 from pipeline_steps.inputs.tables import readable, table_rows
 from pipeline_steps.inputs.text import clean_text
 from pipeline_steps.inputs.values import RejectedError
+from pipeline_steps.web import wording
 
 LOG = logging.getLogger(__name__)
+EXAMPLE = "resources/survey/wording.en.yaml"
 Translations = dict[str, dict[str, str]]
 """Prompts by the prompt itself and the language."""
 
@@ -31,16 +30,9 @@ class Item(BaseModel):
     worst: str
 
 
-class Wording(BaseModel):
+class Wording(wording.Words):
     """Every sentence participants read; resources/survey/wording.en.yaml says what each is for."""
 
-    model_config = ConfigDict(extra="forbid")
-    draft: bool = False
-    language: str = Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")
-    language_name: str
-    language_choose: str
-    direction: Literal["ltr", "rtl"]
-    title: str
     consent: list[str] = Field(min_length=1)
     consent_agree: str
     enrol_title: str
@@ -114,15 +106,7 @@ def read_wordings(paths: Sequence[Path]) -> list[Wording]:
     Raises:
         UserError: one is wrong, or two are of one language.
     """
-    found: dict[str, Wording] = {}
-    for path in paths:
-        wording = read_wording(path)
-        if wording.language in found:
-            raise UserError(f"{path}: '{wording.language}' has a wording already; name one of each")
-        if wording.draft:
-            LOG.warning("%s is a draft: let a speaker check it, then set 'draft: false' in it", path)
-        found[wording.language] = wording
-    return list(found.values())
+    return wording.read_wordings(paths, Wording, EXAMPLE)
 
 
 def read_translations(path: Path | None, wordings: Sequence[Wording]) -> Translations:
@@ -143,7 +127,7 @@ def read_translations(path: Path | None, wordings: Sequence[Wording]) -> Transla
     if path is None:
         return {}
     found: Translations = {}
-    offered = [wording.language for wording in wordings]
+    offered = [each.language for each in wordings]
     for number, read in table_rows(path, ("prompt", *offered)):
         try:
             row = readable(read)
@@ -167,13 +151,4 @@ def read_wording(path: Path) -> Wording:
     Raises:
         UserError: it is missing, no YAML, or a sentence is missing or unknown.
     """
-    try:
-        raw = yaml.safe_load(find(path).read_text(encoding="utf-8"))
-        return Wording.model_validate(raw)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
-    except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise UserError(
-            f"{path}: {'; '.join(faults)}; compare with resources/survey/wording.en.yaml"
-        ) from error
+    return wording.read_wording(path, Wording, EXAMPLE)

@@ -1,7 +1,8 @@
 """What stands before an application: counting, the longest and slowest body, the headers of every answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
@@ -37,6 +38,7 @@ class Shield:
         longest_body: int,
         count: Callable[[Request], None] = lambda request: None,
         body_seconds: float = BODY_SECONDS,
+        uploads: Mapping[str, tuple[int, float]] = MappingProxyType({}),
     ) -> None:
         """Stand before an application.
 
@@ -45,9 +47,10 @@ class Shield:
             longest_body: of a request, in bytes; longer ones are answered with 413.
             count: called with every request before its body is read; what it raises is the answer.
             body_seconds: a body that takes longer is answered with 408.
+            uploads: paths whose bodies may be longer and slower: bytes and seconds.
         """
         self.app, self.longest_body = app, longest_body
-        self.count, self.body_seconds = count, body_seconds
+        self.count, self.body_seconds, self.uploads = count, body_seconds, uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request through."""
@@ -61,34 +64,36 @@ class Shield:
                 message["headers"] += [pair for pair in HEADERS if pair[0] not in names]
             await send(message)
 
+        longest, seconds = self.uploads.get(scope["path"], (self.longest_body, self.body_seconds))
         try:
             self.count(Request(scope))
             declared = dict(scope["headers"]).get(b"content-length", b"0")
-            if not declared.isdigit() or int(declared) > self.longest_body:
+            if not declared.isdigit() or int(declared) > longest:
                 raise HTTPException(413, "too long")
         except HTTPException as refusal:
             answer = JSONResponse({"detail": refusal.detail}, refusal.status_code, refusal.headers)
             await answer(scope, receive, with_headers)
             return
-        await self.app(scope, self._limited(receive), with_headers)
+        await self.app(scope, _limited(receive, longest, seconds), with_headers)
 
-    def _limited(self, receive: Receive) -> Receive:
-        """Receive a body that is short and comes in time."""
-        seen, whole = 0, False
-        end = asyncio.get_running_loop().time() + self.body_seconds
 
-        async def limited() -> Message:
-            nonlocal seen, whole
-            try:
-                # Once the body is there, an application waits here for its client to go.
-                async with asyncio.timeout_at(None if whole else end):
-                    message = await receive()
-            except TimeoutError:
-                raise HTTPException(408, "the request came too slowly", {"Connection": "close"}) from None
-            seen += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if seen > self.longest_body:
-                raise HTTPException(413, "too long")
-            return message
+def _limited(receive: Receive, longest: int, seconds: float) -> Receive:
+    """Receive a body that is short and comes in time."""
+    seen, whole = 0, False
+    end = asyncio.get_running_loop().time() + seconds
 
-        return limited
+    async def limited() -> Message:
+        nonlocal seen, whole
+        try:
+            # Once the body is there, an application waits here for its client to go.
+            async with asyncio.timeout_at(None if whole else end):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, "the request came too slowly", {"Connection": "close"}) from None
+        seen += len(message.get("body", b""))
+        whole = not message.get("more_body", False)
+        if seen > longest:
+            raise HTTPException(413, "too long")
+        return message
+
+    return limited

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline_steps.artifacts import IMAGES
 from pipeline_steps.config import DataConfig
-from pipeline_steps.data import download as module
+from pipeline_steps.data import fetching as module
 from pipeline_steps.data.download import download
 from pipeline_steps.data.ingest import ingest
 from pipeline_steps.data.public_web import PrivateAddressError, checked_addresses, is_public

@@ -20,7 +20,7 @@ BELOW = {
     "machine": {"errors"},
     "inputs": {"errors"},
     "method": {"errors"},
-    "web": {"errors"},
+    "web": {"errors", "home"},
     "artifacts": {"errors"},
     "cli": {"config", "errors", "machine"},
     "models": {"artifacts", "cli", "config", "errors", "home", "machine", "method"},

@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,11 +26,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from tests import ROOT
+from tests.data.collection_world import Curator, Person, photo
 from tests.models.test_fetch_models import Hub
 from tests.warm_python import WarmPython
 
@@ -217,9 +220,13 @@ class World:
         return output
 
     @contextlib.contextmanager
-    def serving(self, text: str, address: str) -> Iterator[None]:
-        """Run a command until it serves an address, and end it afterwards as Ctrl-C does."""
-        process = self.start(text)
+    def serving(self, text: str, address: str, folder: Path | None = None) -> Iterator[Callable[[], str]]:
+        """Run a command until it serves an address, and end it afterwards as Ctrl-C does.
+
+        Yields a function that returns what was printed, where a folder is given.
+        """
+        log = (folder or self.folder) / "served.log"
+        process = self.start(f"{text} > {log} 2>&1" if folder else text, folder=folder)
         until = time.monotonic() + PATIENCE
         try:
             while True:
@@ -230,7 +237,7 @@ class World:
                     os.killpg(process.pid, signal.SIGKILL)
                     raise AssertionError(f"{text}\nserves nothing\n{process.communicate()[0][-4000:]}")
                 time.sleep(0.1)
-            yield
+            yield lambda: log.read_text()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
@@ -326,6 +333,35 @@ def pictures_of_wales(world: World) -> None:
             shutil.copy(source / row["file_name"], folder / name)
             table = csv.DictWriter(file, columns)
             table.writerow({"file_name": name, "text": row["text"], "split": row["split"]})
+
+
+def collect(world: World, text: str) -> None:
+    """Give, accept and so lay out the pictures of wales as its contributors and curator do; then stop."""
+    world.port = free_port()
+    command = f"{text} --port {world.port}"
+    with world.serving(command, "/healthz", world.project) as printed:
+        while "the curator's page" not in printed():
+            time.sleep(0.1)
+        links = re.findall(r"#link=(\S+)", printed())
+        address = f"http://127.0.0.1:{world.port}"
+        people = [Person(httpx.Client(base_url=address, timeout=60), link) for link in links]
+        given = [people[n % len(people)].give(photo(n, (160, 120))) for n in range(8)]
+        key = (world.project / "data/wales.collection/curator").read_text().strip()
+        Curator(httpx.Client(base_url=address, timeout=60), key).decide("accepted", *given)
+    assert len(list((world.project / "data/wales/pictures").iterdir())) == 8
+
+
+def forget_somebody(world: World, text: str) -> None:
+    """Somebody who was invited and gave nothing: what the others gave is trained on."""
+    database = world.project / "data/wales.collection/collection.sqlite"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        given = "SELECT contributor FROM picture"
+        nobody = f"SELECT contributor FROM contributor WHERE contributor NOT IN ({given})"
+        connection.execute("INSERT INTO contributor VALUES ('c-idle', 'x', '', '2030', NULL, NULL)")
+        connection.commit()
+        (name,) = connection.execute(nobody).fetchone()
+    in_project(world, text.replace("c-1a2b3c4d", name))
+    assert (world.project / "one.zip").exists()
 
 
 def one_withdrawn(world: World) -> None:
@@ -436,6 +472,9 @@ RUN = {
     'python -m pipeline_steps.new_culture --name wales --suffix ", in Wales"': As(
         before=project, by=in_project
     ),
+    "python -m pipeline_steps.data.collection --culture wales": As(by=collect),
+    "python -m pipeline_steps.data.collection.contributor --culture wales --contributor c-1a2b3c4d "
+    "--export one.zip --delete": As(by=forget_somebody),
     "snakemake --cores 8 results/wales/data_report.html": As(before=pictures_of_wales, by=in_project),
     "snakemake --cores 8 results/wales/lora.safetensors": As(before=pictures_of_wales, by=in_project),
     "snakemake --cores 1 results/wales/lora_kohya.safetensors": As(before=pictures_of_wales, by=in_project),
@@ -461,6 +500,7 @@ RUN = {
     "python benchmarks/overhead.py results/korea/lora.safetensors": As(
         {"lora.safetensors": "images.parquet"}, by=cold
     ),
+    "python -m benchmarks.collection": As({"collection": "collection --people 2 --pictures 2 --side 300"}),
     "python -m benchmarks.coverage scores": As({"scores": "scores --trials 2"}),
     "python -m benchmarks.coverage survey": As({"survey": "survey --trials 2"}),
     "python -m benchmarks.kid_power": As({"kid_power": "kid_power --pool 20 --draws 2"}),

@@ -1,14 +1,15 @@
 """The administrator's page: how far people are, the answers, who is to go, and the end of the survey."""
 
 from typing import Any
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from pipeline_steps.drawing.page import TEMPLATES, render
 from pipeline_steps.survey.server import export, records
-from pipeline_steps.survey.server.site import ADMINS, Site, ThisSite, ask
+from pipeline_steps.survey.server.site import ADMINS, Site, ThisSite
+from pipeline_steps.web.database import ask
+from pipeline_steps.web.forms import read_form
 from pipeline_steps.web.sessions import csrf_of, new_token
 
 PAGE = TEMPLATES / "survey_admin.html"
@@ -41,11 +42,7 @@ GUARDED = APIRouter(prefix="/admin", dependencies=[Depends(_there), Depends(_adm
 
 async def _form(request: Request) -> dict[str, str]:
     """Read a form that the page sent."""
-    try:
-        fields = parse_qs((await request.body()).decode(), max_num_fields=10)
-    except (UnicodeDecodeError, ValueError):
-        raise HTTPException(422, "no form of this page") from None
-    return {name: values[0] for name, values in fields.items()}
+    return {name: values[0] for name, values in (await read_form(request)).items()}
 
 
 async def _own_form(request: Request) -> dict[str, str]:

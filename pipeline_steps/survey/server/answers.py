@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_steps.survey.server.site import SESSIONS, Person, ThisSite, ask
+from pipeline_steps.survey.server.site import SESSIONS, Person, ThisSite
 from pipeline_steps.survey.shown import ITEMS
+from pipeline_steps.web.database import ask
 
 ROUTES = APIRouter()
 

@@ -15,15 +15,14 @@ from starlette.types import ASGIApp
 from pipeline_steps.survey.server import admin, answers, participants
 from pipeline_steps.survey.server.contents import Survey
 from pipeline_steps.survey.server.records import closed_since
-from pipeline_steps.survey.server.site import Site, ask
+from pipeline_steps.survey.server.site import Site
 from pipeline_steps.survey.server.store import ClosedError, Store
-from pipeline_steps.web.limits import Limiter
+from pipeline_steps.web.database import ask
+from pipeline_steps.web.gate import limits
 from pipeline_steps.web.shield import Shield
 
 LONGEST_BODY = 32 * 1024
 """Bytes; a page's four answers take less than one kilobyte."""
-FAILURES = 10
-"""Tries of one wrong code, and of wrong tokens, from one address in a minute."""
 
 
 def create_app(
@@ -53,8 +52,7 @@ def create_app(
         await asyncio.to_thread(store.close)
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    requests, arrivals, failures = (Limiter(n, clock) for n in (per_minute, 4 * per_minute, FAILURES))
-    site = app.state.site = Site(survey, store, admin_token or None, requests, arrivals, failures, now)
+    site = app.state.site = Site(survey, store, admin_token or None, **limits(per_minute, clock), now=now)
     app.add_exception_handler(SQLAlchemyError, _not_stored)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(ClosedError, _closed)

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_steps.survey.server.site import SESSIONS, Person, Site, ThisSite, ask
+from pipeline_steps.survey.server.site import SESSIONS, Person, Site, ThisSite
 from pipeline_steps.survey.server.store import Admission, Participant, TakenError
 from pipeline_steps.survey.shown import render
+from pipeline_steps.web.database import ask
 from pipeline_steps.web.limits import too_many
 from pipeline_steps.web.sessions import DAYS, csrf_of, new_token
 from pipeline_steps.web.shield import page_policy

@@ -1,25 +1,15 @@
-"""What the server keeps: participants, their sessions and answers, in SQLite or PostgreSQL."""
+"""What the server keeps: participants, their sessions and answers."""
 
-import hashlib
 import json
-import logging
-import queue
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline_steps.errors import UserError
-
-LOG = logging.getLogger(__name__)
-BATCH = 200
-"""Most actions in one transaction."""
+from pipeline_steps.web.database import Database, Refusal, digest
 
 TABLES = sa.MetaData()
 PARTICIPANT = sa.Table(
@@ -78,15 +68,13 @@ NEXT_FORM = sa.Table(
 
 Ranks = Mapping[str, int] | None
 Admission = Literal["code", "open"]
-T = TypeVar("T")
-Action = Callable[[sa.Connection], T]
 
 
-class TakenError(Exception):
+class TakenError(Refusal):
     """This code belongs to somebody else."""
 
 
-class ClosedError(Exception):
+class ClosedError(Refusal):
     """The survey takes no more answers."""
 
 
@@ -100,86 +88,26 @@ class Participant:
     form: int
 
 
-class Store:
-    """Runs actions one after another in a thread of its own and acknowledges them once they are on disk.
-
-    Actions that arrive while the disk is busy share the next transaction, each under its own
-    savepoint: with 200 people at once one flush serves many answers.
-    """
+class Store(Database):
+    """The participants, and what they answered."""
 
     def __init__(self, url: str, cultures: list[str]) -> None:
         """Open the database and create what is missing.
 
         Args:
-            url: of the database, e.g. ``sqlite:///answers.sqlite`` or ``postgresql+psycopg://…``.
+            url: of the database; see :class:`Database`.
             cultures: surveyed.
 
         Raises:
             UserError: the database cannot be opened.
         """
-        try:
-            self.engine = sa.create_engine(url, pool_pre_ping=True)
-            if self.engine.dialect.name == "sqlite":
-                sa.event.listen(self.engine, "connect", _durable)
-                sa.event.listen(self.engine, "begin", _begin)
-                self.insert: Any = sqlite.insert
-            else:
-                self.insert = postgresql.insert
-            TABLES.create_all(self.engine)
-            with self.engine.begin() as connection:
-                for culture in cultures:
-                    first = self.insert(NEXT_FORM).values(culture=culture, number=0)
-                    connection.execute(first.on_conflict_do_nothing())
-        except (SQLAlchemyError, ImportError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"--database {_without_password(url)}: cannot be opened ({reason})") from error
-        self.waiting: queue.SimpleQueue[tuple[Action[Any], Future[Any]] | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._work, name="store", daemon=True)
-        self.thread.start()
 
-    def submit(self, action: "Action[T]") -> "Future[T]":
-        """Queue an action; its future is done once the transaction is committed, or fails with it."""
-        future: Future[T] = Future()
-        self.waiting.put((action, future))
-        return future
+        def first_forms(connection: sa.Connection) -> None:
+            for culture in cultures:
+                first = self.insert(NEXT_FORM).values(culture=culture, number=0)
+                connection.execute(first.on_conflict_do_nothing())
 
-    def close(self) -> None:
-        """Finish what is queued and stop."""
-        self.waiting.put(None)
-        self.thread.join()
-        self.engine.dispose()
-
-    def _work(self) -> None:
-        while (first := self.waiting.get()) is not None:
-            batch = [first]
-            while len(batch) < BATCH and not self.waiting.empty():
-                if (following := self.waiting.get()) is None:
-                    self.waiting.put(None)
-                    break
-                batch.append(following)
-            # From here on nobody can cancel them any more; those given up before are left out.
-            self._commit(
-                [(action, future) for action, future in batch if future.set_running_or_notify_cancel()]
-            )
-
-    def _commit(self, batch: list[tuple[Action[Any], Future[Any]]]) -> None:
-        outcomes: list[tuple[Future[Any], Any, Exception | None]] = []
-        try:
-            with self.engine.begin() as connection:
-                for action, future in batch:
-                    try:
-                        with connection.begin_nested():
-                            outcomes.append((future, action(connection), None))
-                    except (TakenError, ClosedError) as error:
-                        outcomes.append((future, None, error))
-        except Exception as error:
-            LOG.error("the database did not take %d actions: %s", len(batch), str(error).splitlines()[0])
-            outcomes = [(future, None, error) for _, future in batch]
-        for future, result, failure in outcomes:
-            if failure is None:
-                future.set_result(result)
-            else:
-                future.set_exception(failure)
+        super().__init__(url, TABLES, first_forms)
 
     # --- actions ---
 
@@ -217,14 +145,14 @@ class Store:
                 connection.execute(sa.insert(PARTICIPANT).values(**vars(person)))
                 came = sa.insert(ENROLMENT).values(participant=name, admission=admission, began=now)
                 connection.execute(came)
-            connection.execute(sa.insert(SESSION).values(token_sha256=_digest(token), participant=name))
+            connection.execute(sa.insert(SESSION).values(token_sha256=digest(token), participant=name))
             return person, token
 
         return self.submit(action)
 
     def who(self, token: str) -> "Future[Participant | None]":
         """Return whose session this is."""
-        joined = sa.select(PARTICIPANT).join(SESSION).where(SESSION.c.token_sha256 == _digest(token))
+        joined = sa.select(PARTICIPANT).join(SESSION).where(SESSION.c.token_sha256 == digest(token))
 
         def action(connection: sa.Connection) -> Participant | None:
             found = connection.execute(joined).first()
@@ -270,7 +198,7 @@ class Store:
         """End a session; its participant's answers stay."""
 
         def action(connection: sa.Connection) -> None:
-            connection.execute(sa.delete(SESSION).where(SESSION.c.token_sha256 == _digest(token)))
+            connection.execute(sa.delete(SESSION).where(SESSION.c.token_sha256 == digest(token)))
 
         return self.submit(action)
 
@@ -293,29 +221,3 @@ def _open(connection: sa.Connection) -> None:
     """Refuse what comes in after the survey was closed."""
     if connection.execute(sa.select(CLOSED)).first() is not None:
         raise ClosedError
-
-
-def _durable(connection: Any, _record: Any) -> None:
-    """Make SQLite flush every commit to the disk, and let readers in while it writes."""
-    connection.isolation_level = None  # see _begin
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: sa.Connection) -> None:
-    """Begin a transaction at once: Python's sqlite3 would wait, and then each savepoint is one of its own."""
-    connection.exec_driver_sql("BEGIN")
-
-
-def _digest(token: str) -> str:
-    """The database holds no token that could be used to pose as somebody."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _without_password(url: str) -> str:
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "(no URL)"

@@ -1,0 +1,69 @@
+"""What is odd about one picture or one caption: asked by ingest, the report and the collection alike."""
+
+from collections.abc import Collection, Sequence
+
+from pipeline_steps.config import DataConfig
+from pipeline_steps.data import picture_files as pictures
+from pipeline_steps.data.findings import MEND, NOTE, Finding
+from pipeline_steps.inputs.text import shown
+
+
+def sizes_of(config: DataConfig) -> Sequence[pictures.Size]:
+    """Return the sizes that training pictures may have."""
+    side = config.resolution
+    return pictures.buckets(side) if config.aspect == "buckets" else [(side, side)]
+
+
+def look(name: str, data: bytes, config: DataConfig) -> tuple[pictures.Cut, list[Finding]]:
+    """Cut a picture as training sees it, and say what is odd about it.
+
+    Args:
+        name: of the picture, for the findings.
+        data: the file's bytes.
+        config: resolution, shape, limits.
+
+    Raises:
+        UnusableError: it has to be left out.
+    """
+    cut = pictures.cut(data, sizes_of(config), config.max_megapixels)
+    oddities = [*cut.oddities, pictures.misnamed(name, cut.format)]
+    found = [Finding(NOTE, "picture", name, oddity) for oddity in oddities if oddity]
+    width, height = cut.picture.size
+    if cut.crop[2] - cut.crop[0] < width:
+        least = f"{config.resolution}" if width == height else f"{width}×{height}"
+        size = f"{cut.width}×{cut.height} is smaller than {least} pixels"
+        if not config.allow_upscale:
+            raise pictures.UnusableError(f"{size}; find a larger one, or set data.allow_upscale")
+        found.append(Finding(MEND, "small", name, f"{size} and is enlarged; find a larger one"))
+    return cut, found
+
+
+def duplicate(name: str, twin: str, same: str) -> Finding:
+    """Name one of two pictures that are, or look, the same.
+
+    Args:
+        name: of the later one.
+        twin: name of the other.
+        same: "is the same picture as" or "looks the same as".
+    """
+    return Finding(MEND, "duplicate", shown(name), f"{same} {shown(twin)}; keep one of them")
+
+
+def called(culture: str, name: str, suffix: str) -> tuple[str, ...]:
+    """What a caption may call the culture: its names, and the last word of the suffix of its prompts."""
+    last = suffix.strip(" ,.").rpartition(" ")[2]
+    return tuple({word.casefold() for word in (culture, name, last) if word})
+
+
+def nameless(picture: str, caption: str, names: Collection[str]) -> Finding | None:
+    """Say so where a caption does not name the culture; ``names`` are casefolded."""
+    if any(word in caption.casefold() for word in names):
+        return None
+    return Finding(NOTE, "culture", picture, f"its caption names none of {', '.join(sorted(names))}")
+
+
+def too_long(picture: str, tokens: int, limit: int) -> Finding | None:
+    """Say so where a caption has more tokens than are read."""
+    if tokens <= limit:
+        return None
+    return Finding(MEND, "caption", picture, f"its caption has {tokens} tokens, {limit} are read; shorten it")

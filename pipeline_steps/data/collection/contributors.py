@@ -1,0 +1,150 @@
+"""The contributor's page, and who opens it."""
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline_steps.data.checks import sizes_of
+from pipeline_steps.data.collection.site import PEOPLE, Giver, Person, Site, ThisSite
+from pipeline_steps.data.collection.store import Contributor
+from pipeline_steps.inputs.text import clean_text
+from pipeline_steps.web.database import ask
+from pipeline_steps.web.sessions import csrf_of, new_token
+from pipeline_steps.web.shield import page_policy
+from pipeline_steps.web.wording import render
+
+ROUTES = APIRouter()
+AIM = (20, 30)
+"""Pictures of one person (paper §3)."""
+FEW = 150
+"""Pictures of a culture at least, over all categories (paper §3)."""
+
+
+class Key(BaseModel):
+    """The secret of a personal link."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    link: str = Field(max_length=128)
+
+
+class Introduction(BaseModel):
+    """Who somebody is to the culture, and that they agree."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    agreed: bool
+    years: float = Field(ge=0, le=120, allow_inf_nan=False)
+    affiliation: str = Field("", max_length=300)
+    language: str = Field(max_length=32)
+
+
+class Caption(BaseModel):
+    """A caption that is being written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    caption: str = Field(max_length=1000)
+
+
+@ROUTES.get("/healthz")
+async def health(site: ThisSite) -> dict[str, bool]:
+    """Say that the server and its database answer."""
+    await ask(site.store.who(""))
+    return {"ok": True}
+
+
+@ROUTES.get("/")
+async def page(request: Request, site: ThisSite) -> Response:
+    """Show the page; who has no session gets one, by which the page can bring a personal link."""
+    token = PEOPLE.token(request)
+    fresh = len(token) < 32
+    token = new_token() if fresh else token
+    nonce = secrets.token_urlsafe(16)
+    data = {
+        "culture": site.name,
+        "csrf": csrf_of(token),
+        "sizes": sizes_of(site.intake.config),
+        "aim": AIM,
+        "least": FEW / len(site.wordings[0].categories),
+        "megabytes": site.intake.config.max_megabytes,
+        "texts": await ask(site.store.consent_texts()),
+    }
+    response = HTMLResponse(render(site.template, site.wordings, data, nonce))
+    response.headers["Content-Security-Policy"] = page_policy(nonce)
+    if fresh:
+        PEOPLE.begin(response, request, token)
+    return response
+
+
+@ROUTES.post("/api/enter", dependencies=[Depends(PEOPLE.guard)])
+async def enter(request: Request, response: Response, key: Key, site: ThisSite) -> dict[str, Any]:
+    """Let the holder of a personal link in; it is the session from then on."""
+    found = await ask(site.store.who(key.link))
+    if found is None:
+        raise site.refuse(request, key.link, HTTPException(403, "this link opens nothing"))
+    site.requests.know(key.link)
+    PEOPLE.begin(response, request, key.link)
+    return await state(site, found, key.link)
+
+
+@ROUTES.post("/api/leave", dependencies=[Depends(PEOPLE.guard)])
+async def leave(response: Response) -> dict[str, bool]:
+    """Let this device forget the personal link."""
+    PEOPLE.end(response)
+    return {"left": True}
+
+
+@ROUTES.get("/api/me")
+async def me(request: Request, found: Person, site: ThisSite) -> dict[str, Any]:
+    """Return where a person stands."""
+    return await state(site, found, PEOPLE.token(request))
+
+
+@ROUTES.put("/api/me", dependencies=[Depends(PEOPLE.guard)])
+async def introduce(request: Request, given: Introduction, found: Person, site: ThisSite) -> dict[str, Any]:
+    """Keep who a person is to the culture, and the text that was agreed to."""
+    wording = next((each for each in site.wordings if each.language == given.language), None)
+    if not given.agreed or wording is None:
+        raise HTTPException(422, "consent is needed")
+    texts = await ask(site.store.consent_texts())
+    text = texts.get(given.language) or "\n\n".join(wording.consent)
+    affiliation = plain(given.affiliation)
+    now = site.time()
+    await ask(site.store.introduce(found.contributor, given.years, affiliation, given.language, text, now))
+    token = PEOPLE.token(request)
+    return await state(site, await ask(site.store.who(token)), token)
+
+
+@ROUTES.post("/api/caption", dependencies=[Depends(PEOPLE.guard)])
+async def caption(given: Caption, _found: Giver, site: ThisSite) -> dict[str, Any]:
+    """Count a caption's tokens, and say what it does not name."""
+    return site.captions.hints(clean_text(given.caption))
+
+
+async def state(site: Site, found: Contributor, token: str) -> dict[str, Any]:
+    """Return all that the page shows of a person."""
+    own = await ask(site.store.own(found.contributor)) if found.takes_part else []
+    return {
+        "csrf": csrf_of(token),
+        "contributor": found.contributor,
+        "years": found.years,
+        "affiliation": found.affiliation or "",
+        "pictures": [shown(row) for row in own],
+        "all": await ask(site.store.counts()) if found.takes_part else {},
+    }
+
+
+HIDDEN = ("contributor", "upload", "name", "small", "findings")
+"""Columns of a picture that its page has no use for."""
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what its own contributor sees of a picture."""
+    kinds = sorted({kind for _, kind, _ in row["findings"]})
+    return {name: value for name, value in row.items() if name not in HIDDEN} | {"odd": kinds}
+
+
+def plain(text: str) -> str:
+    """Return one line that no spreadsheet takes for a formula."""
+    return clean_text(text).lstrip("=+-@ ")

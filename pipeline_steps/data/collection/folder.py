@@ -1,0 +1,187 @@
+"""The collection's files, and the data set that comes out: a culture's folder as the pipeline reads it.
+
+Everything that people gave lies beside the culture's folder, in ``<folder>.collection``. What the curator
+accepted is linked into the folder itself, so that nothing else is ever trained on.
+"""
+
+import csv
+import io
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pipeline_steps import artifacts
+from pipeline_steps.data.collection.intake import FullError
+from pipeline_steps.data.collection.records import DataSet
+from pipeline_steps.data.names import is_by_content
+from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.tables import csv_rows
+from pipeline_steps.inputs.text import read_text
+
+RESERVE = 200e6
+"""Bytes that stay free: a withdrawal must always find room."""
+COLUMNS = ("category", "era", "contributor", "source", "author", "licence", "consent", "people", "remark")
+"""Of metadata.csv, after the file's name, the caption and the split."""
+ORIGINALS = "originals"
+KEPT = ("pictures", "previews", ORIGINALS)
+"""Folders of what people gave."""
+
+
+class Folder:
+    """The files of one collection.
+
+    Attributes:
+        data: the culture's folder, which the pipeline reads.
+        home: everything that people gave.
+        lock: held by whoever changes files, in this process or another.
+    """
+
+    def __init__(self, data: Path, caption_column: str, reserve: float = RESERVE) -> None:
+        """Lay the folders out.
+
+        Args:
+            data: the culture's folder.
+            caption_column: of its metadata.csv.
+            reserve: bytes that stay free.
+
+        Raises:
+            UserError: the folder holds pictures that this collection did not write.
+        """
+        self.data, self.home = data, data.with_name(f"{data.name}.collection")
+        self.columns = ("file_name", caption_column, "split", *COLUMNS)
+        self.reserve = reserve
+        _only_ours(data)
+        for folder in (data / "pictures", *(self.home / name for name in (*KEPT, "incoming"))):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.home.chmod(0o700)
+        self.lock = FileLock(self.home / "lock")
+
+    def clear(self) -> None:
+        """Delete what interrupted uploads left; nobody else may be taking pictures in."""
+        for left in (self.home / "incoming").iterdir():
+            shutil.rmtree(left, ignore_errors=True)
+
+    def check_room(self, size: int = 0) -> None:
+        """Make sure that so many bytes find room.
+
+        Raises:
+            FullError: they do not.
+        """
+        if shutil.disk_usage(self.home).free < self.reserve + size:
+            raise FullError("the disk is full")
+
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """Give a folder of one's own for an upload; it is gone afterwards."""
+        folder = self.home / "incoming" / uuid.uuid4().hex
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def file(self, kind: str, name: str) -> Path:
+        """Return where a kept file lies: of kind "pictures", "previews" or "originals"."""
+        return self.home / kind / name
+
+    def keep(self, files: Mapping[str, Path], name: str) -> None:
+        """Put files that are on the disk into their place, by kind; they are there when this returns."""
+        for kind, path in files.items():
+            path.replace(self.file(kind, name))
+            _sync(self.home / kind)
+
+    def publish(self, found: DataSet) -> None:
+        """Make the folder say what is to be trained on, and forget the files of no picture.
+
+        Whatever was interrupted before, the folder is right afterwards: first what is withdrawn, then
+        what is there.
+        """
+        names = {row["name"] for row in found.pictures}
+        self._withdraw(found.withdrawn)
+        for name in names:
+            _link(self.file("pictures", name), self.data / "pictures" / name)
+        _sync(self.data / "pictures")
+        _write(self.data / "metadata.csv", self._table(found.pictures))
+        for path in (self.data / "pictures").iterdir():
+            if is_by_content(path.name) and path.name not in names:
+                path.unlink(missing_ok=True)
+        for kind in KEPT:
+            for path in (self.home / kind).iterdir():
+                if path.name not in found.used:
+                    path.unlink(missing_ok=True)
+                    _sync(self.home / kind)
+
+    def _withdraw(self, names: Iterable[str]) -> None:
+        path = self.data / "withdrawn.txt"
+        text = read_text(path) if path.exists() else ""
+        there = set(text.splitlines())
+        new = [line for name in names if (line := f"pictures/{name}") not in there]
+        if new or not path.exists():
+            _write(path, text + ("\n" if text and not text.endswith("\n") else "") + _lines(new))
+
+    def _table(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(self.columns)
+        for row in rows:
+            source = row["link"] or ("own photograph" if row["origin"] == "own" else "")
+            cells = [f"pictures/{row['name']}", row["caption"], "", row["category"], row["era"]]
+            cells += [row["contributor"], source, row["author"], row["licence"]]
+            cells += [f"agreed {row['agreed'][:10]}", row["people"], row["remark"]]
+            table.writerow(cells)
+        return text.getvalue()
+
+
+def _only_ours(data: Path) -> None:
+    """Refuse a folder whose table would be lost."""
+    for path in sorted(data.glob("metadata.*")):
+        names = []
+        if path.name == "metadata.csv":
+            names = [str(row.get("file_name")) for _, row in csv_rows(path, read_text(path), ("file_name",))]
+        if path.name != "metadata.csv" or not all(map(is_by_content, names)):
+            raise UserError(
+                f"{path}: lists pictures that no collection wrote; give the collection a folder of its own "
+                "with --data"
+            )
+
+
+def _link(source: Path, target: Path) -> None:
+    """Let a file have a second name; where the disk knows no such thing, copy it."""
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        with artifacts.appears_whole(target) as part:
+            shutil.copyfile(source, part)
+            _sync(part)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text file that is on the disk, whole, when this returns; leave it alone if it says the same."""
+    with suppress(OSError, ValueError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    with artifacts.appears_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+        _sync(part)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have a file or the names of a folder on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lines(names: Iterable[str]) -> str:
+    return "".join(f"{name}\n" for name in names)

@@ -1,0 +1,158 @@
+"""What the curator asks of the store: everything, decisions, and all that is kept of one person."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline_steps.data.collection.store import (
+    CONSENT,
+    CONTRIBUTOR,
+    DECISION,
+    PERSON,
+    PICTURE,
+    WITHDRAWN,
+    Contributor,
+    NobodyError,
+    Store,
+)
+
+DECISIONS = ("accepted", "asked", "declined")
+"""What a curator may decide of a picture."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What comes out.
+
+    Attributes:
+        pictures: the accepted ones, in order of their names, with the day of their contributor's consent.
+        withdrawn: names of those that were in it once.
+        used: names of all pictures that are kept.
+    """
+
+    pictures: Sequence[Mapping[str, Any]]
+    withdrawn: Sequence[str]
+    used: frozenset[str]
+
+
+def data_set(store: Store) -> "Future[DataSet]":
+    """Return what comes out at this moment; a name that anybody withdrew is not in it."""
+    gone = sa.select(WITHDRAWN.c.name)
+    accepted = sa.select(PICTURE, CONSENT.c.time.label("agreed")).join(
+        CONSENT, CONSENT.c.contributor == PICTURE.c.contributor
+    )
+    accepted = accepted.where(PICTURE.c.state == "accepted", PICTURE.c.name.not_in(gone))
+    accepted = accepted.order_by(PICTURE.c.name, PICTURE.c.given)
+
+    def action(connection: sa.Connection) -> DataSet:
+        rows: dict[str, Mapping[str, Any]] = {}
+        for row in connection.execute(accepted):
+            rows.setdefault(row.name, dict(row._mapping))
+        names = sorted(connection.execute(gone.order_by(WITHDRAWN.c.time, WITHDRAWN.c.name)).scalars())
+        used = frozenset(connection.execute(sa.select(PICTURE.c.name)).scalars())
+        return DataSet(list(rows.values()), names, used)
+
+    return store.submit(action)
+
+
+def everybody(store: Store) -> "Future[list[Contributor]]":
+    """Return all who were invited, the first one first."""
+    wanted = sa.select(*PERSON).order_by(CONTRIBUTOR.c.invited, CONTRIBUTOR.c.contributor)
+    return store.submit(lambda connection: [Contributor(*row) for row in connection.execute(wanted)])
+
+
+def pictures(store: Store) -> "Future[list[dict[str, Any]]]":
+    """Return all pictures that are described, the newest first, each with its decisions in order."""
+    wanted = sa.select(PICTURE).where(PICTURE.c.state != "new")
+    wanted = wanted.order_by(PICTURE.c.given.desc(), PICTURE.c.picture)
+    made = sa.select(DECISION).order_by(DECISION.c.number)
+
+    def action(connection: sa.Connection) -> list[dict[str, Any]]:
+        found = {row.picture: dict(row._mapping) | {"decisions": []} for row in connection.execute(wanted)}
+        for row in connection.execute(made):
+            if row.picture in found:
+                found[row.picture]["decisions"].append(dict(row._mapping))
+        return list(found.values())
+
+    return store.submit(action)
+
+
+def name_of(store: Store, picture: str, contributor: str | None = None) -> "Future[str | None]":
+    """Return the file name of a picture, of this person where one is named; nothing if there is none."""
+    wanted = sa.select(PICTURE.c.name).where(PICTURE.c.picture == picture)
+    if contributor is not None:
+        wanted = wanted.where(PICTURE.c.contributor == contributor)
+    return store.submit(lambda connection: connection.execute(wanted).scalar())
+
+
+def decide(store: Store, chosen: Sequence[str], decision: str, message: str, now: str) -> "Future[int]":
+    """Decide of pictures that are described, and keep when; return of how many.
+
+    Args:
+        store: that has them.
+        chosen: their ids.
+        decision: one of :data:`DECISIONS`.
+        message: to the contributor.
+        now: the time, as text.
+    """
+
+    def action(connection: sa.Connection) -> int:
+        there = sa.select(PICTURE.c.picture, PICTURE.c.contributor)
+        there = there.where(PICTURE.c.picture.in_(chosen), PICTURE.c.state != "new")
+        rows = [
+            {**row._mapping, "time": now, "decision": decision, "message": message}
+            for row in connection.execute(there)
+        ]
+        names = [row["picture"] for row in rows]
+        changed = sa.update(PICTURE).where(PICTURE.c.picture.in_(names))
+        connection.execute(changed.values(state=decision, message=message))
+        if rows:
+            connection.execute(sa.insert(DECISION), rows)
+        return len(rows)
+
+    return store.submit(action)
+
+
+def everything_of(store: Store, contributor: str) -> "Future[dict[str, Any]]":
+    """Return all that is kept of one person, but for the picture files. Fails with NobodyError."""
+
+    def action(connection: sa.Connection) -> dict[str, Any]:
+        def rows(table: sa.Table) -> list[dict[str, Any]]:
+            wanted = sa.select(table).where(table.c.contributor == contributor)
+            hidden = ("small", "link_sha256")
+            return [
+                {name: value for name, value in row._mapping.items() if name not in hidden}
+                for row in connection.execute(wanted)
+            ]
+
+        if not (people := rows(CONTRIBUTOR)):
+            raise NobodyError
+        kept = {"consent": rows(CONSENT), "pictures": rows(PICTURE), "decisions": rows(DECISION)}
+        return {"contributor": people[0], **kept}
+
+    return store.submit(action)
+
+
+def delete(store: Store, contributor: str, now: str) -> "Future[int]":
+    """Delete all that is kept of one person; what was in the data set is listed as withdrawn.
+
+    Returns:
+        How many pictures there were. Fails with NobodyError.
+    """
+
+    def action(connection: sa.Connection) -> int:
+        mine = sa.select(PICTURE).where(PICTURE.c.contributor == contributor)
+        rows = [dict(row._mapping) for row in connection.execute(mine)]
+        for row in rows:
+            store.forget(connection, row, now)
+        for table in (DECISION, CONSENT):
+            connection.execute(sa.delete(table).where(table.c.contributor == contributor))
+        person = sa.delete(CONTRIBUTOR).where(CONTRIBUTOR.c.contributor == contributor)
+        if not connection.execute(person).rowcount:
+            raise NobodyError
+        return len(rows)
+
+    return store.submit(action)

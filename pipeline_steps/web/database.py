@@ -1,0 +1,141 @@
+"""What a server keeps, in SQLite or PostgreSQL: actions one after another, acknowledged once on disk."""
+
+import asyncio
+import hashlib
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline_steps.errors import UserError
+
+LOG = logging.getLogger(__name__)
+BATCH = 200
+"""Most actions in one transaction."""
+
+T = TypeVar("T")
+Action = Callable[[sa.Connection], T]
+
+
+class Refusal(Exception):
+    """What an action does not do; the others of its transaction go on."""
+
+
+class Database:
+    """Runs actions one after another in a thread of its own and acknowledges them once they are on disk.
+
+    Actions that arrive while the disk is busy share the next transaction, each under its own
+    savepoint: with 200 people at once one flush serves many of them.
+    """
+
+    def __init__(
+        self, url: str, tables: sa.MetaData, prepare: Action[None] = lambda connection: None
+    ) -> None:
+        """Open the database and create what is missing.
+
+        Args:
+            url: of the database, e.g. ``sqlite:///answers.sqlite`` or ``postgresql+psycopg://…``.
+            tables: that it has.
+            prepare: the first action.
+
+        Raises:
+            UserError: the database cannot be opened.
+        """
+        try:
+            self.engine = sa.create_engine(url, pool_pre_ping=True)
+            if self.engine.dialect.name == "sqlite":
+                sa.event.listen(self.engine, "connect", _durable)
+                sa.event.listen(self.engine, "begin", _begin)
+                self.insert: Any = sqlite.insert
+            else:
+                self.insert = postgresql.insert
+            tables.create_all(self.engine)
+            with self.engine.begin() as connection:
+                prepare(connection)
+        except (SQLAlchemyError, ImportError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"--database {_without_password(url)}: cannot be opened ({reason})") from error
+        self.waiting: queue.SimpleQueue[tuple[Action[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._work, name="store", daemon=True)
+        self.thread.start()
+
+    def submit(self, action: "Action[T]") -> "Future[T]":
+        """Queue an action; its future is done once the transaction is committed, or fails with it."""
+        future: Future[T] = Future()
+        self.waiting.put((action, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued and stop."""
+        self.waiting.put(None)
+        self.thread.join()
+        self.engine.dispose()
+
+    def _work(self) -> None:
+        while (first := self.waiting.get()) is not None:
+            batch = [first]
+            while len(batch) < BATCH and not self.waiting.empty():
+                if (following := self.waiting.get()) is None:
+                    self.waiting.put(None)
+                    break
+                batch.append(following)
+            # From here on nobody can cancel them any more; those given up before are left out.
+            self._commit(
+                [(action, future) for action, future in batch if future.set_running_or_notify_cancel()]
+            )
+
+    def _commit(self, batch: list[tuple[Action[Any], Future[Any]]]) -> None:
+        outcomes: list[tuple[Future[Any], Any, Exception | None]] = []
+        try:
+            with self.engine.begin() as connection:
+                for action, future in batch:
+                    try:
+                        with connection.begin_nested():
+                            outcomes.append((future, action(connection), None))
+                    except Refusal as error:
+                        outcomes.append((future, None, error))
+        except Exception as error:
+            LOG.error("the database did not take %d actions: %s", len(batch), str(error).splitlines()[0])
+            outcomes = [(future, None, error) for _, future in batch]
+        for future, result, failure in outcomes:
+            if failure is None:
+                future.set_result(result)
+            else:
+                future.set_exception(failure)
+
+
+async def ask(future: Any) -> Any:
+    """Wait for the database without holding up other requests."""
+    return await asyncio.wrap_future(future)
+
+
+def digest(token: str) -> str:
+    """What is kept of a secret: a database holds none by which one could pose as somebody."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _durable(connection: Any, _record: Any) -> None:
+    """Make SQLite flush every commit to the disk, and let readers in while it writes."""
+    connection.isolation_level = None  # see _begin
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    """Begin a transaction at once: Python's sqlite3 would wait, and then each savepoint is one of its own."""
+    connection.exec_driver_sql("BEGIN")
+
+
+def _without_password(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "(no URL)"
