@@ -57,6 +57,12 @@ def encode(cell: Row, jpeg_quality: int | None) -> pictures.Encoded:
     return pictures.encode(picture, "JPEG", jpeg_quality)
 
 
-def render(template: Path, wordings: Sequence[Wording], survey: Mapping[str, Any], nonce: str = "") -> str:
+def render(
+    template: Path,
+    wordings: Sequence[Wording],
+    survey: Mapping[str, Any],
+    nonce: str = "",
+    style: Path = wording.STYLE,
+) -> str:
     """Put wordings and survey into the template; see :func:`pipeline_steps.web.wording.render`."""
-    return wording.render(template, wordings, {"items": ITEMS, **survey}, nonce)
+    return wording.render(template, wordings, {"items": ITEMS, **survey}, nonce, style)

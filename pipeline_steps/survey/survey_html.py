@@ -8,6 +8,7 @@ from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.survey.shown import TEMPLATE, encode, page_contents, read_forms, render
 from pipeline_steps.survey.wording import read_translations, read_wordings
+from pipeline_steps.web.wording import STYLE
 
 
 def survey_html(
@@ -20,6 +21,7 @@ def survey_html(
     name: str = "",
     translations: Path | None = None,
     template: Path = TEMPLATE,
+    style: Path = STYLE,
 ) -> None:
     """Write the survey page with everything inside; answers are saved as a JSON file.
 
@@ -34,7 +36,8 @@ def survey_html(
         config: least years, quality of the pictures.
         name: of the culture, as people write it.
         translations: the prompts in other languages.
-        template: the page's HTML, style and script.
+        template: the page's HTML and script.
+        style: its CSS.
 
     Raises:
         UserError: a sentence is missing in the wording.
@@ -50,7 +53,7 @@ def survey_html(
         "minYears": config.min_years,
         "fingerprint": origin.fingerprint,
     }
-    artifacts.write_text(survey, render(template, offered, {**data, "server": None}))
+    artifacts.write_text(survey, render(template, offered, {**data, "server": None}, style=style))
 
 
 if __name__ == "__main__":

@@ -226,6 +226,12 @@ def test_texts_are_escaped_and_statements_are_made(page):
     assert page.stat().st_size < 20e6
 
 
+def test_pages_to_read_and_pages_to_fill_in_have_the_same_colours():
+    read, filled_in = STYLE.read_text(), Path("resources/web/form.css").read_text()
+    colours = [set(re.findall(r"(--[\w-]+): (#\w+)", text)) for text in (read, filled_in)]
+    assert colours[0] == colours[1] and len(colours[0]) > 30
+
+
 def test_updates_that_overflowed_are_left_out_of_the_curves(tmp_path):
     log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0) | {"epoch": 0}
     whole = [log | {"update": n, "loss_ldm": 1 / n} for n in range(1, 9)]

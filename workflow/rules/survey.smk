@@ -84,6 +84,7 @@ rule survey_html:
         wordings=[place(path) for path in SETTINGS.survey.wordings],
         translations=[place(path) for path in [SETTINGS.survey.translations] if path],
         template=place("resources/survey/page.html"),
+        style=place("resources/web/form.css"),
     output:
         survey=f"{SURVEY}/{{culture}}/survey.html",
     log:
@@ -103,6 +104,7 @@ rule survey_html:
             --forms {input.forms:q} \
             --wordings {input.wordings:q} {params.translations:q} \
             --template {input.template:q} \
+            --style {input.style:q} \
             --survey {output.survey:q} \
             --culture {wildcards.culture:q} \
             --name {params.name:q} \
