@@ -2,7 +2,6 @@
 
 import re
 
-import httpx
 import pytest
 
 from pipeline_steps.artifacts import IMAGES
@@ -10,7 +9,7 @@ from pipeline_steps.config import DataConfig
 from pipeline_steps.data.collection.wording import WORDINGS, read_wordings
 from pipeline_steps.data.ingest import ingest
 from tests.browser import CHROMIUM, browser, check_axe
-from tests.data.collection_world import Curator, Person, Server, photo, rows
+from tests.data.collection_world import Server, photo, rows
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[test]'"
@@ -251,18 +250,3 @@ def test_by_keyboard_alone(chromium, server):
     assert not re.search(r"\b(null|undefined|NaN)\b|\[object|\{\w+\}", text)
     assert page.faults == []
     page.context.close()
-
-
-def test_hundreds_of_pictures_on_the_curators_page(chromium, tmp_path):
-    """All are there, those that look alike beside each other, and nothing hangs over on a telephone."""
-    with Server(tmp_path / "site", "--invite", "1", resolution=64) as server:
-        person = Person(httpx.Client(base_url=server.url, timeout=30), server.links()[0])
-        for n in range(12):
-            person.give(photo(n // 2, (300 + 10 * (n % 2), 300 + 10 * (n % 2))))
-        curator = Curator(httpx.Client(base_url=server.url, timeout=30), server.key())
-        assert curator.reply.text.count('<article class="card">') == 12
-        page = opened(chromium.new_context(**PHONE), f"{server.url}/curator#key={server.key()}")
-        page.wait_for_selector("#pictures")
-        assert page.locator(".alike").count() == 6
-        check_axe(page)
-        page.context.close()
