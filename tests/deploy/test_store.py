@@ -22,7 +22,6 @@ from moto.server import ThreadedMotoServer
 from tests import ROOT
 from tests.deploy.test_deploy import TINY
 from tests.warm_python import WarmPython
-from tests.workflow.test_command_lines import TARGETS
 
 SETTINGS = TINY | {
     "presets": ["own"],
@@ -138,6 +137,7 @@ def on_nodes(folder: Path) -> list[str]:
         (folder / name).chmod(0o755)
     return [
         "--executor", "cluster-generic", "--jobs", "2", "--retries", "1",
+        "--seconds-between-status-checks", "1",
         "--cluster-generic-submit-cmd", str(folder / "submit"),
         "--cluster-generic-status-cmd", str(folder / "status"),
         *STORE, "--shared-fs-usage", "none", "--job-deploy-sources", "--",
@@ -194,13 +194,10 @@ def test_a_run_here_whose_results_lie_in_a_store(tmp_path, environment, bucket):
     assert refused.returncode != 0
 
 
-def test_every_kind_of_file_is_planned_in_a_store(tmp_path, environment):
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/config.yaml").write_text("presets: [drawn]\n")
-    folders = ("withdraw_report", "purge_negatives")
-    targets = [name for name in TARGETS if name not in folders and not re.search("second|links|hub", name)]
-    arguments = ["-n", "-s", str(ROOT / "workflow/Snakefile"), "--cores", "2", *STORE, "--", *targets]
-    planned = said(start(tmp_path, environment, *arguments))
+def test_pages_tables_and_the_survey_are_planned_in_a_store(tmp_path, environment):
+    folder = project(tmp_path / "project")
+    targets = ("plan", "results/report.html", "results/table1.csv", "results/survey/simulated/report.html")
+    planned = said(start(folder, environment, "-n", "--cores", "2", *STORE, "--", *targets))
     assert "rule report:" in planned
-    # No path of a result but of the fingerprints, which stay here.
-    assert set(re.findall(r"--(\S+) results/", planned)) == {"data-sets"}
+    # No path of a result but of what stays here: the fingerprints, and the plan.
+    assert set(re.findall(r"--(\S+) results/", planned)) == {"data-sets", "plan"}
