@@ -128,6 +128,7 @@ def test_times_of_a_flow_are_drawn_as_its_density_says():
         process, g = RectifiedFlow(3.0, density), torch.Generator().manual_seed(0)
         sigma = torch.cat([process.draw(g) for _ in range(4000)])
         assert sigma.min() > 0 and sigma.max() <= 1
+        assert process.draw(torch.Generator().manual_seed(0)) == sigma[0]
         found[density] = sigma / (3 - 2 * sigma)
     for u in found.values():
         assert u.median() == pytest.approx(0.5, abs=0.03)

@@ -160,7 +160,7 @@ def test_clusters_widen_the_interval_of_alike_pictures():
 
 def test_one_prompt_has_no_interval_and_says_so():
     found = clustered_mean([1.0, 2.0], ["p", "p"])
-    assert found.low is None and found.interval.startswith("none")
+    assert found.value == 1.5 and found.low is None and found.interval.startswith("none")
 
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [1.0]])
