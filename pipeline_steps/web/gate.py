@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 from fastapi import HTTPException, Request
 
@@ -15,7 +15,15 @@ FAILURES = 10
 """Tries of one wrong secret from one address in a minute."""
 
 
-def limits(per_minute: int, clock: Callable[[], float] = time.monotonic) -> dict[str, Limiter]:
+class Limits(TypedDict):
+    """Limits as a gate takes them."""
+
+    requests: Limiter
+    arrivals: Limiter
+    failures: Limiter
+
+
+def limits(per_minute: int, clock: Callable[[], float] = time.monotonic) -> Limits:
     """Return the limits of a gate.
 
     Args:
