@@ -191,8 +191,6 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
     for key, perceptual in _distances(config).items():
         if perceptual.model is None and not hasattr(config.models, perceptual.extractor):
             yield f"{key}.model: '{perceptual.extractor}' has no entry in models; name its weights here"
-    if config.watch.validate_every and not config.cache.held_out:
-        yield "cache.held_out: watch.validate_every measures test pictures; say how many are to be kept"
     if config.data.aspect == "buckets":
         if config.train.batch_size > 1:
             yield (

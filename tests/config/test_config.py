@@ -271,7 +271,7 @@ def test_right_configurations_are_taken(seed):
     raw = whole()
     for path in rng.sample(sorted(LEAVES), 12):
         value = inside(LEAVES[path], rng)
-        if value is not None and path[-1] not in ("country", "warmup", "extractor", "validate_every"):
+        if value is not None and path[-1] not in ("country", "warmup", "extractor"):
             put(
                 raw,
                 path,
