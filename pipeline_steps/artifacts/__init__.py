@@ -6,7 +6,6 @@ foreign file ends in one clear line. Each file carries the culture and the finge
 training pictures it was made from.
 """
 
-from pipeline_steps.artifacts.caches import join
 from pipeline_steps.artifacts.cells import (
     PICTURE,
     decode_picture,
@@ -117,7 +116,6 @@ __all__ = [
     "folder_appears_whole",
     "folder_sha256",
     "is_blank",
-    "join",
     "one_size",
     "picture_note",
     "picture_size",

@@ -86,8 +86,6 @@ def test_variants_have_common_seeds_but_cultures_and_runs_do_not(draw, first, tm
 def strong_lora(path):
     """Write a LoRA that changes every picture."""
     import torch
-    from diffusers import StableDiffusionPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
@@ -96,8 +94,7 @@ def strong_lora(path):
     unet = family_of(BASE).denoiser()
     torch.manual_seed(0)
     unet.add_adapter(LoraConfig(r=2, init_lora_weights=False, target_modules=["to_q", "to_k", "to_v"]))
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
-    layers = {f"{StableDiffusionPipeline.unet_name}.{name}": tensor for name, tensor in layers.items()}
+    layers = {f"unet.{name}": tensor for name, tensor in get_peft_model_state_dict(unet).items()}
     LORA.write(path, layers, Origin("korea", "f" * 64))
     return path
 

@@ -226,7 +226,10 @@ def test_the_report(summed):
     survey_power(power, 1, SurveyConfig(simulation=simulation, pages_per_participant=3))
     text = report(folder, power)
     assert "These answers are simulated. No person was asked." in text
-    assert "SCoFT+MPC &gt; SCoFT+MP" in text or "SCoFT+MPC > SCoFT+MP > SCoFT+M > Stable Diffusion" in text
+    body = text[text.index("<main") :]
+    said = " ".join(re.sub(r"<[^>]+>", " ", body).split())
+    assert "They order the models SCoFT+MPC › SCoFT+MP › SCoFT+M › Stable Diffusion" in said
+    assert re.search(r"india( MPC › MP › M › SD ✓ as the paper){2}", said)
     assert "30 participants from 2 cultures (india, korea)" in text
     assert f"{sum(row['ranks'] is None for row in rows)} questions were left blank" in text
     assert "a&lt;b.csv" in text and "3 answers could not be used" in text
@@ -236,10 +239,10 @@ def test_the_report(summed):
     assert [row.count("<td") for row in printed] == [4] * 4
     mean = figure(found, "mean_rank", "scoft_mpc", item="offensiveness")["value"]
     assert f"{mean:.2f} <small>(" in text
-    assert re.search(r'<svg [^>]*aria-label="Ranks given by \d+ simulated participants', text)
+    assert re.search(r'<svg [^>]*aria-label="korea \(\d+ participants\)"', text)
     assert "How many people should we ask?" in text
     assert re.search(r"Some intervals for [^.]*korea come from few people or few prompts", text)
-    assert not re.search(r'(src|href)="(?!data:)', text), "everything is inside"
+    assert not re.search(r'(src|href)="(?!data:|#)', text), "everything is inside"
     assert report(folder, power) == text
 
 

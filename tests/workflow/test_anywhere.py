@@ -90,8 +90,8 @@ def test_presets_are_laid_as_snakemake_lays_configuration_files(tmp_path, preset
         "train: {learning_rate: 0.5}\ncultures: {korea: {suffix: ', said'}}\n"
     )
     settings = ConfigSettings(config={"seed": 3}, configfiles=[tmp_path / "more.yaml"])
-    layers = [*(["real"] if presets[0].startswith("sd") else []), *presets]
-    layers = ["drawn", *layers] if presets == ["embedded_study"] else layers
+    named = yaml.safe_load((ROOT / f"config/presets/{presets[0]}.yaml").read_text()).get("presets", [])
+    layers = [*named, *presets]
     files = ["config/config.yaml", *(str(ROOT / f"config/presets/{name}.yaml") for name in layers)]
     (tmp_path / "Snakefile").write_text(
         "".join(f'configfile: "{file}"\n' for file in [*files, files[0]]) + "rule all:\n    output: 'x'\n"

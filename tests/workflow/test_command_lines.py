@@ -17,6 +17,8 @@ from pipeline_steps.config import Section
 from tests import ROOT
 
 BY_HAND = {
+    "pipeline_steps.data.collection.__main__",
+    "pipeline_steps.data.collection.contributor",
     "pipeline_steps.evaluation.try_page",
     "pipeline_steps.new_culture",
     "pipeline_steps.new_project",
@@ -50,6 +52,8 @@ TARGETS = (
     "results/survey/korea/survey.html",
     "results/survey/people.html",
     "results/survey/simulated/report.html",
+    "results/survey/simulated/agreement.html",
+    "results/korea/runs/fetched/scores/sd.parquet",
 )
 
 
@@ -66,6 +70,9 @@ def configuration(folder: Path, **settings: object) -> Path:
         "runs": {"second": {"seed": 2, "filter": {"min_distance": 0.2}}},
         "study": {"seeds": ["second"], "lengths": ["second"], "length_cultures": ["korea"]},
         "report": {"include": ["table1", "fig7"]},
+        "evaluation": {
+            "prompt_sets": {"fetched": {"path": "hub:someone/something/prompts.csv", "cultures": ["korea"]}}
+        },
         "survey": {"cultures": ["korea"]},
     } | settings
     path = folder / "config.yaml"

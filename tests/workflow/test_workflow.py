@@ -91,7 +91,7 @@ def run(tmp_path_factory):
 LINT = {
     "Mixed rules and functions in same snakefile.": "a helper with one user stands at the head of its file",
     # it may be missing: what is there is added to
-    "Environment variable APPTAINER_BIND used but not asserted with envvars directive in line 34.": "",
+    "Environment variable APPTAINER_BIND used but not asserted with envvars directive": "",
 }
 """What Snakemake's linter says and is not followed, and why."""
 
@@ -101,7 +101,7 @@ def test_lint_is_clean(tmp_path):
         [sys.executable, "-m", "snakemake", "--lint"],
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    said = set(re.findall(r"^    \* (.*?):?$", done.stdout + done.stderr, re.MULTILINE))
+    said = set(re.findall(r"^    \* (.*?)(?: in line \d+\.)?:?$", done.stdout + done.stderr, re.MULTILINE))
     assert said <= set(LINT), done.stderr
 
 
@@ -121,7 +121,7 @@ def test_every_rule_has_a_log_and_with_an_output_a_benchmark():
                 # A step's file has its rule's name, and lies in the folder of its phase.
                 step = re.search(r"pipeline_steps\.([\w.]+) ", rule)[1]
                 assert step in (f"{path.stem}.{name}", *AT_HOME_ELSEWHERE.get(name, ())), step
-    assert len(names) <= 45
+    assert len(names) <= 50
 
 
 def test_the_default_plan_is_a_lora_of_every_culture(run):

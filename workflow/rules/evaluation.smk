@@ -109,6 +109,8 @@ rule fetch_prompt_set:
         file=f"{RESULTS}/reference/prompt_sets/{{prompt_set}}/{{file}}",
     log:
         f"{RESULTS}/logs/reference/prompt_sets/{{prompt_set}}/{{file}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/reference/prompt_sets/{{prompt_set}}/fetch_prompt_set_{{file}}.tsv"
     wildcard_constraints:
         prompt_set=r"[^/]+",
     # The nodes of a cluster may have no network.

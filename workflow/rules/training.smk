@@ -71,7 +71,7 @@ def watch(wildcards, input):
     """How a training is watched, and where it keeps its checkpoints."""
     address = SETTINGS.watch.checkpoints
     folder = moved(f"{RESULTS}/{wildcards.culture}/{wildcards.lora}checkpoints")
-    own = address and f"{address.rstrip('/')}/{folder.lstrip('/')}"
+    own = address and os.path.join(address, folder.lstrip(os.sep))
     return SETTINGS.watch.model_copy(update={"checkpoints": own}).model_dump_json()
 
 
