@@ -381,7 +381,10 @@ def test_a_wording_must_offer_the_same_choices(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "no culture 'wales'; add it with: python -m pipeline_steps.new_culture --name wales"),
+        (
+            {"cultures": {"mexico": {"suffix": ", there", "images": "pictures"}}},
+            "no culture 'wales'; add it with: python -m pipeline_steps.new_culture --name wales",
+        ),
         (
             {"cultures": {"wales": {"suffix": ", in Wales", "images": "links.csv"}}},
             "name a folder with --data",

@@ -230,6 +230,7 @@ def test_by_keyboard_alone(chromium, server):
     key.press("Space")
     key.press("Enter")
     page.wait_for_selector("#file", state="attached")
+    page.bring_to_front()  # a page behind another one opens no chooser
     tab_to("#file")
     with page.expect_file_chooser() as chooser:
         key.press("Enter")

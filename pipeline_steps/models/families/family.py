@@ -1,6 +1,7 @@
 """What the steps, the trainer and the plan ask of an architecture."""
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from pipeline_steps.models.loading import device, frozen, load, load_network, we
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+OF_LAYER = re.compile(r"((?:unet|transformer)\..+)\.lora_[AB]\.")
+"""A key of a LoRA in diffusers' form, and the layer that it is of."""
 
 
 class Kind(NamedTuple):
@@ -220,7 +224,8 @@ class Family(ABC):
         with safe_open(lora, "pt") as file:
             names, metadata = list(file.keys()), file.metadata() or {}
         layers = {f"{self.denoiser_part}.{name}" for name, _ in denoiser.named_modules()}
-        foreign = [layer for layer in (name.rpartition(".lora_")[0] for name in names) if layer not in layers]
+        ours = [found[1] for found in map(OF_LAYER.match, names) if found]  # kohya's names diffusers converts
+        foreign = [layer for layer in ours if layer not in layers]
         if foreign:
             training = json.loads(metadata.get("scoft_training", "{}"))
             origin = training.get("base", {}).get("path", "another model")
