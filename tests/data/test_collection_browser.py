@@ -230,7 +230,7 @@ def test_by_keyboard_alone(chromium, server):
     key.press("Space")
     key.press("Enter")
     page.wait_for_selector("#file", state="attached")
-    page.bring_to_front()  # a page behind another one opens no chooser
+    page.wait_for_load_state("networkidle")  # what is drawn anew loses the focus
     tab_to("#file")
     with page.expect_file_chooser() as chooser:
         key.press("Enter")
