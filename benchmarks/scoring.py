@@ -1,4 +1,5 @@
-"""Time of scoring 1,000 generated pictures against 200 real ones, and of the report of five cultures.
+"""Time of scoring 1,000 generated pictures against 200 real ones, and of the report of five cultures; how
+large that is, and how soon a browser has it.
 
 python -m benchmarks.scoring [--generated 1000] [--real 200] [--cultures 5] [--variants 5] [--threads 2]
 
@@ -33,6 +34,7 @@ from pipeline_steps.artifacts import (
 from pipeline_steps.config import VARIANTS, FeaturesConfig, Models, PipelineConfig, ScoreConfig
 from pipeline_steps.evaluation.merge_scores import merge_scores
 from pipeline_steps.mini.corpora import Corpus, base_corpus
+from tests.browser import CHROMIUM, browser
 
 PROMPTS, TRAIN, NEGATIVES_EACH, UPDATES = 10, 48, 5, 300
 
@@ -134,7 +136,19 @@ def _report(root: Path, cultures: int, variants: tuple[str, ...], threads: int) 
         "--references", *paths("features/images.safetensors"), "--scores", *paths("scores.parquet"),
         "--train-logs", *paths("train_log.parquet"), "--settings", settings.model_dump_json(),
     )  # fmt: skip
-    return found | {"megabytes": round(page.stat().st_size / 1e6, 1)}
+    return found | {"megabytes": round(page.stat().st_size / 1e6, 1)} | _opened(page)
+
+
+def _opened(page: Path) -> dict[str, float]:
+    """Seconds until the page can be used, and until all of it is shown, where there is a Chromium."""
+    if CHROMIUM is None:
+        return {}
+    with browser() as chromium:
+        shown = chromium.new_page(viewport={"width": 1280, "height": 900})
+        shown.goto(page.as_uri())
+        timing = shown.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
+    ends = {"interactive": "domInteractive", "shown": "loadEventEnd"}
+    return {name: round(timing[end] / 1000, 2) for name, end in ends.items()}
 
 
 def _cells(pictures: np.ndarray) -> Iterator[Row]:
