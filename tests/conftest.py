@@ -22,6 +22,14 @@ STRICT = bool(os.environ.get("SCOFT_CI"))
 """Where everything is installed, a test that does not run is a test that fails."""
 
 
+LONG = ("workflow/test_pages.py", "workflow/test_workflow.py")
+"""Files that take minutes: they begin, so that no core waits for another at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+
+
 def _fail_if_skipped(report):
     if STRICT and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"

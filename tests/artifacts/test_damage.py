@@ -74,7 +74,8 @@ STEPS = {
         SETTINGS.train, at("targets"), MODELS.clip,
     ),
     "export": lambda at, out: export(
-        at("lora"), at("images"), out, out.with_name("card"), "korea", ", in korea"
+        at("lora"), at("images"), out, out.with_name("kohya"), out.with_name("card"), "korea", ", in korea",
+        SETTINGS.export,
     ),
     "sample": lambda at, out: sample(
         at("images"), SETTINGS.evaluation.prompts, out, "korea", 1, MODELS.base,

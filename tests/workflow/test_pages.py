@@ -535,6 +535,7 @@ IMAGE = "wants a container's tools and a package index"
 STORE = "wants an object store; tests/deploy has one"
 GPU = "wants a GPU; tests/training/test_gpu_benchmark.py runs its code at tiny size"
 NOT_RUN = {
+    "python -m benchmarks.gpu": GPU,
     "python -m benchmarks.gpu sd15 --out found.json": GPU,
     "python -m benchmarks.gpu sdxl_ldm --out found.json": GPU,
     "python -m benchmarks.gpu cap --out found.json": GPU,
@@ -546,6 +547,7 @@ NOT_RUN = {
     "docker build -f envs/Dockerfile -t scoft .": IMAGE,
     "apptainer build scoft.sif docker-daemon://scoft:latest": IMAGE,
     "pytest tests/slurm": CLUSTER,
+    "pytest tests/reliability tests/mini": "takes minutes, and is a test",
     "pytest -m slow": "half a gigabyte a checkpoint, minutes",
     "pip install --require-hashes -r envs/requirements.lock": INDEX,
     "pip-audit --require-hashes --disable-pip -r envs/requirements.lock": INDEX,
@@ -559,6 +561,7 @@ NOT_RUN = {
     "python -m tests.slurm.mini_slurm /tmp/slurm": CLUSTER,
     "python -m benchmarks.two_nodes": CLUSTER,
     "hf auth login": "wants an account on the hub",
+    "hf upload": "wants an account on the hub",
     "hf upload NAME/scoft-wales results/wales/hub": "wants an account on the hub",
 }
 NOT_MADE = {
@@ -693,4 +696,4 @@ def test_flags_that_pages_name_exist(world):
 def test_extras_that_anything_names_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {extra for text in sources().values() for extra in re.findall(r"install '\.\[(\w+)\]'", text)}
-    assert named == {"survey", "test", "try"} <= extras.keys()
+    assert named == {"s3", "survey", "test", "try"} <= extras.keys()

@@ -37,7 +37,8 @@ if not any(isinstance(handler, GpuHours) for handler in logger.handlers):  # a m
 os.environ.setdefault("SCOFT_SOURCE", source())
 if SETTINGS.container:
     # What the package brings lies outside the working directory, which is all that a container sees.
-    os.environ["APPTAINER_BIND"] = ",".join(filter(None, (os.environ.get("APPTAINER_BIND"), str(HOME))))
+    bound = filter(None, os.environ.get("APPTAINER_BIND", "").split(","))
+    os.environ["APPTAINER_BIND"] = ",".join(dict.fromkeys([*bound, str(HOME)]))
 
 
 container: SETTINGS.container

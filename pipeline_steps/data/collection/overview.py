@@ -124,7 +124,7 @@ def findings(
     smalls = [np.frombuffer(one["small"], np.uint8).reshape(SIDE, SIDE, 3) for one in standing]
     alike = same_looking([one["name"] for one in standing], smalls, difference)
     found = {one["picture"]: list(_of(one, captions)) for one in pictures}
-    groups: dict[str, list[Picture]] = defaultdict(list)
+    groups: dict[Any, list[Picture]] = defaultdict(list)
     leader = {standing[i]["picture"]: standing[first]["picture"] for i, first in alike.items()}
     for i, first in alike.items():
         one, twin = standing[i], standing[first]
