@@ -112,7 +112,7 @@ def test_a_node_lost_and_a_job_cancelled(cluster, work):
         run.wait()
 
     assert "CANCELLED" in (work / "cluster.txt").read_text()
-    for stage in ("caption", "synthesize", "train_scoft_mpc"):  # each on a device that Slurm gave it
+    for stage in ("caption", "synthesize", "train"):  # each on a device that Slurm gave it
         assert re.search(r"^INFO GPU [01]$", (work / f"cluster/logs/korea/{stage}.log").read_text(), re.M)
     alone = snakemake(work, "alone", ["korea"], "--cores", "2")
     assert alone.wait() == 0, (work / "alone.txt").read_text()
