@@ -90,6 +90,11 @@ def colour(variant: str) -> str:
     return f"c{list(LABELS).index(variant) % len(COLOURS)}"
 
 
+def ends(row: Mapping[str, Any]) -> str:
+    """Both ends of a figure's interval in words; empty where there is none."""
+    return "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
+
+
 def number(value: Any) -> str:
     """Four significant digits, with a real minus sign; a dash where there is no figure."""
     return "–" if value in (None, "") else f"{float(value):.4g}".replace("-", "−")

@@ -1,8 +1,8 @@
 """Where culture is lost: the scores of the pictures of each category, era and prompt."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from pipeline_steps.evaluation.measures import (
     distances,
     drawn_world,
     pictures,
+    real_pictures,
+    same_networks,
 )
 from pipeline_steps.inputs.prompts import OWN, Prompt, prompts_of
 
@@ -53,17 +55,12 @@ def breakdown(
     Raises:
         UserError: files that do not belong together, or prompts that changed after the pictures were drawn.
     """
-    # Of all pictures together ``score`` says what is left out.
-    logging.getLogger("pipeline_steps.evaluation.measures").setLevel(logging.ERROR)
     origin = same_origin(*((SAMPLES, path) for path in samples), *((FEATURES, path) for path in features))
     same_origin((IMAGES, images), (FEATURES, reference))
-    _check_networks([*features, reference])
+    same_networks(*features, reference)
     columns, most = (prompt_set.named, prompt_set.most) if prompt_set else (OWN, None)
     known = prompts_of(prompts, columns, country, most)
-    rows = IMAGES.read(images, ["caption", "split"])
-    real = pictures(reference, [row["caption"] for row in rows], [row["image_id"] for row in rows])
-    split = np.array([row["split"] for row in rows])
-    sides = real.where(split == "test"), real.where(split == "train")
+    sides = real_pictures(images, reference)
     found: list[Row] = []
     for drawn, seen in zip(samples, features, strict=True):
         shown = SAMPLES.read(drawn, ["prompt_id", "prompt"])
@@ -73,21 +70,25 @@ def breakdown(
         for by, groups in _groups(shown, said).items():
             for group in sorted(set(groups)):
                 part = generated.where((np.array(groups) == group) & ~blank)
-                found += (
-                    {"by": by, "group": group, "variant": drawn.stem, **row}
-                    for row in _scores(part, *sides, origin.culture)
-                )
+                with _unsaid():
+                    found += (
+                        {"by": by, "group": group, "variant": drawn.stem, **row}
+                        for row in _scores(part, *sides, origin.culture)
+                    )
     found.sort(key=lambda row: tuple(row[name] for name in BREAKDOWN.key))
     BREAKDOWN.write(breakdown, found, origin)
 
 
-def _check_networks(features: Sequence[Path]) -> None:
-    networks = [json.loads(FEATURES.metadata(path)["networks"]) for path in features]
-    for path, found in zip(features, networks, strict=True):
-        if found != networks[0]:
-            raise UserError(
-                f"{features[0]} and {path}: seen by different networks; {rebuild(features[0], path)}"
-            )
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Leave out the warnings of scores left out: of all pictures together ``score`` says them."""
+    log = logging.getLogger("pipeline_steps.evaluation.measures")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _prompt(row: Row, known: Sequence[Prompt], samples: Path) -> Prompt:

@@ -1,5 +1,6 @@
 """What every score is measured with: some pictures, what networks saw in them, and the scores' figures."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline_steps.artifacts import FEATURES, rebuild
+from pipeline_steps.artifacts import FEATURES, IMAGES, rebuild
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.estimate import Estimate, clustered_mean, jackknife
 
@@ -43,6 +44,30 @@ class Pictures(NamedTuple):
             [self.texts[row] for row in rows],
             [self.clusters[row] for row in rows],
         )
+
+
+def same_networks(*features: Path) -> dict[str, dict[str, str]]:
+    """Return by which networks pictures were seen.
+
+    Raises:
+        UserError: not by the same.
+    """
+    networks = [json.loads(FEATURES.metadata(path)["networks"]) for path in features]
+    for path, found in zip(features, networks, strict=True):
+        if found != networks[0]:
+            raise UserError(
+                f"{features[0]} and {path}: seen by different networks; {rebuild(features[0], path)}"
+            )
+    known: dict[str, dict[str, str]] = networks[0]
+    return known
+
+
+def real_pictures(images: Path, features: Path) -> tuple["Pictures", "Pictures"]:
+    """Read what the networks saw in the real pictures: of the split "test", and of "train"."""
+    rows = IMAGES.read(images, ["caption", "split"])
+    real = pictures(features, [row["caption"] for row in rows], [row["image_id"] for row in rows])
+    split = np.array([row["split"] for row in rows])
+    return real.where(split == "test"), real.where(split == "train")
 
 
 def pictures(features: Path, texts: list[str], clusters: list[str]) -> Pictures:

@@ -1,9 +1,6 @@
 """Every score of one variant's pictures from their features (paper §5, §6)."""
 
-import json
 from pathlib import Path
-
-import numpy as np
 
 from pipeline_steps.artifacts import FEATURES, IMAGES, SAMPLES, SCORES, rebuild, same_origin, seen_size
 from pipeline_steps.cli import run_step
@@ -16,6 +13,8 @@ from pipeline_steps.evaluation.measures import (
     distances,
     drawn_world,
     pictures,
+    real_pictures,
+    same_networks,
     variety,
 )
 
@@ -54,23 +53,13 @@ def score(
     """
     origin = same_origin((SAMPLES, samples), (FEATURES, features))
     same_origin((IMAGES, images), (FEATURES, reference))
-    networks = json.loads(FEATURES.metadata(features)["networks"])
-    if networks != json.loads(FEATURES.metadata(reference)["networks"]):
-        raise UserError(
-            f"{features} and {reference}: seen by different networks; {rebuild(features, reference)}"
-        )
+    networks = same_networks(features, reference)
     rows = SAMPLES.read(samples, ["prompt_id", "prompt"])
     generated = pictures(features, [row["prompt"] for row in rows], [row["prompt_id"] for row in rows])
-    rows = IMAGES.read(images, ["caption", "split"])
-    real = pictures(reference, [row["caption"] for row in rows], [row["image_id"] for row in rows])
+    test, train = real_pictures(images, reference)
     _check_sizes(samples, images)
-    split = np.array([row["split"] for row in rows])
     blank = generated.seen["blank"].numpy()
-    generated, test, train = (
-        generated.where(~blank),
-        real.where(split == "test"),
-        real.where(split == "train"),
-    )
+    generated = generated.where(~blank)
     for path, shown in ((samples, generated), (images, test)):
         if len(shown.texts) < 2:
             raise UserError(

@@ -32,6 +32,12 @@ _PUBLISHED = {
 }
 
 
+def licence_of(path: str, own: str | None) -> str | None:
+    """Return a LoRA's licence: its maker's own word, or that of the base model where it is known here."""
+    known = published(path)
+    return own or (known.licence if known else None)
+
+
 def published(path: str) -> Published | None:
     """Return what is known of a base model by its id on the hub, with or without a commit."""
     return _PUBLISHED.get(path.partition("@")[0])

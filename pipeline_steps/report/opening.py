@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline_steps.artifacts import SAMPLES, Row
 from pipeline_steps.drawing.labels import SCORES, many
-from pipeline_steps.drawing.page import number
+from pipeline_steps.drawing.page import ends, number
 from pipeline_steps.drawing.pictures import thumbnail
 from pipeline_steps.method.estimate import FEW as WEAK
 
@@ -62,15 +62,11 @@ def _headline(metric: str, before: Row, after: Row) -> Headline:
         name=SCORES[metric].heading,
         before=number(before["value"]),
         after=number(after["value"]),
-        ends=(_ends(before), _ends(after)),
+        ends=(ends(before), ends(after)),
         moved="fell" if change < 0 else "rose" if change > 0 else "stayed",
         better=change > 0 if SCORES[metric].better == "higher" else change < 0,
         told=after["low"] > before["high"] or after["high"] < before["low"] if measured else None,
     )
-
-
-def _ends(row: Row) -> str:
-    return "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
 
 
 def doubts(

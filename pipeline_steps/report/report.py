@@ -232,18 +232,16 @@ class _Nearest:
     def __init__(self, own: dict[str, list[Path]], rows: Sequence[Row]) -> None:
         self.own, self.rows = own, rows
         self.train = [number for number, row in enumerate(rows) if row["split"] == "train"]
-        self.seen = {path.stem: FEATURES.read(path) for path in own["features"]}
-        self.real = _directions(own["references"][0]) if own["references"] and self.train else None
+        self.seen = {path.stem: _looks(path) for path in own["features"]}
+        self.real = _looks(own["references"][0])[0] if own["references"] and self.train else None
 
     def copied(self, variant: str) -> tuple[int, int] | None:
         """The pictures of a variant that are more like a training picture than any held-out one is."""
         if self.real is None or variant not in self.seen or len(self.train) == len(self.rows):
             return None
-        kept = ~self.seen[variant]["blank"].numpy()
-        real, train = self.real, self.real[self.train]
-        held_out = np.delete(real, self.train, axis=0)
-        generated = _unit(self.seen[variant]["dreamsim"].numpy())[kept]
-        return opening.copied((generated @ train.T).max(1), (held_out @ train.T).max(1))
+        (generated, blank), train = self.seen[variant], self.real[self.train]
+        held_out = np.delete(self.real, self.train, axis=0)
+        return opening.copied((generated[~blank] @ train.T).max(1), (held_out @ train.T).max(1))
 
     def panels(self, thumbnails: dict[str, str], side: int) -> dict[str, list[dict[str, Any]]]:
         """For each variant its pictures most like a training picture."""
@@ -258,10 +256,10 @@ class _Nearest:
 
     def _pairs(self, samples: Path, thumbnails: dict[str, str], side: int) -> list[dict[str, Any]]:
         assert self.real is not None
-        tensors = self.seen[samples.stem]
-        cosines = _unit(tensors["dreamsim"].numpy()) @ self.real[self.train].T
+        generated, blank = self.seen[samples.stem]
+        cosines = generated @ self.real[self.train].T
         order = np.argsort(-cosines.max(1), kind="stable")
-        best = order[~tensors["blank"].numpy()[order]][:NEAREST]
+        best = order[~blank[order]][:NEAREST]
         wanted = {int(number): int(cosines[number].argmax()) for number in best}
         pairs = {}
         for number, row in enumerate(SAMPLES.rows(samples)):
@@ -277,14 +275,12 @@ class _Nearest:
         return [pairs[number] for number in wanted]
 
 
-def _directions(features: Path) -> np.ndarray:
-    return _unit(FEATURES.read(features)["dreamsim"].numpy())
+def _looks(features: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What DreamSim saw in each picture, rows of length 1 in double precision, and which are blank."""
+    import torch.nn.functional as F
 
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1, in double precision."""
-    wide = vectors.astype(np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
+    tensors = FEATURES.read(features)
+    return F.normalize(tensors["dreamsim"].double(), dim=-1).numpy(), tensors["blank"].numpy()
 
 
 def _opening(

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline_steps.artifacts import BREAKDOWN, SAMPLES, SCORES, Row
 from pipeline_steps.config import FULL_VARIANT, VARIANTS, ReportConfig
 from pipeline_steps.drawing import labels
-from pipeline_steps.drawing.page import Figure, number
+from pipeline_steps.drawing.page import Figure, ends, number
 from pipeline_steps.drawing.pictures import thumbnail
 
 TEST = "test prompts"
@@ -151,10 +151,7 @@ def _table(metric: str, rows: Sequence[Row], variants: Sequence[str], judged: st
 
 
 def _cell(row: Row | None) -> Figure:
-    if row is None:
-        return Figure("–")
-    ends = "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-    return Figure(number(row["value"]), ends)
+    return Figure("–") if row is None else Figure(number(row["value"]), ends(row))
 
 
 def _shown(

@@ -63,6 +63,7 @@ def render(
     survey: Mapping[str, Any],
     nonce: str = "",
     style: Path = wording.STYLE,
+    script: Path = wording.SCRIPT,
 ) -> str:
     """Put wordings and survey into the template; see :func:`pipeline_steps.web.wording.render`."""
-    return wording.render(template, wordings, {"items": ITEMS, **survey}, nonce, style)
+    return wording.render(template, wordings, {"items": ITEMS, **survey}, nonce, style, script)

@@ -8,7 +8,7 @@ from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.survey.shown import TEMPLATE, encode, page_contents, read_forms, render
 from pipeline_steps.survey.wording import read_translations, read_wordings
-from pipeline_steps.web.wording import STYLE
+from pipeline_steps.web.wording import SCRIPT, STYLE
 
 
 def survey_html(
@@ -22,6 +22,7 @@ def survey_html(
     translations: Path | None = None,
     template: Path = TEMPLATE,
     style: Path = STYLE,
+    script: Path = SCRIPT,
 ) -> None:
     """Write the survey page with everything inside; answers are saved as a JSON file.
 
@@ -36,8 +37,9 @@ def survey_html(
         config: least years, quality of the pictures.
         name: of the culture, as people write it.
         translations: the prompts in other languages.
-        template: the page's HTML and script.
+        template: the page's HTML and own script.
         style: its CSS.
+        script: what its script shares with other pages'.
 
     Raises:
         UserError: a sentence is missing in the wording.
@@ -53,7 +55,9 @@ def survey_html(
         "minYears": config.min_years,
         "fingerprint": origin.fingerprint,
     }
-    artifacts.write_text(survey, render(template, offered, {**data, "server": None}, style=style))
+    artifacts.write_text(
+        survey, render(template, offered, {**data, "server": None}, style=style, script=script)
+    )
 
 
 if __name__ == "__main__":

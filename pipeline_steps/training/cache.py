@@ -65,39 +65,42 @@ def cache(
     _check(sizes, family.multiple(), family.title)
     encode_prompts = family.prompt_encoder()
 
-    def conditions(prompts: list[str], width: int, height: int) -> dict[str, torch.Tensor]:
+    image_ids: list[str] = []
+    columns: dict[str, list[torch.Tensor]] = defaultdict(list)
+
+    def conditions(prompts: list[str], unit: torch.Tensor) -> dict[str, torch.Tensor]:
+        height, width = unit.shape[2:]
         found = encode_prompts(prompts) | family.picture_condition(len(prompts), width, height)
         return {name: value.cpu() for name, value in found.items()}
 
-    image_ids: list[str] = []
-    columns: dict[str, list[torch.Tensor]] = defaultdict(list)
+    def padded(latents: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        """Beyond its own size a picture is padded to the largest."""
+        (height, width), (h, w) = unit.shape[2:], latents.shape[-2:]
+        return F.pad(latents.cpu(), (0, widest * w // width - w, 0, highest * h // height - h))
+
+    def note_size(name: str, latents: torch.Tensor, count: int) -> None:
+        if len(set(sizes)) > 1:
+            columns[name].append(torch.tensor([latents.shape[-2:]] * count))
+
     with torch.inference_mode():
         for batch in artifacts.one_size(artifacts.train_batches(images, config.batch_size, "cache", shard)):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch])
             mean, std = family.encode_pictures(vae, torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1))
-            height, width = unit.shape[2:]
-            h, w = mean.shape[2:]
-            # Beyond its own size a picture is padded to the largest.
-            padding = (0, widest * w // width - w, 0, highest * h // height - h)
             for name, value in (("latents_mean", mean), ("latents_std", std)):
-                columns[name].append(F.pad(value.unflatten(0, (-1, 2)).cpu(), padding))
-            if len(set(sizes)) > 1:
-                columns["latents_size"].append(torch.tensor([[h, w]] * len(batch)))
-            for name, value in conditions([row["caption"] for row in batch], width, height).items():
+                columns[name].append(padded(value.unflatten(0, (-1, 2)), unit))
+            note_size("latents_size", mean, len(batch))
+            for name, value in conditions([row["caption"] for row in batch], unit).items():
                 columns[f"text.{name}"].append(value)
             for row in batch:
-                for name, value in conditions(blip[row["image_id"]], width, height).items():
+                for name, value in conditions(blip[row["image_id"]], unit).items():
                     columns[f"text_blip.{name}"].append(value[None])
             image_ids += [row["image_id"] for row in batch]
         for row in tests if shard[0] == shard[1] else []:
             unit = to_unit([artifacts.decode_picture(row["image"])])
             mean, _ = family.encode_pictures(vae, unit)
-            (height, width), (h, w) = unit.shape[2:], mean.shape[2:]
-            padding = (0, widest * w // width - w, 0, highest * h // height - h)
-            columns["latents_held_out"].append(F.pad(mean.cpu(), padding))
-            if len(set(sizes)) > 1:
-                columns["latents_held_out_size"].append(torch.tensor([[h, w]]))
-            for name, value in conditions([row["caption"]], width, height).items():
+            columns["latents_held_out"].append(padded(mean, unit))
+            note_size("latents_held_out_size", mean, 1)
+            for name, value in conditions([row["caption"]], unit).items():
                 columns[f"text_held_out.{name}"].append(value)
         for name, value in encode_prompts([""]).items():
             columns[f"text_null.{name}"].append(value[0].cpu())

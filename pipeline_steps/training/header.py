@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_steps import artifacts
 from pipeline_steps.config import FULL_VARIANT, LABELS, ExportConfig
-from pipeline_steps.models.bases import published
+from pipeline_steps.models.bases import licence_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,6 @@ def header(
     kind, base, rank = family.kind(), training["base"], training["settings"]["lora_rank"]
     pictures = training.get("pictures", 0)  # earlier versions did not say how many
     phrase, digest, side = suffix.strip(" ,"), artifacts.data_sha256(weights), family.side()
-    known = published(base["path"])
     variant = "" if training["variant"] == FULL_VARIANT else f", {LABELS[training['variant']]}"
     conv = any(weight.dim() == 4 and weight.shape[-1] > 1 for weight in weights.values())
     return _without_blanks(
@@ -74,7 +73,7 @@ def header(
             "modelspec.author": said.author,
             "modelspec.date": said.date,
             "modelspec.hash_sha256": f"0x{digest}",
-            "modelspec.license": said.licence or (known.licence if known else None),
+            "modelspec.license": licence_of(base["path"], said.licence),
             "modelspec.prediction_type": kind.prediction,
             "modelspec.trigger_phrase": phrase,
             "modelspec.usage_hint": f"Prompts end with '{suffix}'." if phrase else None,

@@ -16,7 +16,7 @@ from pipeline_steps.config import BaseRef, ExportConfig, SampleConfig
 from pipeline_steps.drawing.labels import SCORES as CALLED
 from pipeline_steps.drawing.pictures import drawn_png
 from pipeline_steps.errors import UserError
-from pipeline_steps.models.bases import published
+from pipeline_steps.models.bases import licence_of, published
 from pipeline_steps.models.store import HubId, source
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ def _metadata(
     """What the hub reads of a card: what it fits, under which terms, how it looks and how it was scored."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    known = published(path)
-    licence = config.licence or (known.licence if known else None)
+    licence = licence_of(path, config.licence)
     fits = source(BaseRef(path=path))
     results = [
         EvalResult(

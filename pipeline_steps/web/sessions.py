@@ -26,6 +26,12 @@ class Sessions:
         """Return the session's secret, or an empty text."""
         return request.cookies.get(self.cookie, "")
 
+    def own_or_new(self, request: Request) -> tuple[str, bool]:
+        """Return the session's secret, or a new one, and whether it is new."""
+        token = self.token(request)
+        fresh = len(token) < 32
+        return (new_token() if fresh else token), fresh
+
     def begin(self, response: Response, request: Request, token: str, days: int | None = DAYS) -> None:
         """Hand the session's secret to the browser, out of reach of scripts and other sites.
 

@@ -1,11 +1,12 @@
 """What stands before an application: counting, the longest and slowest body, the headers of every answer."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from fastapi import HTTPException, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_SECONDS = 20.0
@@ -27,6 +28,12 @@ def page_policy(nonce: str) -> str:
         "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
         "frame-ancestors 'none'"
     )
+
+
+def page_response(fill: Callable[[str], str], status: int = 200) -> HTMLResponse:
+    """Return a page with the policy of its own nonce, which it is filled with."""
+    nonce = secrets.token_urlsafe(16)
+    return HTMLResponse(fill(nonce), status, {"Content-Security-Policy": page_policy(nonce)})
 
 
 class Shield:

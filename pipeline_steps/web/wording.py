@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import find
 
-STYLE = Path("resources/web/form.css")
-"""What the pages that people fill in look like."""
+STYLE, SCRIPT = Path("resources/web/form.css"), Path("resources/web/form.js")
+"""What the pages that people fill in look like, and what their scripts share."""
 LOG = logging.getLogger(__name__)
 
 
@@ -71,24 +71,31 @@ def read_wording(path: Path, kind: type[W], example: str) -> W:
 
 
 def render(
-    template: Path, wordings: Sequence[Words], data: Mapping[str, Any], nonce: str = "", style: Path = STYLE
+    template: Path,
+    wordings: Sequence[Words],
+    data: Mapping[str, Any],
+    nonce: str = "",
+    style: Path = STYLE,
+    script: Path = SCRIPT,
 ) -> str:
     """Put wordings and data into a page's template.
 
     Args:
         template: HTML with the marks ``{{lang}}``, ``{{dir}}``, ``{{title}}``, ``{{nonce}}``,
-            ``{{style}}``, ``{{survey}}``.
+            ``{{style}}``, ``{{script}}``, ``{{survey}}``.
         wordings: the sentences in every language offered; the page begins with the first.
         data: what the page's script reads at the mark ``{{survey}}``, beside the wordings.
         nonce: for the content security policy of a server.
         style: the CSS that it shares with other pages.
+        script: the functions likewise.
     """
     wording = wordings[0]
     data = {"wordings": [each.model_dump() for each in wordings], **data}
     # "<" would let a prompt end the script element.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     page = find(template).read_text(encoding="utf-8")
-    page = page.replace("{{style}}", find(style).read_text(encoding="utf-8"))
+    for mark, file in (("style", style), ("script", script)):
+        page = page.replace("{{" + mark + "}}", find(file).read_text(encoding="utf-8"))
     marks = {"lang": wording.language, "dir": wording.direction, "title": wording.title, "nonce": nonce}
     for mark, value in marks.items():
         page = page.replace(

@@ -85,6 +85,7 @@ rule survey_html:
         translations=[place(path) for path in [SETTINGS.survey.translations] if path],
         template=place("resources/survey/page.html"),
         style=place("resources/web/form.css"),
+        script=place("resources/web/form.js"),
     output:
         survey=f"{SURVEY}/{{culture}}/survey.html",
     log:
@@ -105,6 +106,7 @@ rule survey_html:
             --wordings {input.wordings:q} {params.translations:q} \
             --template {input.template:q} \
             --style {input.style:q} \
+            --script {input.script:q} \
             --survey {output.survey:q} \
             --culture {wildcards.culture:q} \
             --name {params.name:q} \

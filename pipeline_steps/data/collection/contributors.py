@@ -1,10 +1,8 @@
 """The contributor's page, and who opens it."""
 
-import secrets
 from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_steps.data.checks import sizes_of
@@ -12,8 +10,8 @@ from pipeline_steps.data.collection.site import PEOPLE, Giver, Person, Site, Thi
 from pipeline_steps.data.collection.store import Contributor
 from pipeline_steps.inputs.text import clean_text
 from pipeline_steps.web.database import ask
-from pipeline_steps.web.sessions import csrf_of, new_token
-from pipeline_steps.web.shield import page_policy
+from pipeline_steps.web.sessions import csrf_of
+from pipeline_steps.web.shield import page_response
 from pipeline_steps.web.wording import render
 
 ROUTES = APIRouter()
@@ -57,10 +55,7 @@ async def health(site: ThisSite) -> dict[str, bool]:
 @ROUTES.get("/")
 async def page(request: Request, site: ThisSite) -> Response:
     """Show the page; who has no session gets one, by which the page can bring a personal link."""
-    token = PEOPLE.token(request)
-    fresh = len(token) < 32
-    token = new_token() if fresh else token
-    nonce = secrets.token_urlsafe(16)
+    token, fresh = PEOPLE.own_or_new(request)
     data = {
         "culture": site.name,
         "csrf": csrf_of(token),
@@ -70,8 +65,7 @@ async def page(request: Request, site: ThisSite) -> Response:
         "megabytes": site.intake.config.max_megabytes,
         "texts": await ask(site.store.consent_texts()),
     }
-    response = HTMLResponse(render(site.template, site.wordings, data, nonce))
-    response.headers["Content-Security-Policy"] = page_policy(nonce)
+    response = page_response(lambda nonce: render(site.template, site.wordings, data, nonce))
     if fresh:
         PEOPLE.begin(response, request, token)
     return response

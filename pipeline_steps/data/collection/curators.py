@@ -1,12 +1,11 @@
 """The curator's page: who gives, what was given, and every decision."""
 
 import asyncio
-import secrets
 from typing import Any
 
 import segno
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 
 from pipeline_steps.data.collection import overview, records
 from pipeline_steps.data.collection.pictures import sent_picture
@@ -17,7 +16,7 @@ from pipeline_steps.inputs.text import clean_text
 from pipeline_steps.web.database import ask
 from pipeline_steps.web.forms import read_form
 from pipeline_steps.web.sessions import csrf_of, new_token
-from pipeline_steps.web.shield import page_policy
+from pipeline_steps.web.shield import page_response
 
 PAGE = TEMPLATES / "collection.html"
 FIELDS = 5000
@@ -86,19 +85,10 @@ async def _contents(request: Request, site: Site) -> dict[str, Any]:
 async def _page(request: Request, site: Site, status: int = 200, **news: Any) -> Response:
     """Show where the collection stands, or ask for the key."""
     inside = CURATORS.token(request) in site.curators
-    nonce = secrets.token_urlsafe(16)
     contents = await _contents(request, site) if inside else {}
-    text = await asyncio.to_thread(
-        render,
-        PAGE,
-        inside=inside,
-        nonce=nonce,
-        csrf=csrf_of(CURATORS.token(request)),
-        name=site.name,
-        **contents,
-        **({"wrong": "", "invited": None, "news": ""} | news),
-    )
-    return HTMLResponse(text, status, {"Content-Security-Policy": page_policy(nonce)})
+    contents |= {"inside": inside, "csrf": csrf_of(CURATORS.token(request)), "name": site.name}
+    contents |= {"wrong": "", "invited": None, "news": ""} | news
+    return await asyncio.to_thread(page_response, lambda nonce: render(PAGE, nonce=nonce, **contents), status)
 
 
 def _back(fields: dict[str, list[str]]) -> Response:

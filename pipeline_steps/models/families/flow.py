@@ -16,16 +16,10 @@ class FlowFamily(Family):
     """A family whose scheduler is diffusers' ``FlowMatchEulerDiscreteScheduler``.
 
     Attributes:
-        pixels: sides of the squares that its models were made to draw.
         thinking: whether prompts are put into the text encoder's chat template with thinking enabled.
     """
 
-    pixels: ClassVar[int] = 1024
     thinking: ClassVar[bool] = True
-
-    def side(self) -> int:
-        """Return the sides of the squares that the model was made to draw, in pixels."""
-        return self.pixels
 
     def noise_process(self, positions: int | None = None, density: Density = "logit_normal") -> RectifiedFlow:
         """Load the schedule's shift: fixed, or, where the scheduler says so, of the latents' size."""

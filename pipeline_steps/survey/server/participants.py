@@ -1,10 +1,8 @@
 """The survey's page, its pictures, and who takes part."""
 
-import secrets
 from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_steps.survey.server.site import SESSIONS, Person, Site, ThisSite
@@ -12,8 +10,8 @@ from pipeline_steps.survey.server.store import Admission, Participant, TakenErro
 from pipeline_steps.survey.shown import render
 from pipeline_steps.web.database import ask
 from pipeline_steps.web.limits import too_many
-from pipeline_steps.web.sessions import DAYS, csrf_of, new_token
-from pipeline_steps.web.shield import page_policy
+from pipeline_steps.web.sessions import DAYS, csrf_of
+from pipeline_steps.web.shield import page_response
 
 ROUTES = APIRouter()
 
@@ -38,10 +36,7 @@ async def health(site: ThisSite) -> dict[str, bool]:
 @ROUTES.get("/")
 async def page(request: Request, site: ThisSite) -> Response:
     """Show the page; who has no session gets one."""
-    token = SESSIONS.token(request)
-    fresh = len(token) < 32
-    token = new_token() if fresh else token
-    nonce = secrets.token_urlsafe(16)
+    token, fresh = SESSIONS.own_or_new(request)
     survey = site.survey
     shown = {
         name: {"name": survey.name(name), "forms": [], "pages": culture.pages}
@@ -55,8 +50,7 @@ async def page(request: Request, site: ThisSite) -> Response:
         "closed": site.closed is not None,
     }
     data = {"cultures": shown, "minYears": survey.min_years, "server": server}
-    response = HTMLResponse(render(survey.template, survey.wordings, data, nonce))
-    response.headers["Content-Security-Policy"] = page_policy(nonce)
+    response = page_response(lambda nonce: render(survey.template, survey.wordings, data, nonce))
     if fresh:
         _begin(site, response, request, token)
     return response
