@@ -585,8 +585,9 @@ def store(tmp_path):
 
 def held_back(store):
     """Keep the store's thread busy, so that what follows shares one transaction."""
-    go = threading.Event()
-    store.submit(lambda connection: go.wait(10))
+    busy, go = threading.Event(), threading.Event()
+    store.submit(lambda connection: (busy.set(), go.wait(10)))
+    assert busy.wait(10)  # what comes before it is at work would share its transaction
     return go
 
 
