@@ -94,24 +94,24 @@ def test_from_the_first_picture_to_the_data_set(chromium, server, tmp_path):
     check_axe(korean)
     korean.set_viewport_size(PHONE["viewport"])
     korean.click("button[type=submit]")
-    assert korean.locator(".error").inner_text() == words.error_years
+    playwright.expect(korean.locator(".error")).to_have_text(words.error_years)
     agree(korean)
     check_axe(korean)
     korean.set_viewport_size(PHONE["viewport"])
 
     choose(korean, photo(1, (600, 800)))
-    assert korean.locator(".shown img").count() == 1
+    playwright.expect(korean.locator(".shown img")).to_have_count(1)
     korean.fill("#caption", "시장")
     hints = korean.locator("#tokens")
     playwright.expect(hints).to_contain_text(words.names_no_culture.replace("{culture}", "Wales"))
     korean.click("#save")
-    assert korean.locator(".error").inner_text() == words.error_category
+    playwright.expect(korean.locator(".error")).to_have_text(words.error_category)
     check_axe(korean)
     korean.set_viewport_size(PHONE["viewport"])
     describe(korean, "a market at dawn, in Wales")
     give(korean, photo(2, (800, 600)), "a bowl of broth, in Wales", category="food and drink")
     give(korean, photo(3, (800, 600)), "a harp, in Wales", era="traditional")
-    assert cards(korean, "given").count() == 3
+    playwright.expect(cards(korean, "given")).to_have_count(3)
 
     arabic = come(chromium, server, links[1], "ar-EG", DESK)
     assert arabic.get_attribute("html", "dir") == "rtl"
@@ -138,14 +138,15 @@ def test_from_the_first_picture_to_the_data_set(chromium, server, tmp_path):
         curator.locator(".card", has_text=caption).locator("strong.accepted").wait_for()
 
     korean.reload()
-    assert cards(korean, "asked").locator(".message").inner_text() == "Who plays it?"
+    playwright.expect(cards(korean, "asked").locator(".message")).to_have_text("Who plays it?")
     check_axe(korean)
     korean.set_viewport_size(PHONE["viewport"])
     cards(korean, "asked").locator("button.change").click()
     korean.wait_for_selector("#save:enabled")
     assert korean.input_value("#caption") == "a harp, in Wales"
     describe(korean, "my aunt plays the harp, in Wales", era="traditional")
-    assert cards(korean, "asked").count() == 0 and cards(korean, "accepted").count() == 2
+    playwright.expect(cards(korean, "asked")).to_have_count(0)
+    playwright.expect(cards(korean, "accepted")).to_have_count(2)
     curator.reload()
     curator.locator(".card", has_text="my aunt").get_by_role("button", name="Accept").click()
     curator.locator(".card", has_text="my aunt").locator("strong.accepted").wait_for()
