@@ -19,7 +19,7 @@ from benchmarks import counting, shapes
 from benchmarks.authors import NEGATIVES, PICTURES, Authors, Material, Stopwatch
 from benchmarks.counting import synchronise
 from pipeline_steps.method.perceptual import vit_features
-from pipeline_steps.method.scoft import Batch, Objective
+from pipeline_steps.method.scoft import Batch, Looks, Objective
 from pipeline_steps.training.trainer import Processes, Trainer
 
 AUTHORS = Path(__file__).parent.parent / "config/presets/authors.yaml"
@@ -33,19 +33,23 @@ DEFAULTS = {
     "contrast_lambda": 0.5,
     "contrast_margin": 0.0,
     "perceptual_clip": None,
+    "contrast_share": None,
+    "prior_every": 1,
     "snr_gamma": None,
     "ema_decay": None,
     "gradient_checkpointing": False,
     "compile": False,
 }
 """What config/presets/authors.yaml leaves as it is; the project's own settings need pydantic."""
+SEEN_BY = {"extractor": "clip", "layers": [-1]}
+"""The extractor of S in what is timed: one network where the authors' DreamSim is three of its kind."""
 GB = 1e9
 
 
 def settings(**changed: Any) -> SimpleNamespace:
     """Return the section "train" of the authors' preset, with some settings changed."""
     preset = yaml.safe_load(AUTHORS.read_text(encoding="utf-8"))["train"]
-    return SimpleNamespace(**DEFAULTS | preset | changed)
+    return SimpleNamespace(**DEFAULTS | preset | {"perceptual": SEEN_BY} | changed)
 
 
 def objective(variant: str, config: Any) -> Objective:
@@ -61,6 +65,7 @@ def objective(variant: str, config: Any) -> Objective:
         hinge=config.contrast == "hinge",
         steps=inner["steps"],
         scale=inner["guidance_scale"],
+        by_time=inner["by_time"],
         record=inner["record"],
     )
 
@@ -115,7 +120,7 @@ class Data:
     def __len__(self) -> int:
         return 150
 
-    def batch(self, numbers: Sequence[int], perceptual: bool, device: torch.device) -> Batch:
+    def batch(self, numbers: Sequence[int], device: torch.device, looks: bool = False) -> Batch:
         """Draw a batch, on the CPU as the training set does."""
         n = len(numbers)
         latents, noise = (torch.randn(n, *self.shape).to(device) for _ in range(2))
@@ -127,15 +132,19 @@ class Data:
             text=text,
             blip={name: value[:, None] for name, value in text.items()},
             null=text,
-            record_draw=torch.rand(n).to(device),
         )
-        if perceptual:
-            batch.boxes = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(n, 1, 4).to(device)
-            batch.positive = [self.features[:1].expand(n, -1, -1, -1).to(device)]
-            batch.negative = [self.features[None, 1:].expand(n, -1, -1, -1, -1).to(device)]
-            batch.present = torch.ones(n, NEGATIVES, dtype=torch.bool, device=device)
-            if self.stochastic:
-                batch.inner_noise = lambda _: torch.randn(n, *self.shape).to(device)
+        seen = [place for place, number in enumerate(numbers) if number % settings().perceptual_every == 0]
+        if looks and seen:
+            k = len(seen)
+            batch.looks = Looks(
+                rows=torch.tensor(seen).to(device),
+                boxes=torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(k, 1, 4).to(device),
+                positive=[self.features[:1].expand(k, -1, -1, -1).to(device)],
+                negative=[self.features[None, 1:].expand(k, -1, -1, -1, -1).to(device)],
+                present=torch.ones(k, NEGATIVES, dtype=torch.bool, device=device),
+                record_draw=torch.rand(k).to(device),
+                noise=(lambda _: torch.randn(k, *self.shape).to(device)) if self.stochastic else None,
+            )
         return batch
 
 
@@ -215,9 +224,9 @@ def update(
         "seconds": min(whole),
         "finite": all(row["loss"] == row["loss"] for row in rows if row),
     } | _memory()
-    if arrangement == "trainer":  # the authors' every tenth picture falls into most updates
-        found["plain"] = statistics.median(s for i, s in enumerate(seconds) if i % period)
-        found["perceptual"] = statistics.median(seconds[::period])
+    looked = [any(n % period == 0 for n in range(PICTURES * i, PICTURES * (i + 1))) for i in range(period)]
+    for name, wanted in (("plain", False), ("perceptual", True)):
+        found[name] = statistics.median(s for i, s in enumerate(seconds) if looked[i % period] == wanted)
     if config.compile:
         found["compilations"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     return found

@@ -52,8 +52,9 @@ Arrangement = Literal["authors", "trainer", "trainer_micro_batch_1"]
 
 
 def settings(micro_batch: int) -> TrainConfig:
-    """The authors' settings, in micro-batches of some size."""
+    """The authors' settings in micro-batches; one CLIP stands for the three networks of DreamSim."""
     section = yaml.safe_load(Path("config/presets/authors.yaml").read_text())["train"]
+    section["perceptual"] = {"extractor": "clip", "layers": [-1]}
     section |= {"batch_size": micro_batch, "accumulation": EFFECTIVE_BATCH // micro_batch}
     return TrainConfig.model_validate(section)
 

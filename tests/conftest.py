@@ -52,8 +52,8 @@ def tiny_unet():
     from diffusers import UNet2DConditionModel
     from peft import LoraConfig
 
-    def build() -> UNet2DConditionModel:
-        torch.manual_seed(0)
+    def build(seed: int = 0) -> UNet2DConditionModel:
+        torch.manual_seed(seed)
         unet = UNet2DConditionModel(
             sample_size=4,
             in_channels=4,

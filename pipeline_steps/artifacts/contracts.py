@@ -152,24 +152,34 @@ are; ``group`` is "not stated" where the prompts' table says nothing."""
 
 TRAIN_LOG = Table(
     "train_log",
-    2,
+    3,
     _schema(
         ("update", pa.int32()),
         ("epoch", pa.int32()),
         ("learning_rate", pa.float64()),
         ("loss", pa.float64()),
-        ("loss_ldm", pa.float64()),
+        ("loss_ldm", pa.float64(), "optional"),
         ("loss_m", pa.float64(), "optional"),
         ("loss_p", pa.float64(), "optional"),
         ("loss_c", pa.float64(), "optional"),
+        ("loss_prior", pa.float64(), "optional"),
+        ("loss_dpo", pa.float64(), "optional"),
+        ("loss_mapo", pa.float64(), "optional"),
         ("gradient_norm", pa.float64()),
-        ("gradient_norm_diffusion", pa.float64()),
+        ("gradient_norm_diffusion", pa.float64(), "optional"),
         ("gradient_norm_perceptual", pa.float64(), "optional"),
+        ("gradient_norm_contrast", pa.float64(), "optional"),
         ("loss_held_out", pa.float64(), "optional"),
+        ("look_share", pa.list_(pa.float64())),
+        ("look_positive", pa.list_(pa.float64())),
+        ("look_negative", pa.list_(pa.float64())),
+        ("look_active", pa.list_(pa.float64())),
     ),
     ("update",),
 )
-"""Every loss part and gradient norm of every update (before clipping); the held-out loss of some."""
+"""Every loss part and gradient norm of every update (before clipping); the held-out loss of some. Of each
+picture that was looked at (``look_*``, lists of one length): its t as a share of the noise schedule, S(x̂,
+x⁺), mean S(x̂, x⁻), and the share of negatives for which the hinge of Eq. 4 is open."""
 
 PAGES = Table(
     "survey_pages",
@@ -355,7 +365,9 @@ POWER = Table(
 
 TRAIN_CACHE = TensorFile("train_cache", 2)
 """Latents and text conditions of the training pictures."""
-TARGETS = TensorFile("targets", 1)
+NEGATIVE_CACHE = TensorFile("negative_cache", 1)
+"""Latents of the kept negatives."""
+TARGETS = TensorFile("targets", 2)
 """Perceptual features of positives and negatives, for one feature extractor and set of views."""
 LORA = TensorFile("lora", 1)
 """LoRA weights with diffusers' keys."""

@@ -30,9 +30,11 @@ from pipeline_steps.config.training import (
     WatchConfig,
 )
 from pipeline_steps.config.variants import (
+    BASELINES,
     DEFINITIONS,
     FULL_VARIANT,
     LABELS,
+    PAPER,
     PERCEPTUAL,
     SHORT,
     TRAINED,
@@ -42,6 +44,7 @@ from pipeline_steps.config.variants import (
 )
 
 __all__ = [
+    "BASELINES",
     "DEFINITIONS",
     "FIG7",
     "FULL_VARIANT",
@@ -50,6 +53,7 @@ __all__ = [
     "HUB_ID",
     "LABELS",
     "LINK",
+    "PAPER",
     "PERCEPTUAL",
     "PROMPT_SETS",
     "RESERVED",

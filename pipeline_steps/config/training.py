@@ -50,7 +50,9 @@ class DenoisingConfig(Section):
     """From z_t to the picture x̂ (paper §4.3)."""
 
     steps: PositiveInt = 10
-    """Most inner denoising steps; fewer where t is smaller."""
+    """Most inner denoising steps."""
+    by_time: bool = True
+    """Take t's share of them, ⌈steps · t / T⌉; else all at every t that has as many (the paper)."""
     guidance_scale: float = Field(4.5, ge=1)
     """1 + w of the inner classifier-free guidance."""
     record: Literal["first", "last", "random"] = "first"
@@ -74,6 +76,8 @@ class TrainConfig(Section):
     """Peak learning rate of AdamW."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """From the peak to zero (or constant) over the updates, after the warm-up."""
+    schedule_stretch: float = Field(1.0, ge=1)
+    """Times the updates that the schedule is laid out for; at 4 a cosine ends at .85 of the peak."""
     warmup: int = Field(0, ge=0)
     """Updates of linear warm-up."""
     weight_decay: Weight = 1e-2
@@ -106,14 +110,29 @@ class TrainConfig(Section):
     """λ of Eq. 4 (not stated in the paper)."""
     contrast_margin: float = 0.0
     """m of Eq. 4 (not stated in the paper)."""
-    perceptual_every: PositiveInt = 10
-    """Update on which L_P and L_C are evaluated: every n-th."""
+    perceptual_every: PositiveInt = 8
+    """One picture in this many is looked at by L_P and L_C, counted over all that are trained on: 4 of each
+    update of 32."""
+    perceptual_from: float = Field(0.0, ge=0, lt=1)
+    """Share of the noise schedule below which a picture is not looked at: 0.5 leaves out those with t <
+    500."""
     perceptual_share: Share | None = 0.5
-    """Scale the perceptual gradient to this share of the diffusion gradient's norm; null: nominal weights."""
+    """Scale L_P's gradient to this share of the diffusion gradient's norm; null: nominal weight p."""
+    contrast_share: Share | None = 0.5
+    """Scale L_C's gradient likewise; null: nominal weight c."""
     perceptual_clip: float | None = Field(None, gt=0)
-    """Clip the perceptual gradient apart, before it is added; null: not."""
-    perceptual_t_weight: Literal["none", "alpha_bar"] = "none"
-    """Weight of L_P and L_C by t: none, or ᾱ_t (S means little where all is noise)."""
+    """Clip L_P's and L_C's gradients apart, before they are added; null: not."""
+    weight_prior: Weight = 0.0
+    """Weight of holding the network to the un-tuned one for BLIP's captions, against bleeding into prompts
+    that name no culture; two network calls more for each picture of an update that has it."""
+    prior_every: PositiveInt = 1
+    """Updates that have it: every n-th."""
+    dpo_beta: float = Field(5000.0, gt=0)
+    """β of the variant "dpo" (Diffusion-DPO's own value for Stable Diffusion 1.5 and XL)."""
+    mapo_beta: float = Field(0.1, gt=0)
+    """β of the variant "mapo"."""
+    mapo_scale: float = Field(1.0, gt=0)
+    """s of the variant "mapo": how fast a picture counts as unlikely when its error grows."""
     times: Literal["logit_normal", "uniform"] = "logit_normal"
     """How a rectified flow's times are drawn, before its schedule's shift: mostly from the middle, or evenly.
     A diffusion's are drawn evenly."""
@@ -124,7 +143,8 @@ class TrainConfig(Section):
     denoising: DenoisingConfig = DenoisingConfig()
     """The picture x̂."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    """Save the exponential moving average of the LoRA instead of its last state; null: not."""
+    """Save the exponential moving average of the LoRA instead of its last state; null: not. It begins as
+    a plain mean, so that the start is forgotten."""
     processes: PositiveInt = 1
     """GPUs that train one LoRA together; the batch of an update is batch_size × accumulation × processes."""
     gradient_checkpointing: bool = False

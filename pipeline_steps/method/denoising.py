@@ -80,13 +80,15 @@ def denoise(
     steps: int,
     scale: float,
     record: Tensor,
+    by_time: bool = False,
     first: Tensor | None = None,
     first_null: Tensor | None = None,
     noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
     """Denoise z_t to x̂'s latents; only the recorded call of each picture carries a gradient.
 
-    The latent path stays differentiable through the linear steps after that call.
+    The latent path stays differentiable through the linear steps after that call. A picture that has taken
+    all its steps leaves the batch.
 
     Args:
         predict: the current network.
@@ -97,7 +99,8 @@ def denoise(
         process: the model's noise process.
         steps: most inner steps.
         scale: 1 + w; 1 needs no null pass.
-        record: step recorded for each picture, (n,).
+        record: step recorded for each picture, (n,); −1: none.
+        by_time: fewer steps the less noise there is (:meth:`NoiseProcess.grid`).
         first: ε_θ(z_t, c, t) with gradient, L_LDM's own forward, so that step 0 needs no other.
         first_null: ε_θ(z_t, ∅, t), likewise.
         noise: step number to (n, c, h, w) for stochastic steps; None for deterministic ones.
@@ -105,30 +108,35 @@ def denoise(
     Returns:
         Latents (n, c, h, w).
     """
-    times, count = process.grid(t, steps)
-    chosen = record.tolist()  # once: asking in every step would make a GPU wait
-    z = z_t
-    for j in range(int(count.max())):
-        tau, active = times[:, j], j < count
+    times, count = process.grid(t, steps, by_time)
+    lengths, chosen = count.tolist(), record.tolist()  # once: asking in every step would make a GPU wait
+    finished: dict[int, Tensor] = {}
+    z, going, given, empty = z_t, list(range(len(lengths))), condition, null
+    rows = torch.arange(len(lengths), device=z.device)
+    for j in range(max(lengths)):
+        if any(lengths[row] == j for row in going):
+            finished |= {row: z[place] for place, row in enumerate(going) if lengths[row] == j}
+            staying = torch.tensor([p for p, row in enumerate(going) if lengths[row] > j], device=z.device)
+            going = [row for row in going if lengths[row] > j]
+            z, rows, given, empty = z[staying], rows[staying], take(given, staying), take(empty, staying)
+        tau = times[rows, j]
         if j == 0 and first is not None:
             plain = torch.where((record == 0).view(-1, 1, 1, 1), first, first.detach())
             unconditional = first_null
         else:
             with torch.no_grad():
-                plain, unconditional = _both(predict, z.detach(), tau, condition, null, scale)
-            if j in chosen:
-                recorded = torch.tensor(
-                    [row for row, step in enumerate(chosen) if step == j], device=z.device
-                )
-                with_gradient = predict(z.detach()[recorded], tau[recorded], take(condition, recorded))
-                plain = plain.index_copy(0, recorded, with_gradient.to(plain.dtype))
-        following = torch.where(j + 1 < count, times[:, min(j + 1, steps - 1)], process.end)
-        stepped = process.step(
+                plain, unconditional = _both(predict, z.detach(), tau, given, empty, scale)
+            recorded = [place for place, row in enumerate(going) if chosen[row] == j]
+            if recorded:
+                at = torch.tensor(recorded, device=z.device)
+                with_gradient = predict(z.detach()[at], tau[at], take(given, at))
+                plain = plain.index_copy(0, at, with_gradient.to(plain.dtype))
+        z = process.step(
             z,
             guided(plain, unconditional, scale).float(),
             tau,
-            following,
-            None if noise is None else noise(j),
+            torch.where(count[rows] == j + 1, process.end, times[rows, min(j + 1, steps - 1)]),
+            None if noise is None else noise(j)[rows],
         )
-        z = torch.where(active.view(-1, 1, 1, 1), stepped, z)
-    return z
+    finished |= {row: z[place] for place, row in enumerate(going)}
+    return torch.stack([finished[row] for row in range(len(lengths))])

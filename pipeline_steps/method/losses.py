@@ -1,10 +1,16 @@
-"""SCoFT's losses (paper §4), one value per picture, so that batches can be split in any way.
+"""The losses, one value per picture, so that batches can be split in any way.
 
-L = a·L_LDM + b·L_M + p·L_P + c·L_C
+SCoFT's (paper §4), L = a·L_LDM + b·L_M + p·L_P + c·L_C, and those of the baselines beside it.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+
+def exact(device: torch.device) -> torch.dtype:
+    """Return the type of sums and small differences: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
@@ -56,3 +62,56 @@ def contrastive_loss(
     count = present.sum(1)
     total = (terms * present).sum(1)
     return torch.where(count > 0, total / count.clamp(min=1), 0.0)
+
+
+def dpo_loss(
+    winner: Tensor, loser: Tensor, winner_base: Tensor, loser_base: Tensor, present: Tensor, beta: float
+) -> Tensor:
+    """Diffusion-DPO (Wallace et al. 2023, Eq. 14); (n,).
+
+    −log σ(−β/2 ((e⁺ − e⁺_base) − (e⁻ − e⁻_base))), e the squared errors of predictions of the real picture
+    and of a negative, at one t and noise. β holds T ω(λ_t), as in the public script of its authors. With the
+    un-tuned model's own pictures as losers this is the first round of SPIN-Diffusion (Yuan et al. 2024).
+
+    Args:
+        winner: squared errors of the network, (n,), with gradient.
+        loser: likewise, of the negative.
+        winner_base: squared errors of the un-tuned model, (n,).
+        loser_base: likewise.
+        present: bool (n,): which pictures have a negative; another gives 0.
+        beta: β.
+    """
+    margin = (winner - winner_base) - (loser - loser_base)
+    return torch.where(present, -F.logsigmoid(-0.5 * beta * margin), 0.0)
+
+
+def mapo_loss(
+    winner: Tensor, loser: Tensor, present: Tensor, beta: float, scale: float, times: int = 1000
+) -> Tensor:
+    """Margin-aware preference without a reference (MaPO, Hong et al. 2024); (n,).
+
+    −β log σ(T (φ(e⁺) − φ(e⁻))) with φ(e) = s e / (exp(s e) − 1), which falls from 1 as the error e grows. It
+    is added to L_LDM.
+
+    Args:
+        winner: squared errors of predictions of the real picture, (n,), with gradient.
+        loser: likewise, of a negative at the same t and noise.
+        present: bool (n,): which pictures have a negative; another gives 0.
+        beta: β.
+        scale: s.
+        times: T.
+    """
+    scaled = [
+        scale * error.to(exact(error.device)) for error in (winner, loser)
+    ]  # T times a small difference
+    likelihood = [error / torch.expm1(error) for error in scaled]
+    return torch.where(present, -beta * F.logsigmoid(times * (likelihood[0] - likelihood[1])), 0.0).float()
+
+
+def prior_loss(predicted: Tensor, base: Tensor) -> Tensor:
+    """‖ε_θ(z_t, c) − ε_base(z_t, c)‖² for a caption c that names no culture; (n,).
+
+    Holds the tuned network to the un-tuned one where nothing was to be changed (prior preservation as a
+    distillation; Ruiz et al. 2023 do it with pictures).
+    """
+    return squared_error(predicted, base.detach())

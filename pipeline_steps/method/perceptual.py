@@ -22,8 +22,8 @@ STAGES = 4
 
 
 def _tokens(states: Sequence[Tensor], layers: Sequence[int]) -> tuple[Tensor, ...]:
-    """Unit-length tokens of the chosen blocks; the squared distance is then 2 (1 − cosine), token-wise."""
-    return tuple(F.normalize(states[layer].float(), dim=-1) for layer in layers)
+    """Tokens of the chosen blocks, of length 1/√2: their squared distance is 1 − cosine, token-wise."""
+    return tuple(F.normalize(states[layer].float(), dim=-1) / math.sqrt(2) for layer in layers)
 
 
 def vit_features(

@@ -48,10 +48,19 @@ class NoiseProcess(ABC):
         """Return what the network should predict at z_t."""
 
     @abstractmethod
-    def grid(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    def share(self, t: Tensor) -> Tensor:
+        """Return which share of the model's own schedule lies below t, in [0, 1]; (n,)."""
+
+    @abstractmethod
+    def grid(self, t: Tensor, steps: int, by_time: bool = False) -> tuple[Tensor, Tensor]:
         """Spread up to ``steps`` times from t down, as the model's own schedule does.
 
         A step is never shorter than one of the schedule, so that small t take fewer.
+
+        Args:
+            t: where each picture begins, (n,).
+            steps: the most.
+            by_time: no more than t's share of them, ⌈steps · share⌉, so that all pictures step equally far.
 
         Returns:
             Times (n, steps), the first of which is t, and the number k of each picture's steps, (n,), at
@@ -68,10 +77,6 @@ class NoiseProcess(ABC):
         self, z: Tensor, predicted: Tensor, t: Tensor, following: Tensor, noise: Tensor | None = None
     ) -> Tensor:
         """Step from z_t down to the time ``following``; ``noise``, like z, is for stochastic steps."""
-
-    @abstractmethod
-    def signal(self, t: Tensor) -> Tensor:
-        """Return the share of z_0 in the variance of z_t, SNR / (SNR + 1), in [0, 1]; (n,)."""
 
     @abstractmethod
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
@@ -112,6 +117,10 @@ class Diffusion(NoiseProcess):
         """Return ⌈T · strength⌉ − 1."""
         return math.ceil(len(self.alpha_bars) * strength) - 1
 
+    def share(self, t: Tensor) -> Tensor:
+        """Return t / T."""
+        return t / len(self.alpha_bars)
+
     def add_noise(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return √ᾱ_t z_0 + √(1 − ᾱ_t) ε."""
         a = _each(self._alpha_bar(t))
@@ -124,9 +133,10 @@ class Diffusion(NoiseProcess):
         a = _each(self._alpha_bar(t))
         return a.sqrt() * noise - (1 - a).sqrt() * z0
 
-    def grid(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Return τ_j = ⌊t (k − j) / k⌋ and k = max(1, min(steps, t))."""
-        count = t.clamp(min=1, max=steps)
+    def grid(self, t: Tensor, steps: int, by_time: bool = False) -> tuple[Tensor, Tensor]:
+        """Return τ_j = ⌊t (k − j) / k⌋ and k = max(1, min(steps, t)), by time ⌈steps · t / T⌉ for steps."""
+        most = _ceil_share(steps * t, len(self.alpha_bars)) if by_time else torch.full_like(t, steps)
+        count = torch.minimum(t, most).clamp(min=1)
         j = torch.arange(steps, device=t.device)
         times = torch.div(t[:, None] * (count[:, None] - j), count[:, None], rounding_mode="floor")
         return times.clamp(min=0), count
@@ -159,15 +169,17 @@ class Diffusion(NoiseProcess):
         variance = beta * (1 - a_next) / (1 - a)
         return mean + variance.clamp(min=0).sqrt() * noise
 
-    def signal(self, t: Tensor) -> Tensor:
-        """Return ᾱ_t."""
-        return self._alpha_bar(t)
-
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
-        """Return min(SNR, γ) / SNR, or / (SNR + 1) for a velocity (Hang et al. 2023, Eq. 6 and 8)."""
+        """Return min(SNR, γ) / SNR, or / (SNR + 1) for a velocity (Hang et al. 2023, Eq. 6 and 8).
+
+        Of ε it is min(1, γ / SNR), 1 at ᾱ = 0. There a velocity is −z_0, whose error counts SNR = 0: of a
+        schedule that ends without any signal (Lin et al. 2024) the first step is not trained.
+        """
         alpha_bar = self._alpha_bar(t)
+        if self.prediction == "epsilon":
+            return (gamma * (1 - alpha_bar) / alpha_bar).clamp(max=1)
         snr = alpha_bar / (1 - alpha_bar)
-        return snr.clamp(max=gamma) / (snr if self.prediction == "epsilon" else snr + 1)
+        return snr.clamp(max=gamma) / (snr + 1)
 
 
 class RectifiedFlow(NoiseProcess):
@@ -202,6 +214,10 @@ class RectifiedFlow(NoiseProcess):
         """Return the σ of u = strength."""
         return float(self._shifted(torch.tensor(strength, dtype=torch.float64)))
 
+    def share(self, t: Tensor) -> Tensor:
+        """Return u."""
+        return t / (self.shift - (self.shift - 1) * t)
+
     def add_noise(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return (1 − σ) z_0 + σ ε."""
         sigma = _each(t)
@@ -211,10 +227,15 @@ class RectifiedFlow(NoiseProcess):
         """Return ε − z_0."""
         return noise - z0
 
-    def grid(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Return σ_j of u_j = u (k − j) / k, where σ is that of u, and k = max(1, min(steps, ⌊T u⌋))."""
-        u = t / (self.shift - (self.shift - 1) * t)
+    def grid(self, t: Tensor, steps: int, by_time: bool = False) -> tuple[Tensor, Tensor]:
+        """Return σ_j of u_j = u (k − j) / k, where σ is that of u, and k = max(1, min(steps, ⌊T u⌋)).
+
+        By time it is ⌈steps · u⌉ for steps.
+        """
+        u = self.share(t)
         count = (self.times * u).long().clamp(min=1, max=steps)
+        if by_time:
+            count = torch.minimum(count, (steps * u).ceil().long()).clamp(min=1)
         left = (count[:, None] - torch.arange(steps, device=t.device)).clamp(min=0)
         times = self._shifted(u[:, None] * left / count[:, None])
         times[:, 0] = t  # to the last bit
@@ -236,13 +257,14 @@ class RectifiedFlow(NoiseProcess):
             raise ValueError("a rectified flow has no stochastic steps")
         return z + _each(following - t) * predicted
 
-    def signal(self, t: Tensor) -> Tensor:
-        """Return (1 − σ)² / ((1 − σ)² + σ²)."""
-        return (1 - t).square() / ((1 - t).square() + t.square())
-
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
         """Return σ² min(SNR, γ), SNR = ((1 − σ) / σ)²: ẑ_0 = z_σ − σ v errs by σ where v errs by 1."""
         return torch.minimum((1 - t).square(), gamma * t.square())
+
+
+def _ceil_share(number: Tensor, whole: int) -> Tensor:
+    """⌈number / whole⌉ of integers."""
+    return -torch.div(-number, whole, rounding_mode="floor")
 
 
 def _each(value: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from pipeline_steps.mini.world import (
     RIGHT,
     STEREOTYPE,
     Scene,
+    changed,
     draw_attributes,
     render,
 )
@@ -225,6 +226,7 @@ class Validation:
         """Triplets, also of the kind the filter decides."""
         look = encoders.dreamsim_encoder(self.ref("dreamsim"))
         yield from _triplets("dreamsim", look, self.pictures, 0.9, 0.9)
+        yield from _sight("dreamsim", look, self.pictures)
 
     def inception(self) -> Iterator[Figure]:
         """KID between halves of one distribution, against KID to the biased pictures."""
@@ -258,17 +260,13 @@ def _triplets(
     """
     random = np.random.default_rng(SEED)
 
-    def copy(scene: Scene, names: Sequence[str]) -> Scene:
-        changed = {
-            name: random.choice([v for v in ATTRIBUTES[name] if v != getattr(scene, name)]) for name in names
-        }
-        return replace(scene, **changed, jitter=tuple(random.uniform(-1, 1, 3)))
-
     def accuracy(near: Callable[[], Sequence[str]], far: Callable[[], Sequence[str]]) -> float:
         sets = []
         for _ in range(count):
             scene = draw_attributes(random)
-            sets.append([render(s)[0] for s in (scene, copy(scene, near()), copy(scene, far()))])
+            sets.append(
+                [render(s)[0] for s in (scene, changed(random, scene, near()), changed(random, scene, far()))]
+            )
         views = [
             F.normalize(encode(_rgb(np.stack([np.asarray(p) for p in column]))), dim=-1)
             for column in zip(*sets, strict=True)
@@ -286,6 +284,32 @@ def _triplets(
         cultural_bar,
         0.5,
     )
+
+
+def _sight(model: str, encode: Callable[[torch.Tensor], torch.Tensor], count: int) -> Iterator[Figure]:
+    """Whether S sees culture: its mean for one change of a picture over its mean for another.
+
+    A cultural attribute against the same picture drawn anew a little off its place; the stereotype in the
+    place of what is right against another setting.
+    """
+    random = np.random.default_rng(SEED)
+    scenes = [draw_attributes(random, RIGHT[CULTURES[n % len(CULTURES)]]) for n in range(count)]
+
+    def look(shown: Sequence[Scene]) -> torch.Tensor:
+        return F.normalize(encode(_rgb(np.stack([np.asarray(render(scene)[0]) for scene in shown]))), dim=-1)
+
+    plain = look(scenes)
+
+    def mean_distance(copies: Sequence[Scene]) -> float:
+        return float((1 - (plain * look(copies)).sum(-1)).mean())
+
+    jitter = mean_distance([changed(random, scene, ()) for scene in scenes])
+    for name in CULTURAL:
+        other = mean_distance([changed(random, scene, (name,)) for scene in scenes])
+        yield Figure(model, f"S of another {name} over S of the same drawn anew", other / jitter, 3, 1)
+    typical = mean_distance([replace(changed(random, scene, ()), **STEREOTYPE) for scene in scenes])
+    setting = mean_distance([changed(random, scene, ("setting",)) for scene in scenes])
+    yield Figure(model, "S of the stereotype over S of another setting", typical / setting, 1)
 
 
 ORDER = (

@@ -8,7 +8,7 @@ assigned by a fixed table: they say nothing about any real culture.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,12 @@ def draw_attributes(rng: np.random.Generator, fixed: Mapping[str, str] | None = 
     }
     values |= fixed or {}
     return Scene(**values, jitter=tuple(rng.uniform(-1, 1, size=3)))
+
+
+def changed(rng: np.random.Generator, scene: Scene, names: Sequence[str]) -> Scene:
+    """Return the scene with other values of the named attributes, drawn anew with other jitter."""
+    values = {name: rng.choice([v for v in ATTRIBUTES[name] if v != getattr(scene, name)]) for name in names}
+    return replace(scene, **values, jitter=tuple(rng.uniform(-1, 1, 3)))
 
 
 def biased(rng: np.random.Generator, scene: Scene) -> Scene:

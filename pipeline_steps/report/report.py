@@ -5,7 +5,7 @@ import io
 import json
 import math
 import platform
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -38,8 +38,8 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.report import opening, sets
 
 CURVES = {
-    "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c", "loss_held_out"),
-    "Gradient norms": ("gradient_norm_diffusion", "gradient_norm_perceptual"),
+    "Losses": ("loss_ldm", "loss_m", "loss_p", "loss_c", "loss_prior", "loss_held_out"),
+    "Gradient norms": ("gradient_norm_diffusion", "gradient_norm_perceptual", "gradient_norm_contrast"),
 }
 FIGURES = {
     "fig5": "Fig. 5: ranks given in the survey; a wider strip means more answers",
@@ -168,6 +168,7 @@ def _culture(
         "positives": _positives(own, captions, thumbnails, config.positives, side),
         "kept": Counter(row["kept"] for part in own["distances"] for row in DISTANCES.rows(part)),
         "curves": [chart for part in own["train_logs"] for chart in _curves(name, part)],
+        "looks": [row for part in own["train_logs"] for row in _looks(part)],
         "sets": {
             sets.set_of(path): sets.further(path, sets.of_set(path, own["set_samples"]), config)
             for path in own["set_scores"]
@@ -365,6 +366,21 @@ def _curves(culture: str, path: Path) -> list[str]:
             svg = charts.line_chart(f"{culture}: {title.lower()}", series, "update", "")
             drawn.append(svg)
     return drawn
+
+
+def _looks(path: Path) -> list[list[str]]:
+    """Sum up what L_P and L_C saw, by quarter of the noise schedule: pictures, S⁺, S⁻, share of open hinges."""
+    found = defaultdict(list)
+    for row in TRAIN_LOG.rows(path):
+        columns = (row[f"look_{name}"] for name in ("share", "positive", "negative", "active"))
+        for share, *seen in zip(*columns, strict=True):
+            found[min(3, int(4 * share))].append([math.nan if value is None else value for value in seen])
+    table = []
+    for quarter, seen in sorted(found.items()):
+        known = [[value for value in column if not math.isnan(value)] for column in zip(*seen, strict=True)]
+        means = [f"{np.mean(column):.3f}" if column else "–" for column in known]
+        table.append([f"{quarter / 4:g} to {(quarter + 1) / 4:g}", str(len(seen)), *means])
+    return table
 
 
 def _overview(cultures: Sequence[dict[str, Any]]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline_steps.artifacts import FEATURES, IMAGES, SCORES, same_origin, write_text
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import FULL_VARIANT, LABELS, VARIANTS
+from pipeline_steps.config import FULL_VARIANT, LABELS, PAPER
 from pipeline_steps.drawing import labels
 from pipeline_steps.method.estimate import Estimate, mean_with_t
 from pipeline_steps.method.kid import kid
@@ -145,7 +145,7 @@ def _over(part: str, name: str, metric: str, values: Mapping[str, list[float]]) 
 
 def _variants(found: Found) -> list[Line]:
     lines = []
-    for variant in VARIANTS:
+    for variant in PAPER:
         for metric in METRICS:
             values: dict[str, list[float]] = {}
             for (culture, _, name), score in sorted(found.items()):
@@ -173,7 +173,7 @@ def _differences(found: Found) -> list[Line]:
 def _bleed(found: Found) -> list[Line]:
     """What prompts that name no culture show, the variants being told apart by their default run."""
     lines = []
-    for variant in VARIANTS:
+    for variant in PAPER:
         for metric in ("attribute_accuracy", "stereotype", "generic_accuracy"):
             values = {c: [score[metric]] for (c, _, name), score in found.items() if name == variant}
             if values:
@@ -225,23 +225,20 @@ def _markdown(lines: list[Line]) -> str:
             if any((part, culture, name, metric) in by for name in names)
         ]
 
-    variants = [LABELS[variant] for variant in VARIANTS]
+    variants = [LABELS[variant] for variant in PAPER]
     cultures = sorted({line.culture for line in lines} - {"all"})
-    add("All cultures", ["score", *variants], grid("variants", VARIANTS, METRICS, "all"))
+    add("All cultures", ["score", *variants], grid("variants", PAPER, METRICS, "all"))
     add(
         "Cultural attributes right, by culture",
         ["culture", *variants],
-        [
-            [culture, *grid("variants", VARIANTS, ["attribute_accuracy"], culture)[0][1:]]
-            for culture in cultures
-        ],
+        [[culture, *grid("variants", PAPER, ["attribute_accuracy"], culture)[0][1:]] for culture in cultures],
     )
     pairs = [f"{second} − {first}" for first, second in STEPS]
     add("Differences, seed by seed", ["score", *pairs], grid("differences", pairs, TESTED, "all"))
     add(
         "Prompts that name no culture",
         ["score", *variants],
-        grid("bleed", VARIANTS, ["attribute_accuracy", "stereotype", "generic_accuracy"], "all"),
+        grid("bleed", PAPER, ["attribute_accuracy", "stereotype", "generic_accuracy"], "all"),
     )
     names = list(dict.fromkeys(line.name for line in lines if line.part == "controls"))
     if names:

@@ -52,8 +52,9 @@ class Boards:
         return self
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Show a row of the training log."""
-        shown = {name: x for name, x in row.items() if x is not None and name not in ("update", "epoch")}
+        """Show a row of the training log: of the looks, the mean of each column."""
+        numbers = {name: _mean(x) if isinstance(x, list) else x for name, x in row.items()}
+        shown = {n: x for n, x in numbers.items() if x is not None and n not in ("update", "epoch")}
         if self.board:
             for name, value in shown.items():
                 self.board.add_scalar(name, value, row["update"])
@@ -74,3 +75,8 @@ class Boards:
             self.board.close()
         if self.run:
             self.run.finish()
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -4,12 +4,18 @@ import json
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, WHOLE, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, CacheConfig
 from pipeline_steps.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline_steps.models.families.family import Family
 
 
 def cache(
@@ -45,7 +51,6 @@ def cache(
         UserError: pictures whose sizes the model does not take.
     """
     import torch
-    import torch.nn.functional as F
 
     from pipeline_steps.method.caches import join
     from pipeline_steps.method.pictures import to_unit
@@ -60,7 +65,7 @@ def cache(
     tests = list(islice((r for r in IMAGES.rows(images) if r["split"] == "test"), config.held_out))
     sizes = [artifacts.picture_size(row["image"]) for row in IMAGES.rows(images) if row["split"] == "train"]
     sizes += [artifacts.picture_size(row["image"]) for row in tests]
-    widest, highest = (max(sides) for sides in zip(*sizes, strict=True))
+    largest = largest_size(sizes)
     vae = family.vae()
     _check(sizes, family.multiple(), family.title)
     encode_prompts = family.prompt_encoder()
@@ -73,11 +78,6 @@ def cache(
         found = encode_prompts(prompts) | family.picture_condition(len(prompts), width, height)
         return {name: value.cpu() for name, value in found.items()}
 
-    def padded(latents: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-        """Beyond its own size a picture is padded to the largest."""
-        (height, width), (h, w) = unit.shape[2:], latents.shape[-2:]
-        return F.pad(latents.cpu(), (0, widest * w // width - w, 0, highest * h // height - h))
-
     def note_size(name: str, latents: torch.Tensor, count: int) -> None:
         if len(set(sizes)) > 1:
             columns[name].append(torch.tensor([latents.shape[-2:]] * count))
@@ -85,9 +85,9 @@ def cache(
     with torch.inference_mode():
         for batch in artifacts.one_size(artifacts.train_batches(images, config.batch_size, "cache", shard)):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch])
-            mean, std = family.encode_pictures(vae, torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1))
+            mean, std = both_sides(family, vae, unit)
             for name, value in (("latents_mean", mean), ("latents_std", std)):
-                columns[name].append(padded(value.unflatten(0, (-1, 2)), unit))
+                columns[name].append(padded(value, unit, largest))
             note_size("latents_size", mean, len(batch))
             for name, value in conditions([row["caption"] for row in batch], unit).items():
                 columns[f"text.{name}"].append(value)
@@ -98,7 +98,7 @@ def cache(
         for row in tests if shard[0] == shard[1] else []:
             unit = to_unit([artifacts.decode_picture(row["image"])])
             mean, _ = family.encode_pictures(vae, unit)
-            columns["latents_held_out"].append(padded(mean, unit))
+            columns["latents_held_out"].append(padded(mean, unit, largest))
             note_size("latents_held_out_size", mean, 1)
             for name, value in conditions([row["caption"]], unit).items():
                 columns[f"text_held_out.{name}"].append(value)
@@ -107,6 +107,29 @@ def cache(
     tensors = join(columns)
     about = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
     TRAIN_CACHE.write(train_cache, tensors, origin, {name: json.dumps(ids) for name, ids in about.items()})
+
+
+def largest_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return the largest width and the largest height."""
+    widest, highest = (max(sides) for sides in zip(*sizes, strict=True))
+    return widest, highest
+
+
+def both_sides(family: "Family", vae: Any, unit: "Tensor") -> "tuple[Tensor, Tensor]":
+    """Encode pictures and their mirror images: (n, 3, h, w) to mean and deviation, (n, 2, c, h, w) each."""
+    import torch
+
+    found = family.encode_pictures(vae, torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1))
+    mean, std = (value.unflatten(0, (-1, 2)) for value in found)
+    return mean, std
+
+
+def padded(latents: "Tensor", unit: "Tensor", largest: tuple[int, int]) -> "Tensor":
+    """Pad latents of pictures (n, 3, h, w) to those of the largest width and height, on the CPU."""
+    import torch.nn.functional as F
+
+    (height, width), (h, w) = unit.shape[2:], latents.shape[-2:]
+    return F.pad(latents.cpu(), (0, largest[0] * w // width - w, 0, largest[1] * h // height - h))
 
 
 def _check(sizes: list[tuple[int, int]], multiple: int, title: str) -> None:

@@ -10,12 +10,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from pipeline_steps.artifacts import TARGETS, TRAIN_CACHE, rebuild
+from pipeline_steps.artifacts import NEGATIVE_CACHE, TARGETS, TRAIN_CACHE, rebuild
 from pipeline_steps.config import TrainConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.processes import NoiseProcess
-from pipeline_steps.method.scoft import Batch
+from pipeline_steps.method.scoft import Batch, Looks
 from pipeline_steps.seeds import generator
 
 SHARES = (0.125, 0.375, 0.625, 0.875)
@@ -41,14 +41,15 @@ class TrainingSet:
     Args:
         train_cache: latents and text.
         targets: perceptual features; None where no loss looks at pictures.
+        negative_cache: latents of the negatives; None where no loss compares with them.
         culture: its name.
         seed: the run's seed.
         config: the section "train".
         noise_process: the model's.
 
     Raises:
-        UserError: the targets are of other pictures, or stochastic inner steps are wanted of a model that
-            has none.
+        UserError: targets or negatives are of other pictures, or stochastic inner steps are wanted of a model
+            that has none.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class TrainingSet:
         seed: int,
         config: TrainConfig,
         noise_process: NoiseProcess,
+        negative_cache: Path | None = None,
     ) -> None:
         self.culture, self.seed, self.config, self.noise_process = culture, seed, config, noise_process
         self.cache = TRAIN_CACHE.read(train_cache)
@@ -74,10 +76,12 @@ class TrainingSet:
         about = TRAIN_CACHE.metadata(train_cache)
         self.held_out_ids: list[str] = json.loads(about.get("held_out_ids", "[]"))
         self.targets = TARGETS.read(targets) if targets else None
-        if targets and json.loads(TARGETS.metadata(targets)["image_ids"]) != self.image_ids:
-            raise UserError(
-                f"{targets}: lists other pictures than {train_cache}; {rebuild(targets, train_cache)}"
-            )
+        self.negatives = NEGATIVE_CACHE.read(negative_cache) if negative_cache else None
+        for contract, path in ((TARGETS, targets), (NEGATIVE_CACHE, negative_cache)):
+            if path and json.loads(contract.metadata(path)["image_ids"]) != self.image_ids:
+                raise UserError(
+                    f"{path}: lists other pictures than {train_cache}; {rebuild(path, train_cache)}"
+                )
         if targets and config.denoising.scheduler == "ddpm" and not noise_process.stochastic:
             raise UserError(
                 "train.denoising.scheduler: 'ddpm' adds noise in every inner step, and models.base is a "
@@ -94,8 +98,8 @@ class TrainingSet:
             len(self), generator=generator(self.seed, "order", self.culture, epoch)
         ).tolist()
 
-    def batch(self, numbers: Sequence[int], perceptual: bool, device: torch.device) -> Batch:
-        """Assemble a batch on the device; perceptual targets only where they are needed."""
+    def batch(self, numbers: Sequence[int], device: torch.device, looks: bool = False) -> Batch:
+        """Assemble a batch on the device; with ``looks``, those pictures' targets that are looked at."""
         places = [(g // len(self), self.order(g // len(self))[g % len(self)]) for g in numbers]
         rows = torch.tensor([row for _, row in places])
         streams = [
@@ -127,21 +131,29 @@ class TrainingSet:
             for name, value in self.conditions["text_null"].items()
         }
         batch = Batch(
-            z0=(mean + std * posterior).to(device),
-            noise=noise.to(device),
-            t=t.to(device),
-            text={name: value.to(device) for name, value in text.items()},
-            blip={name: value.to(device) for name, value in blip.items()},
-            null={name: value.to(device) for name, value in null.items()},
-            record_draw=draw.to(device),
+            z0=mean + std * posterior,
+            noise=noise,
+            t=t,
+            text=text,
+            blip=blip,
+            null=null,
         )
-        if perceptual:
-            self._add_targets(batch, rows, side, device)
+        if self.negatives is not None:
+            self._add_losers(batch, rows, side, streams)
+        seen = [
+            place
+            for place, (g, share) in enumerate(
+                zip(numbers, self.noise_process.share(t).tolist(), strict=True)
+            )
+            if g % self.config.perceptual_every == 0 and share >= self.config.perceptual_from
+        ]
+        if looks and seen:
+            batch.looks = self._looks(rows, side, torch.tensor(seen), draw)
             if self.config.denoising.scheduler == "ddpm":
-                batch.inner_noise = lambda _: torch.stack(
-                    [torch.randn(shape, generator=s) for s in streams]
+                batch.looks.noise = lambda _: torch.stack(
+                    [torch.randn(shape, generator=streams[place]) for place in seen]
                 ).to(device)
-        return batch
+        return batch.to(device)
 
     def held_out(self, device: torch.device) -> Iterator[Batch]:
         """Yield each test picture at the times :data:`SHARES`, always with the same noise."""
@@ -154,10 +166,10 @@ class TrainingSet:
             streams = [generator(self.seed, "held_out", self.culture, image_id, k) for k in range(len(times))]
             noise = torch.stack([torch.randn(z0.shape, generator=stream) for stream in streams])
             text = {
-                name: value[row].expand(len(times), *value.shape[1:]).to(device)
+                name: value[row].expand(len(times), *value.shape[1:])
                 for name, value in self.conditions["text_held_out"].items()
             }
-            yield Batch(z0.expand_as(noise).to(device), noise.to(device), times.to(device), text, {}, {})
+            yield Batch(z0.expand_as(noise), noise, times, text, {}, {}).to(device)
 
     def alike(self, count: int) -> list[int]:
         """Return the first numbers whose pictures have the size of the first, at most ``count``."""
@@ -182,16 +194,42 @@ class TrainingSet:
             )
         return channels, *sizes.pop()
 
-    def _add_targets(self, batch: Batch, rows: Tensor, side: Tensor, device: torch.device) -> None:
-        """Attach views, features of x⁺ and x⁻ and which negatives there are."""
+    def _looks(self, rows: Tensor, side: Tensor, seen: Tensor, draw: Tensor) -> Looks:
+        """Return what the places ``seen`` of a batch are compared with, and under which views."""
         assert self.targets is not None
+        rows, side = rows[seen], side[seen]
         members = self.targets["negatives_of"][rows]
         layers = sum(name.startswith("positive.") for name in self.targets)
-        batch.boxes = self.targets["views"][rows].to(device)
-        batch.present = (members >= 0).to(device)
-        batch.positive = [self.targets[f"positive.{layer}"][rows, side].to(device) for layer in range(layers)]
+        negative = []
         for layer in range(layers):
             stored = self.targets[f"negative.{layer}"]
             if len(stored) == 0:  # the filter kept none at all: any features will do, none is present
                 stored = self.targets[f"positive.{layer}"][:1]
-            batch.negative.append(stored[members.clamp(min=0), side[:, None]].to(device))
+            negative.append(stored[members.clamp(min=0), side[:, None]])
+        return Looks(
+            rows=seen,
+            boxes=self.targets["views"][rows],
+            positive=[self.targets[f"positive.{layer}"][rows, side] for layer in range(layers)],
+            negative=negative,
+            present=members >= 0,
+            record_draw=draw[seen],
+        )
+
+    def _add_losers(self, batch: Batch, rows: Tensor, side: Tensor, streams: list[torch.Generator]) -> None:
+        """Draw one negative of each picture, mirrored where the picture is."""
+        assert self.negatives is not None
+        members = self.negatives["negatives_of"][rows]
+        count = (members >= 0).sum(1)
+        draw = torch.cat([torch.rand(1, generator=s) for s in streams])
+        chosen = members[torch.arange(len(rows)), (draw * count).long().clamp(max=members.shape[1] - 1)]
+        batch.paired = count > 0
+        height, width = batch.z0.shape[-2:]
+        mean, std = (
+            self.negatives[name][chosen.clamp(min=0), side, :, :height, :width].float()
+            if len(self.negatives[name])
+            else torch.zeros_like(batch.z0)  # the filter kept none at all
+            for name in ("latents_mean", "latents_std")
+        )
+        batch.losers = mean + std * torch.stack(
+            [torch.randn(batch.z0.shape[1:], generator=s) for s in streams]
+        )

@@ -34,12 +34,11 @@ def targets(
 ) -> None:
     """Extract the features of x⁺ and x⁻ under the fixed views, plain and flipped (paper §4.3-4.4).
 
-    The file holds, for N pictures, M kept negatives, V views and each compared layer l:
-    ``views`` (N, V, 4); ``positive.l`` (N, 2, V, positions, channels); ``negative.l``
-    (M, 2, V, positions, channels); ``negatives_of`` (N, most negatives), rows of the latter, -1 for
-    none. Features are stored in the precision the extractor computes in. A negative is seen under its
-    positive's views and flips. With ``negatives: another`` each picture is given the negatives of the
-    one before it.
+    The file holds, for N pictures, M kept negatives, V views and each compared layer l: ``views`` (N, V, 4);
+    ``positive.l`` (N, 2, V, positions, channels); ``negative.l`` (M, 2, V, positions, channels);
+    ``negatives_of`` (N, most negatives), see :func:`negatives_of`. Features are stored in the precision the
+    extractor computes in. A negative is seen under its positive's views and flips. With ``negatives:
+    another`` each picture is given the negatives of the one before it.
 
     Args:
         images: table of pictures; its ``train`` rows are the positives.
@@ -65,7 +64,7 @@ def targets(
     kept = extractors.feature_dtype(extractor, perceptual)
     count = NEGATIVES_KEPT.count(negatives_kept)
     views = _views(images, culture, seed, perceptual.views)
-    members = _negatives_of(list(views), negatives_kept, perceptual.negatives == "another")
+    members = negatives_of(list(views), negatives_kept, perceptual.negatives == "another")
 
     @torch.inference_mode()
     def features(batches: Iterable[list[Row]], rows: int) -> "list[Tensor]":
@@ -89,11 +88,7 @@ def targets(
         NEGATIVES_KEPT.rows(negatives_kept), count, config.batch_size, artifacts.WHOLE, "negatives"
     )
     negative = features(batches, count)
-    most = max(1, *map(len, members.values()))
-    tensors = {
-        "views": torch.stack(list(views.values())),
-        "negatives_of": torch.tensor([rows + [-1] * (most - len(rows)) for rows in members.values()]),
-    }
+    tensors = {"views": torch.stack(list(views.values())), "negatives_of": members}
     for layer, found in enumerate(positive):
         tensors[f"positive.{layer}"] = found
         tensors[f"negative.{layer}"] = negative[layer] if negative else found[:0]
@@ -108,15 +103,18 @@ def _views(images: Path, culture: str, seed: int, count: int) -> "dict[str, Tens
     return {name: draw_views(count, generator(seed, "views", culture, name)) for name in names}
 
 
-def _negatives_of(names: list[str], negatives_kept: Path, another: bool) -> dict[str, list[int]]:
-    """Map pictures to the rows of their negatives, or of those of the picture before them."""
+def negatives_of(names: list[str], negatives_kept: Path, another: bool = False) -> "Tensor":
+    """Return the rows of each picture's negatives, or of the picture before it: (N, most), −1 for none."""
+    import torch
+
     members: dict[str, list[int]] = {name: [] for name in names}
     for number, row in enumerate(NEGATIVES_KEPT.rows(negatives_kept, [])):
         members[row["image_id"]].append(number)
+    rows = list(members.values())
     if another:
-        rows = list(members.values())
-        return dict(zip(members, [*rows[-1:], *rows[:-1]], strict=True))
-    return members
+        rows = [*rows[-1:], *rows[:-1]]
+    most = max(1, *map(len, rows))
+    return torch.tensor([found + [-1] * (most - len(found)) for found in rows])
 
 
 def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Tensor":

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
+from pipeline_steps.artifacts import LORA, NEGATIVE_CACHE, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import DEFINITIONS, BaseRef, ModelRef, TrainConfig, Variant, WatchConfig
+from pipeline_steps.config import BASELINES, DEFINITIONS, BaseRef, ModelRef, TrainConfig, Variant, WatchConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.models.store import commit
 from pipeline_steps.seeds import derive_seed
@@ -37,11 +37,12 @@ def train(
     base: BaseRef,
     config: TrainConfig,
     targets: Path | None = None,
+    negative_cache: Path | None = None,
     extractor: ModelRef | None = None,
     watch: WatchConfig = WatchConfig(),  # noqa: B008 (frozen)
     suffix: str = "",
 ) -> None:
-    """Train a LoRA on the denoiser's attention with L = a·L_LDM + b·L_M + p·L_P + c·L_C.
+    """Train a LoRA on the denoiser: L = a·L_LDM + b·L_M + p·L_P + c·L_C, or a baseline's loss.
 
     Killed at any moment and started again, it goes on from its last checkpoint and ends with the
     same LoRA.
@@ -51,12 +52,14 @@ def train(
         lora: safetensors file to write, with diffusers' keys.
         train_log: table to write, one row per update.
         culture: its name.
-        variant: which losses: ``ldm``, ``scoft_m``, ``scoft_mp`` or ``scoft_mpc``.
+        variant: which losses: ``ldm``, ``scoft_m``, ``scoft_mp`` or ``scoft_mpc``, or those of the baselines
+            ``dpo`` and ``mapo``.
         seed: the run's seed.
         base: the model to be mended.
         config: everything else that changes the LoRA.
         targets: perceptual features; needed by ``scoft_mp`` and ``scoft_mpc``.
-        extractor: weights of the feature extractor; likewise.
+        negative_cache: latents of the negatives; needed by the baselines.
+        extractor: weights of the feature extractor; needed with ``targets``.
         watch: checkpoints and boards, which change nothing.
         suffix: what prompts end with, e.g. ", in Korea", for the header.
 
@@ -72,13 +75,15 @@ def train(
     from pipeline_steps.training.trainer import Processes, Trainer
 
     processes = Processes(config.processes)
-    sources = [(TRAIN_CACHE, train_cache)] + ([(TARGETS, targets)] if targets else [])
+    sources = [(TRAIN_CACHE, train_cache)]
+    sources += [(kind, path) for kind, path in ((TARGETS, targets), (NEGATIVE_CACHE, negative_cache)) if path]
     origin = artifacts.same_origin(*sources, culture=culture)
     family = family_of(base)
     noise_process = family.noise_process(latent_positions(train_cache), config.times)
     objective = build_objective(variant, config)
     seen = targets if objective.perceptual else None
-    data = TrainingSet(train_cache, seen, culture, seed, config, noise_process)
+    compared = negative_cache if objective.preference else None
+    data = TrainingSet(train_cache, seen, culture, seed, config, noise_process, compared)
     if watch.validate_every and not data.held_out_ids:
         raise UserError(
             f"watch.validate_every: {train_cache} keeps no test picture of '{culture}'; set "
@@ -170,9 +175,10 @@ def _updates(
 
 
 def build_objective(variant: Variant, config: TrainConfig) -> "Objective":
-    """Switch on the losses of a variant: the rows of Table 1, and ``ldm`` of Table 2.
+    """Switch on the losses of a variant: the rows of Table 1, ``ldm`` of Table 2, and the baselines.
 
-    ``scoft_mp`` is ``scoft_mpc`` without negatives, whichever form L_C has.
+    ``scoft_mp`` is ``scoft_mpc`` without negatives, whichever form L_C has. A baseline's own loss has the
+    weight 1, and so has L_LDM beside MaPO's, as in their authors' scripts.
 
     Raises:
         UserError: a variant without training.
@@ -185,8 +191,9 @@ def build_objective(variant: Variant, config: TrainConfig) -> "Objective":
     inner = config.denoising
     # A difference holds S⁺ itself, with the weight c: without its negatives it is an L_P of that weight.
     p = config.weight_p + config.weight_c * ("c" not in losses and config.contrast == "difference")
+    a = 1.0 if variant in BASELINES else config.weight_ldm
     return Objective(
-        a=config.weight_ldm,
+        a=a if "ldm" in losses else 0.0,
         b=config.weight_m if "m" in losses else 0.0,
         p=p if "p" in losses else 0.0,
         c=config.weight_c if "c" in losses else 0.0,
@@ -194,8 +201,13 @@ def build_objective(variant: Variant, config: TrainConfig) -> "Objective":
         margin=config.contrast_margin,
         hinge=config.contrast == "hinge",
         snr_gamma=config.snr_gamma,
-        t_weight=config.perceptual_t_weight == "alpha_bar",
+        prior=config.weight_prior,
+        dpo=float("dpo" in losses),
+        mapo=float("mapo" in losses),
+        beta=config.mapo_beta if "mapo" in losses else config.dpo_beta,
+        spread=config.mapo_scale,
         steps=inner.steps,
+        by_time=inner.by_time,
         scale=inner.guidance_scale,
         record=inner.record,
     )

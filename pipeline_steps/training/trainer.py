@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from torch.nn import Module, Parameter
 from pipeline_steps.errors import UserError
 from pipeline_steps.method import scoft
 from pipeline_steps.method.denoising import Condition, denoise
-from pipeline_steps.method.losses import ldm_loss
+from pipeline_steps.method.losses import exact, ldm_loss
 from pipeline_steps.method.perceptual import Extractor
 from pipeline_steps.method.processes import NoiseProcess
-from pipeline_steps.method.scoft import Objective, Parts
+from pipeline_steps.method.scoft import Looks, Objective, Parts
 from pipeline_steps.training.merged import MergedWeights
 
 # Nothing else of these is used here, so that the trainer runs with torch and peft alone.
@@ -28,14 +29,16 @@ if TYPE_CHECKING:
     from pipeline_steps.models.families.family import Family
     from pipeline_steps.training.dataset import TrainingSet
 
-PARTS = ("ldm", "m", "p", "c")
+PARTS = ("ldm", "m", "p", "c", "prior", "dpo", "mapo")
+LOOK = ("share", "positive", "negative", "active")
+"""What is logged of a look at x̂: t as a share of the schedule, S⁺, mean S⁻, share of open hinges."""
 
 
 def schedule_factor(config: "TrainConfig", update: int) -> float:
-    """Return the learning rate's factor at an update, in [0, 1]; cosine and linear end at 0."""
+    """Return the learning rate's factor at an update, in [0, 1]; unstretched, cosine and linear end at 0."""
     if update < config.warmup:
         return (update + 1) / config.warmup
-    progress = (update - config.warmup) / (config.updates - config.warmup)
+    progress = (update - config.warmup) / (config.updates * config.schedule_stretch - config.warmup)
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     return 1 - progress if config.schedule == "linear" else 1.0
@@ -194,12 +197,22 @@ class Trainer:
             return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
 
     @torch.no_grad()
+    def predict_base(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Call the un-tuned denoiser: the same one without its LoRA."""
+        self.denoiser.disable_adapters()
+        try:
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
+        finally:
+            self.denoiser.enable_adapters()
+
+    @torch.no_grad()
     def samples(self, data: "TrainingSet", count: int) -> Tensor:
         """Draw pictures in a row, (3, h, n·w) in [0, 1], as x̂ is drawn but from pure noise.
 
         Captions and noise are those of the first epoch's first pictures, so they are the same every time.
         """
-        batch = data.batch(data.alike(count), False, self.device)
+        batch = data.batch(data.alike(count), self.device)
         start = torch.full_like(batch.t, self.noise_process.start)
         latents = denoise(
             self.predict,
@@ -210,6 +223,7 @@ class Trainer:
             process=self.noise_process,
             steps=self.objective.steps,
             scale=self.objective.scale,
+            by_time=self.objective.by_time,
             record=torch.full_like(start, -1),
         )
         assert self.decode is not None
@@ -222,64 +236,79 @@ class Trainer:
             The row of the training log; losses are means over the pictures, gradient norms those
             before clipping.
         """
-        config, group = self.config, self.processes
-        perceptual = self.objective.perceptual and update % config.perceptual_every == 0
+        config, group, weights = self.config, self.processes, self._weights(update)
         size = config.batch_size * config.accumulation * group.count
         self.optimiser.zero_grad()
-        diffusion_gradient = [torch.zeros_like(p) for p in self.parameters]
-        perceptual_gradient = [torch.zeros_like(p) for p in self.parameters] if perceptual else []
-        totals = torch.zeros(len(PARTS), dtype=_exact(self.device), device=self.device)
+        gradients: dict[str, list[Tensor]] = {}
+        for name in self._apart():
+            gradients[name] = [torch.zeros_like(p) for p in self.parameters]
+        sums = torch.zeros(len(PARTS), dtype=exact(self.device), device=self.device)
+        seen = torch.zeros(size, len(LOOK), dtype=sums.dtype, device=self.device)
         for part in range(config.accumulation):
-            first = update * size + (part * group.count + group.rank) * config.batch_size
-            batch = data.batch(range(first, first + config.batch_size), perceptual, self.device)
+            first = (part * group.count + group.rank) * config.batch_size
+            places = range(first, first + config.batch_size)
+            numbers = range(update * size + first, update * size + first + config.batch_size)
+            batch = data.batch(numbers, self.device, looks=self.objective.perceptual)
             parts = scoft.forward(
                 batch,
-                self.objective,
+                replace(self.objective, prior=weights["prior"]),
                 self.predict,
-                self.decode,
-                self.extract,
                 self.noise_process,
-                perceptual=perceptual,
+                base=self.predict_base,
+                decode=self.decode,
+                extract=self.extract,
             )
-            diffusion, looks = scoft.weighted(parts, self.objective)
-            scale = self.loss_scale.value / size
-            self._accumulate(scale * diffusion.sum(), diffusion_gradient, retain=looks is not None)
-            if looks is not None:
-                self._accumulate(scale * looks.sum(), perceptual_gradient)
-            totals += _sums(parts, self.device)
-        group.sum([*diffusion_gradient, *perceptual_gradient])
-        group.sum([totals])
+            self._accumulate(parts, weights, self.loss_scale.value / size, gradients)
+            sums += _sums(parts, self.device)
+            if batch.looks is not None:
+                seen[places[0] + batch.looks.rows] = _looked(
+                    parts, self.noise_process.share(batch.t), batch.looks
+                )
+        group.sum([gradient for found in gradients.values() for gradient in found])
+        group.sum([sums, seen])
 
-        gradient, norm_p = diffusion_gradient, None
-        torch._foreach_div_([*diffusion_gradient, *perceptual_gradient], self.loss_scale.value)
-        norm = norm_d = _norm(diffusion_gradient)
-        if perceptual:
-            norm_p = _norm(perceptual_gradient)
-            factor = self._perceptual_factor(norm_d, norm_p)
-            torch._foreach_add_(gradient, perceptual_gradient, alpha=factor)
-            norm = _norm(gradient)
+        norms = {}
+        for name, found in gradients.items():
+            torch._foreach_div_(found, self.loss_scale.value)
+            norms[name] = _norm(found)
+        gradient = gradients["diffusion"]
+        for name in gradients.keys() - {"diffusion"}:
+            torch._foreach_add_(gradient, gradients[name], alpha=self._factor(name, norms))
+        norm = _norm(gradient) if len(gradients) > 1 else norms["diffusion"]
         learning_rate = config.learning_rate * schedule_factor(config, update)
         if self.loss_scale.accept(norm) and math.isfinite(norm):
-            self._step(gradient, min(1.0, config.max_gradient_norm / (norm + 1e-6)), learning_rate)
-        means = dict(zip(PARTS, (totals / size).tolist(), strict=True))
-        weights = {
-            "ldm": self.objective.a,
-            "m": self.objective.b,
-            "p": self.objective.p,
-            "c": self.objective.c,
-        }
-        evaluated = {name: weights[name] > 0 and (name in ("ldm", "m") or perceptual) for name in PARTS}
+            self._step(gradient, min(1.0, config.max_gradient_norm / (norm + 1e-6)), learning_rate, update)
+        looked = seen[seen[:, 0] > 0]
+        counts = {name: len(looked) if name in scoft.LOOKS else size for name in PARTS}
+        evaluated = {name for name in PARTS if weights[name] > 0 and counts[name]}
+        means = {n: v / counts[n] for n, v in zip(PARTS, sums.tolist(), strict=True) if n in evaluated}
+        apart = len(gradients) > 1 and len(looked) > 0
         return {
             "update": update,
             "epoch": update * size // len(data),
             "learning_rate": learning_rate,
-            "loss": sum(weights[name] * means[name] for name in PARTS),
-            **{f"loss_{name}": means[name] if evaluated[name] else None for name in PARTS},
+            "loss": sum(weights[name] * mean * counts[name] / size for name, mean in means.items()),
+            **{f"loss_{name}": means.get(name) for name in PARTS},
             "gradient_norm": norm,
-            "gradient_norm_diffusion": norm_d,
-            "gradient_norm_perceptual": norm_p,
+            "gradient_norm_diffusion": norms["diffusion"] if apart or not len(looked) else None,
+            "gradient_norm_perceptual": norms.get("p") if apart and "p" in evaluated else None,
+            "gradient_norm_contrast": norms.get("c") if apart and "c" in evaluated else None,
             "loss_held_out": None,
+            **{f"look_{name}": _numbers(looked[:, n]) for n, name in enumerate(LOOK)},
         }
+
+    def _weights(self, update: int) -> dict[str, float]:
+        """Return the losses' weights; the prior's is 0 between its updates."""
+        weights = self.objective.weights
+        return weights | {"prior": weights["prior"] * (update % self.config.prior_every == 0)}
+
+    def _apart(self) -> list[str]:
+        """Name the gradients that are kept apart until they are scaled: all in one where none is."""
+        config, o = self.config, self.objective
+        clipped = config.perceptual_clip is not None
+        p = o.p > 0 and (config.perceptual_share is not None or clipped)
+        c = o.c > 0 and (config.contrast_share is not None or clipped)
+        return ["diffusion"] + ["p"] * p + ["c"] * c
 
     @torch.no_grad()
     def held_out_loss(self, data: "TrainingSet") -> float:
@@ -291,20 +320,32 @@ class Trainer:
             losses.append(ldm_loss(self.predict(z_t, batch.t, batch.text), target, 1.0))
         return torch.cat(losses).mean().item()
 
-    def _accumulate(self, loss: Tensor, total: list[Tensor], retain: bool = False) -> None:
-        torch._foreach_add_(total, torch.autograd.grad(loss, self.parameters, retain_graph=retain))
+    def _accumulate(
+        self, parts: Parts, weights: Mapping[str, float], scale: float, totals: dict[str, list[Tensor]]
+    ) -> None:
+        """Add the gradients of a batch's losses; those that nobody asks for apart go in one backward pass."""
+        plain, p, c = scoft.weighted(parts, weights)
+        own = {name: loss for name, loss in (("p", p), ("c", c)) if loss is not None and name in totals}
+        rest = [
+            loss for name, loss in (("", plain), ("p", p), ("c", c)) if loss is not None and name not in own
+        ]
+        groups = ([("diffusion", sum(rest[1:], rest[0]))] if rest else []) + list(own.items())
+        for number, (name, loss) in enumerate(groups, 1):
+            retain = number < len(groups)
+            found = torch.autograd.grad(scale * loss, self.parameters, retain_graph=retain)
+            torch._foreach_add_(totals[name], found)
 
-    def _perceptual_factor(self, norm_d: float, norm_p: float) -> float:
-        """Scale of the perceptual gradient: a share of the diffusion gradient, or clipped apart."""
-        if norm_p == 0:
+    def _factor(self, name: str, norms: Mapping[str, float]) -> float:
+        """Scale of L_P's or L_C's gradient: a share of the diffusion gradient, or clipped apart."""
+        norm = norms[name]
+        share = self.config.perceptual_share if name == "p" else self.config.contrast_share
+        if norm == 0:
             return 0.0
-        if self.config.perceptual_share is not None:
-            return self.config.perceptual_share * norm_d / norm_p
-        if self.config.perceptual_clip is not None:
-            return min(1.0, self.config.perceptual_clip / norm_p)
-        return 1.0
+        if share is not None:
+            return share * norms["diffusion"] / norm
+        return min(1.0, self.config.perceptual_clip / norm) if self.config.perceptual_clip else 1.0
 
-    def _step(self, gradient: list[Tensor], clip: float, learning_rate: float) -> None:
+    def _step(self, gradient: list[Tensor], clip: float, learning_rate: float, update: int) -> None:
         torch._foreach_mul_(gradient, clip)
         for parameter, value in zip(self.parameters, gradient, strict=True):
             parameter.grad = value
@@ -314,9 +355,9 @@ class Trainer:
         if self.merged is not None:
             self.merged.forget()
         if self.average is not None and self.config.ema_decay is not None:
-            torch._foreach_lerp_(
-                self.average, [p.detach() for p in self.parameters], 1 - self.config.ema_decay
-            )
+            # As usual, a shorter memory at first: the start would otherwise be most of a short run's average.
+            decay = min(self.config.ema_decay, (1 + update) / (10 + update))
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
     def changed(self) -> bool:
         """Whether training moved the LoRA: its second factor B starts at zero."""
@@ -404,15 +445,21 @@ def _flat(name: str, value: Any) -> dict[str, Tensor]:
     return {name: torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)}
 
 
-def _exact(device: torch.device) -> torch.dtype:
-    """Return the type of sums: MPS has no float64."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def _sums(parts: Parts, device: torch.device) -> Tensor:
-    values = [getattr(parts, name) for name in PARTS]
-    zero = torch.zeros((), dtype=_exact(device), device=device)
-    return torch.stack([zero if v is None else v.detach().to(zero.dtype).sum() for v in values])
+    zero = torch.zeros((), dtype=exact(device), device=device)
+    found = parts.losses
+    return torch.stack([found[n].detach().to(zero.dtype).sum() if n in found else zero for n in PARTS])
+
+
+def _looked(parts: Parts, share: Tensor, looks: Looks) -> Tensor:
+    """The columns :data:`LOOK` of a batch's looks, (k, 4); the first is never 0."""
+    assert parts.positive is not None and parts.negative is not None and parts.active is not None
+    columns = [share[looks.rows].clamp(min=1e-6), parts.positive, parts.negative, parts.active]
+    return torch.stack([column.to(exact(share.device)) for column in columns], 1)
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _norm(tensors: list[Tensor]) -> float:

@@ -163,10 +163,10 @@ def test_training_takes_one_picture_at_a_time(world, tmp_path):
     assert all(torch.isfinite(tensor).all() for tensor in LORA.read(lora).values())
     noise_process = family_of(MINI["base"]).noise_process()
     pictures = TrainingSet(world["train_cache"], None, "wales", 1, TrainConfig(batch_size=2), noise_process)
-    shapes = {tuple(pictures.batch([n], False, torch.device("cpu")).z0.shape[2:]) for n in range(6)}
+    shapes = {tuple(pictures.batch([n], torch.device("cpu")).z0.shape[2:]) for n in range(6)}
     assert len(shapes) == 4
     with pytest.raises(UserError, match=r"one at a time; set train\.batch_size to 1"):
-        pictures.batch(range(6), False, torch.device("cpu"))
+        pictures.batch(range(6), torch.device("cpu"))
     assert 1 <= len(pictures.alike(6)) <= 2
 
 

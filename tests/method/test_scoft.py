@@ -9,7 +9,7 @@ from pipeline_steps.method.denoising import recorded_step
 from pipeline_steps.method.perceptual import view_features, vit_features
 from pipeline_steps.method.pictures import draw_views
 from pipeline_steps.method.processes import Diffusion
-from pipeline_steps.method.scoft import Batch, Objective
+from pipeline_steps.method.scoft import Batch, Looks, Objective
 from tests.method.extractors import EXTRACTORS, build_extractor
 from tests.reference import scoft as naive
 
@@ -35,10 +35,13 @@ def draw(n, captions, views, seed=7):
         "boxes": torch.stack([draw_views(views, g) for _ in range(n)]),
         "record": torch.rand(n, generator=g),
         "inner": torch.randn(n, STEPS, 4, 4, 4, generator=g),
+        "losers": torch.randn(n, 4, 4, 4, generator=g),
     }
 
 
-def to_batch(d, extract, ddpm):
+def to_batch(d, extract, ddpm, seen=None):
+    """A batch of which the places ``seen`` are looked at; by default all."""
+    seen = list(range(len(d["t"]))) if seen is None else seen
     n, most = len(d["t"]), max(map(len, d["negatives"]))
     present = torch.zeros(n, max(most, 1), dtype=torch.bool)
     padded = torch.zeros(n, max(most, 1), 3, 8, 8)
@@ -53,31 +56,43 @@ def to_batch(d, extract, ddpm):
         text={"encoder_hidden_states": d["text"]},
         blip={"encoder_hidden_states": d["blip"]},
         null={"encoder_hidden_states": d["null"].expand(n, -1, -1)},
-        boxes=d["boxes"],
-        positive=list(view_features(extract, d["positive"], d["boxes"])),
-        negative=[torch.stack(layer, 1) for layer in zip(*negative, strict=True)],
-        present=present,
-        record_draw=d["record"],
-        inner_noise=(lambda j: d["inner"][:, j]) if ddpm else None,
+        looks=Looks(
+            rows=torch.tensor(seen),
+            boxes=d["boxes"][seen],
+            positive=[layer[seen] for layer in view_features(extract, d["positive"], d["boxes"])],
+            negative=[torch.stack(layer, 1)[seen] for layer in zip(*negative, strict=True)],
+            present=present[seen],
+            record_draw=d["record"][seen],
+            noise=(lambda j: d["inner"][seen, j]) if ddpm else None,
+        ),
+        losers=d["losers"],
+        paired=torch.tensor([len(pictures) > 0 for pictures in d["negatives"]]),
     )
 
 
-def reference(d, o, kind, network, decode, extract, ddpm):
+def reference(d, o, kind, network, decode, extract, ddpm, base=None, seen=None):
     """Mean loss of the batch, one picture and one equation at a time."""
     total = 0.0
     for i, t in enumerate(d["t"]):
         text, null = d["text"][i : i + 1], d["null"][None]
         z0, noise = d["z0"][i : i + 1], d["noise"][i : i + 1]
         value = o.a * naive.ldm(network, z0, noise, t, text, ALPHA_BARS, kind, o.snr_gamma)
+        blips = [d["blip"][i : i + 1, k] for k in range(d["blip"].shape[1])]
         if o.b:
-            blips = [d["blip"][i : i + 1, k] for k in range(d["blip"].shape[1])]
             value = value + o.b * naive.memorisation(network, z0, noise, t, text, blips, ALPHA_BARS)
-        if o.p or o.c:
-            count = max(1, min(STEPS, t))
+        if o.prior:
+            value = value + o.prior * naive.prior(network, base, z0, noise, t, blips[0], ALPHA_BARS)
+        pair = z0, d["losers"][i : i + 1], noise, t, text, ALPHA_BARS, kind
+        if o.dpo and len(d["negatives"][i]):
+            value = value + o.dpo * naive.dpo(network, base, *pair, o.beta)
+        if o.mapo and len(d["negatives"][i]):
+            value = value + o.mapo * naive.mapo(network, *pair, o.beta, o.spread)
+        if (o.p or o.c) and (seen is None or i in seen):
+            count = naive.step_count(t, STEPS, len(ALPHA_BARS), o.by_time)
             recorded = {"first": 0, "last": count - 1, "random": int(d["record"][i] * count)}[o.record]
             x_hat = naive.picture(
                 network, decode, z0, noise, t, text, null, ALPHA_BARS, kind, o.steps, o.scale, recorded,
-                (lambda j, i=i: d["inner"][i : i + 1, j]) if ddpm else None,
+                (lambda j, i=i: d["inner"][i : i + 1, j]) if ddpm else None, o.by_time,
             )  # fmt: skip
             positive, boxes = d["positive"][i : i + 1], d["boxes"][i]
             negatives = [x[None] for x in d["negatives"][i]]
@@ -85,7 +100,7 @@ def reference(d, o, kind, network, decode, extract, ddpm):
             looks = looks + o.c * naive.contrastive(
                 extract, x_hat, positive, negatives, boxes, o.lam, o.margin, o.hinge
             )
-            value = value + (ALPHA_BARS[t] if o.t_weight else 1.0) * looks
+            value = value + looks
         total = total + value / len(d["t"])
     return total
 
@@ -95,6 +110,9 @@ VARIANTS = {
     "scoft_m": {},
     "scoft_mp": {"p": 0.5},
     "scoft_mpc": {"p": 0.5, "c": 0.4, "lam": 0.8, "margin": 0.05},
+    "dpo": {"a": 0.0, "b": 0.0, "dpo": 1.0, "beta": 3.0},
+    "mapo": {"a": 1.0, "b": 0.0, "mapo": 1.0, "beta": 0.1, "spread": 0.01},
+    "prior": {"prior": 0.7},
 }
 CASES = [
     pytest.param(variant, record, n, extra, id=f"{variant}-{record}-{n}-{'-'.join(map(str, extra.values()))}")
@@ -107,7 +125,9 @@ CASES = [
     pytest.param("scoft_mpc", "random", 4, {"ddpm": True}, id="ddpm"),
     pytest.param("scoft_mpc", "first", 4, {"snr_gamma": 5.0}, id="min-snr"),
     pytest.param("scoft_m", "first", 4, {"snr_gamma": 5.0, "kind": "v_prediction"}, id="min-snr-v"),
-    pytest.param("scoft_mpc", "last", 4, {"t_weight": True}, id="t-weight"),
+    pytest.param("scoft_mpc", "last", 4, {"by_time": True}, id="by time"),
+    pytest.param("scoft_mpc", "first", 4, {"by_time": True, "seen": [1, 3]}, id="two are looked at"),
+    pytest.param("scoft_mpc", "random", 4, {"ddpm": True, "seen": [0]}, id="one is looked at, ddpm"),
     pytest.param("scoft_mpc", "first", 4, {"scale": 1.0}, id="no guidance"),
     pytest.param("scoft_mpc", "first", 4, {"captions": 1}, id="one caption"),
 ]
@@ -118,10 +138,10 @@ def test_losses_and_gradients_agree_with_the_equations(
     variant, record, n, extra, tiny_unet, tiny_vae, tiny_vision
 ):
     extra = dict(extra)
-    ddpm, captions = extra.pop("ddpm", False), extra.pop("captions", 3)
+    ddpm, captions, seen = extra.pop("ddpm", False), extra.pop("captions", 3), extra.pop("seen", None)
     kind = extra.pop("kind", "epsilon")
     o = Objective(record=record, steps=STEPS, **{"scale": 3.0, **VARIANTS[variant], **extra})
-    unet = tiny_unet()
+    unet, un_tuned = tiny_unet(), tiny_unet(seed=1)
     parameters = [p for p in unet.parameters() if p.requires_grad]
     extract = vit_features(tiny_vision, (1, 2), 8)
 
@@ -130,18 +150,19 @@ def test_losses_and_gradients_agree_with_the_equations(
 
     d = draw(n, captions, views=2)
     parts = scoft.forward(
-        to_batch(d, extract, ddpm),
+        to_batch(d, extract, ddpm, seen),
         o,
         lambda z, t, c: unet(z, t, **c).sample,
-        decode,
-        extract,
         Diffusion(ALPHA_BARS, kind),
+        base=lambda z, t, c: un_tuned(z, t, **c).sample,
+        decode=decode,
+        extract=extract,
     )
-    diffusion, looks = scoft.weighted(parts, o)
-    ours = (diffusion if looks is None else diffusion + looks).mean()
+    ours = sum(loss for loss in scoft.weighted(parts, o.weights) if loss is not None) / n
     theirs = reference(
-        d, o, kind, lambda z, t, text: unet(z, torch.tensor([t]), text).sample, decode, extract, ddpm
-    )
+        d, o, kind, lambda z, t, text: unet(z, torch.tensor([t]), text).sample, decode, extract, ddpm,
+        lambda z, t, text: un_tuned(z, torch.tensor([t]), text).sample, seen,
+    )  # fmt: skip
     assert_agree(ours, theirs, parameters)
 
 
@@ -168,11 +189,11 @@ def test_every_extractor_agrees_with_the_equations(name, tmp_path, tiny_unet, ti
         to_batch(d, extract, ddpm=False),
         o,
         lambda z, t, c: unet(z, t, **c).sample,
-        decode,
-        extract,
         Diffusion(ALPHA_BARS),
+        decode=decode,
+        extract=extract,
     )
-    ours = sum(scoft.weighted(parts, o)).mean()
+    ours = sum(scoft.weighted(parts, o.weights)) / 2
     theirs = reference(
         d, o, "epsilon", lambda z, t, x: unet(z, torch.tensor([t]), x).sample, decode, extract, False
     )

@@ -64,7 +64,8 @@ def write_pictures(folder: Path, size: tuple[int, int] = (64, 64)) -> None:
 def settings(**changes) -> TrainConfig:
     own = {
         "updates": 2, "batch_size": 3, "perceptual_every": 1, "lora_rank": 2, "memorisation_captions": "all",
-        "perceptual_share": None, "contrast_margin": 0.1, "max_gradient_norm": 1e9, "learning_rate": 0.01,
+        "perceptual_share": None, "contrast_share": None, "contrast_margin": 0.1, "max_gradient_norm": 1e9,
+        "learning_rate": 0.01,
         "perceptual": {"layers": [1, 2], "views": 2}, "denoising": {"steps": 3, "guidance_scale": 3.0},
     }  # fmt: skip
     return TrainConfig.model_validate(own | changes)
@@ -134,19 +135,16 @@ def plain_losses(
         name, text, null = rows[number]["image_id"], say(rows[number]["caption"]), say("")
         blips = [say(row["caption"]) for row in captions if row["image_id"] == name]
         x_hat = flow.picture(
-            network, decode, z0, noise, sigma, text, null, raw.shift, o.steps, o.scale, o.record, draws[i]
-        )
-        boxes, positive = batch.boxes[i], see(rows[number])
+            network, decode, z0, noise, sigma, text, null, raw.shift, o.steps, o.scale, o.record, draws[i],
+            o.by_time,
+        )  # fmt: skip
+        boxes, positive = batch.looks.boxes[i], see(rows[number])
         negatives = [see(row) for row in kept if row["image_id"] == name]
-        weight = 1.0
-        if o.t_weight:
-            weight = (1 - sigma) ** 2 / ((1 - sigma) ** 2 + sigma**2)
         part = {
             "ldm": flow.ldm(network, z0, noise, sigma, text, o.snr_gamma),
             "m": flow.memorisation(network, z0, noise, sigma, text, blips),
-            "p": weight * naive.perceptual(trainer.extract, x_hat, positive, boxes),
-            "c": weight
-            * naive.contrastive(
+            "p": naive.perceptual(trainer.extract, x_hat, positive, boxes),
+            "c": naive.contrastive(
                 trainer.extract, x_hat, positive, negatives, boxes, o.lam, o.margin, hinge=o.hinge
             ),
         }
@@ -158,8 +156,8 @@ def check_losses_and_one_update(trainer: Trainer, raw: Raw, world: Path) -> None
     """One update of the trainer against the equations: losses to 1e-5, LoRA gradients to 1e-4."""
     config = trainer.config
     data, o = data_set(world, config, trainer), trainer.objective
-    batch, pictures = data.batch(range(3), True, trainer.device), data.order(0)
-    losses = plain_losses(world, trainer, raw, batch, pictures, batch.record_draw)
+    batch, pictures = data.batch(range(3), trainer.device, looks=True), data.order(0)
+    losses = plain_losses(world, trainer, raw, batch, pictures, batch.looks.record_draw)
     weights = {"ldm": o.a, "m": o.b, "p": o.p, "c": o.c}
     loss = sum(weights[name] * value for name, value in losses.items())
     gradient = torch.autograd.grad(loss, trainer.parameters)

@@ -111,7 +111,7 @@ def test_every_stage_runs_on_a_tiny_model_of_the_same_classes(culture, tiny, tmp
     cache(culture / "images.parquet", culture / "captions.parquet", cached, "wales", base, CacheConfig())
     told_of_the_picture = {"time_ids"} if "text.time_ids" in TRAIN_CACHE.read(cached) else set()
     data = TrainingSet(cached, None, "wales", 3, TrainConfig(), family_of(base).noise_process())
-    batch = data.batch([0, 1], False, torch.device("cpu"))
+    batch = data.batch([0, 1], torch.device("cpu"))
     for name, value in batch.text.items():
         assert torch.equal(batch.null[name], value) == (name in told_of_the_picture), name
     targets(

@@ -107,8 +107,8 @@ def raw(trainer: Trainer) -> Raw:
 
 @pytest.mark.parametrize("record", ["first", "last"])
 def test_losses_and_one_update_agree_with_the_equations(base, world, record):
-    changes = {"snr_gamma": 0.5, "perceptual_t_weight": "alpha_bar"} if record == "last" else {}
-    denoising = {"steps": 3, "guidance_scale": 3.0, "record": record}
+    changes = {"snr_gamma": 0.5} if record == "last" else {}
+    denoising = {"steps": 3, "guidance_scale": 3.0, "record": record, "by_time": record == "last"}
     config = settings(denoising=denoising, contrast_margin=1.0, **changes)
     trainer = new_trainer(base, config)
     check_losses_and_one_update(trainer, raw(trainer), world)

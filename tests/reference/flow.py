@@ -4,6 +4,8 @@ z_sigma = (1 - sigma) x + sigma eps, the network predicts eps - x, Euler steps g
 L_P and L_C are those of a diffusion model.
 """
 
+import math
+
 import torch
 
 
@@ -29,18 +31,21 @@ def memorisation(network, z0, noise, sigma, caption, blip_captions):
     return ((output - mean) ** 2).mean()
 
 
-def sigmas(sigma, shift, steps, times=1000):
+def sigmas(sigma, shift, steps, by_time=False, times=1000):
     """From sigma down, evenly in the schedule's own u, where sigma = s u / (1 + (s - 1) u); 0 at the end."""
     u = float(sigma) / (shift - (shift - 1) * float(sigma))
-    count = max(1, min(steps, int(times * u)))
+    most = math.ceil(steps * u) if by_time else steps
+    count = max(1, min(most, int(times * u)))
     even = [u * (count - j) / count for j in range(count + 1)]
     return [shift * v / (1 + (shift - 1) * v) for v in even]
 
 
-def picture(network, decode, z0, noise, sigma, caption, null, shift, steps, scale, record, draw):
+def picture(
+    network, decode, z0, noise, sigma, caption, null, shift, steps, scale, record, draw, by_time=False
+):
     """x_hat (paper §4.3): Euler steps from z_sigma, recording the gradient of one network call."""
     z = noisy(z0, noise, sigma)
-    grid = sigmas(sigma, shift, steps)
+    grid = sigmas(sigma, shift, steps, by_time)
     count = len(grid) - 1
     recorded = {"first": 0, "last": count - 1, "random": int(float(draw) * count)}[record]
     for j in range(count):

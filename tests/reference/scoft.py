@@ -4,6 +4,8 @@ One picture at a time, nothing cached or batched, every network call separate: f
 paper against the code, and the code against this.
 """
 
+import math
+
 import torch
 
 
@@ -36,12 +38,49 @@ def memorisation(network, z0, noise, t, caption, blip_captions, alpha_bars):
     return ((output - mean) ** 2).mean()
 
 
+def step_count(t, steps, times, by_time):
+    """How many steps there are from t: all, or t's share of them."""
+    return max(1, min(math.ceil(steps * t / times) if by_time else steps, t))
+
+
+def squared_errors(network, z0, noise, t, caption, alpha_bars, kind):
+    """The error of Eq. 1 without a weight."""
+    return ldm(network, z0, noise, t, caption, alpha_bars, kind)
+
+
+def dpo(network, base, real, negative, noise, t, caption, alpha_bars, kind, beta):
+    """Diffusion-DPO, Eq. 14 (Wallace et al. 2023), as their script has it: beta holds T."""
+    with torch.no_grad():
+        before = [squared_errors(base, z0, noise, t, caption, alpha_bars, kind) for z0 in (real, negative)]
+    now = [squared_errors(network, z0, noise, t, caption, alpha_bars, kind) for z0 in (real, negative)]
+    inside = -beta / 2 * ((now[0] - now[1]) - (before[0] - before[1]))
+    return torch.log1p(torch.exp(-inside))
+
+
+def mapo(network, real, negative, noise, t, caption, alpha_bars, kind, beta, spread):
+    """MaPO's margin (Hong et al. 2024), as their script has it; L_LDM stands beside."""
+    errors = [
+        squared_errors(network, z0, noise, t, caption, alpha_bars, kind).double() for z0 in (real, negative)
+    ]
+    odds = [spread * e / (torch.exp(spread * e) - 1) for e in errors]
+    return (-beta * torch.log(torch.sigmoid(len(alpha_bars) * (odds[0] - odds[1])))).float()
+
+
+def prior(network, base, z0, noise, t, generic, alpha_bars):
+    """The tuned and the un-tuned network under a caption that names no culture."""
+    z_t = noisy(z0, noise, alpha_bars[t])
+    with torch.no_grad():
+        wanted = base(z_t, t, generic)
+    return ((network(z_t, t, generic) - wanted) ** 2).mean()
+
+
 def picture(
-    network, decode, z0, noise, t, caption, null, alpha_bars, kind, steps, scale, recorded, ddpm_noise=None
-):
+    network, decode, z0, noise, t, caption, null, alpha_bars, kind, steps, scale, recorded, ddpm_noise=None,
+    by_time=False,
+):  # fmt: skip
     """x_hat (paper §4.3): denoise from z_t, recording the gradient of one network call."""
     z = noisy(z0, noise, alpha_bars[t])
-    count = max(1, min(steps, t))
+    count = step_count(t, steps, len(alpha_bars), by_time)
     timesteps = [t * (count - j) // count for j in range(count)]
     for j, tau in enumerate(timesteps):
         a = alpha_bars[tau]

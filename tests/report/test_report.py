@@ -27,7 +27,7 @@ from pipeline_steps.artifacts import (
 )
 from pipeline_steps.config import PipelineConfig
 from pipeline_steps.drawing.charts import line_chart
-from pipeline_steps.report.report import TABLES, _curves, report
+from pipeline_steps.report.report import TABLES, _curves, _looks, report
 from tests.browser import CHROMIUM, browser, check_axe
 
 TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
@@ -110,7 +110,9 @@ def culture_files(root, name, variants=("sd", "scoft_mpc")):
         origin,
         {"blank": {"sd": 1, "scoft_mpc": 0}},
     )
-    log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0)
+    looks = {"look_share": [0.1, 0.9], "look_positive": [0.25, 0.5]}
+    looks |= {"look_negative": [0.75, None], "look_active": [0.5, None]}
+    log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0) | looks
     TRAIN_LOG.write(
         root / "train_log.parquet",
         [
@@ -232,18 +234,31 @@ def test_pages_to_read_and_pages_to_fill_in_have_the_same_colours():
     assert colours[0] == colours[1] and len(colours[0]) > 30
 
 
-def test_updates_that_overflowed_are_left_out_of_the_curves(tmp_path):
+def test_looks_are_summed_up_by_quarter_of_the_schedule(tmp_path):
     log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0) | {"epoch": 0}
+    names = ("look_share", "look_positive", "look_negative", "look_active")
+    seen = [([0.1, 0.2], [0.2, 0.4], [0.5, None], [1.0, None]), ([1.0], [0.9], [0.1], [0.0])]
+    rows = [log | {"update": n} | dict(zip(names, row, strict=True)) for n, row in enumerate(seen)]
+    TRAIN_LOG.write(tmp_path / "log", rows)
+    assert _looks(tmp_path / "log") == [
+        ["0 to 0.25", "2", "0.300", "0.500", "1.000"],
+        ["0.75 to 1", "1", "0.900", "0.100", "0.000"],
+    ]
+
+
+def test_updates_that_overflowed_are_left_out_of_the_curves(tmp_path):
+    looks = {name: [] for name in TRAIN_LOG.schema.names if name.startswith("look_")}
+    log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0) | {"epoch": 0} | looks
     whole = [log | {"update": n, "loss_ldm": 1 / n} for n in range(1, 9)]
     skipped = [log | {"update": n, "loss_ldm": bad} for n, bad in ((9, math.inf), (10, math.nan))]
-    kept = [row | dict.fromkeys(row, 1.0) | {"update": row["update"], "epoch": 0} for row in skipped]
+    kept = [row | {"loss_ldm": 1.0} for row in skipped]
     for name, rows in (("whole", whole), ("skipped", whole + skipped), ("kept", whole + kept)):
         TRAIN_LOG.write(tmp_path / name, rows)
     drawn = {name: _curves("korea", tmp_path / name) for name in ("whole", "skipped", "kept")}
     lines = {name: re.findall(r'<polyline points="([^"]*)"', charts[0]) for name, charts in drawn.items()}
     # ten updates everywhere but on the line of loss_ldm, which has eight
-    assert [len(line.split()) for line in lines["whole"]] == [8] * 5
-    assert [len(line.split()) for line in lines["skipped"]] == [8, 10, 10, 10, 10]
+    assert [len(line.split()) for line in lines["whole"]] == [8] * 6
+    assert [len(line.split()) for line in lines["skipped"]] == [8, *[10] * 5]
     assert drawn["skipped"][1] == drawn["kept"][1]
 
 

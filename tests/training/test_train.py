@@ -1,6 +1,7 @@
 """The trainer: restart, batch arrangements, failure, and the LoRA other programs load."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline_steps.artifacts import LORA, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
+from pipeline_steps.artifacts import LORA, NEGATIVE_CACHE, TARGETS, TRAIN_CACHE, TRAIN_LOG, Origin
 from pipeline_steps.config import BaseRef, ExportConfig, ModelRef, TrainConfig, WatchConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.processes import Diffusion
@@ -213,13 +214,13 @@ def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(inputs):
     data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), NOISE)
     assert sorted(data.order(0)) == sorted(data.order(1)) == list(range(PICTURES))
     assert data.order(0) != data.order(1)
-    one, other = (data.batch([n], False, torch.device("cpu")) for n in (2, 2 + PICTURES))
+    one, other = (data.batch([n], torch.device("cpu")) for n in (2, 2 + PICTURES))
     assert not torch.equal(one.noise, other.noise)
 
 
 def test_timesteps_are_drawn_from_the_whole_schedule_and_from_it_alone(inputs):
     data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), Diffusion(NOISE.alpha_bars[:4]))
-    drawn = data.batch(range(10 * PICTURES), False, torch.device("cpu")).t
+    drawn = data.batch(range(10 * PICTURES), torch.device("cpu")).t
     assert set(drawn.tolist()) == {0, 1, 2, 3}
 
 
@@ -333,7 +334,7 @@ def test_calls_without_gradient_agree_and_leave_the_network_as_it_was(inputs):
     trainer = new_trainer(settings(), "ldm")
     before = {name: weight.clone() for name, weight in trainer.denoiser.state_dict().items()}
     batch = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), NOISE).batch(
-        [0, 1], False, trainer.device
+        [0, 1], trainer.device
     )
     recorded = trainer.predict(batch.noise, batch.t, batch.text).detach()
     with torch.no_grad():
@@ -355,7 +356,8 @@ def test_the_average_is_that_of_the_updates(inputs):
     mean = [x.clone() for x in trainer.average]
     for update in range(2):
         trainer.update(update, data)
-        mean = [0.5 * x + 0.5 * p.detach() for x, p in zip(mean, trainer.parameters, strict=True)]
+        decay = min(0.5, (1 + update) / (10 + update))  # .1, .18
+        mean = [decay * x + (1 - decay) * p.detach() for x, p in zip(mean, trainer.parameters, strict=True)]
     trained = [p.detach().clone() for p in trainer.parameters]
     trainer.lora_weights()  # puts the average in the place of the last weights
     assert not all(torch.equal(x, p) for x, p in zip(trained, trainer.parameters, strict=True))
@@ -379,8 +381,8 @@ def test_a_float16_gradient_that_no_loss_scale_mends_ends_the_run(inputs, tmp_pa
         found.value = 4.0
         return found
 
-    def overflow(trainer, loss, total, retain=False):
-        torch._foreach_add_(total, float("inf"))
+    def overflow(trainer, parts, weights, scale, totals):
+        torch._foreach_add_(totals["diffusion"], float("inf"))
 
     monkeypatch.setattr("pipeline_steps.training.trainer.LossScale", scale)
     monkeypatch.setattr(Trainer, "_accumulate", overflow)
@@ -425,9 +427,10 @@ def test_the_boards_show_each_part_and_samples_and_do_not_change_the_lora(inputs
     assert watched.read_bytes() == alone.read_bytes()
     board = EventAccumulator(str(tmp_path / "watched/tensorboard/scoft_mpc")).Reload()
     parts = {f"loss_{part}" for part in ("ldm", "m", "p", "c")}
-    norms = {"gradient_norm", "gradient_norm_diffusion", "gradient_norm_perceptual"}
-    assert set(board.Tags()["scalars"]) == {"loss", "learning_rate"} | parts | norms
-    assert [event.step for event in board.Scalars("loss_p")] == [0, 2]
+    norms = {"gradient_norm"} | {f"gradient_norm_{part}" for part in ("diffusion", "perceptual", "contrast")}
+    looks = {f"look_{part}" for part in ("share", "positive", "negative", "active")}
+    assert set(board.Tags()["scalars"]) == {"loss", "learning_rate"} | parts | norms | looks
+    assert [event.step for event in board.Scalars("loss_p")] == [0, 1, 2]
     grids = board.Images("samples")
     assert [(grid.step, grid.width, grid.height) for grid in grids] == [(1, 128, 64), (2, 128, 64)]
     assert grids[0].encoded_image_string != grids[1].encoded_image_string
@@ -442,14 +445,138 @@ def test_schedules_begin_at_the_peak_and_end_at_zero(schedule):
     assert schedule_factor(config, 100) == pytest.approx(0)
 
 
-def test_the_perceptual_gradient_is_a_share_of_the_diffusion_gradient(inputs, tmp_path):
-    run(inputs, tmp_path, settings(perceptual_share=0.5, updates=2, max_gradient_norm=1e9))
-    first, second = TRAIN_LOG.read(tmp_path / "train_log.parquet")
-    # The sum of g and a vector of half its length is between half and one and a half of it.
-    assert 0.5 < first["gradient_norm"] / first["gradient_norm_diffusion"] < 1.5
-    assert first["gradient_norm"] != pytest.approx(first["gradient_norm_diffusion"], rel=1e-6)
-    assert second["loss_c"] is None
-    assert second["gradient_norm"] == pytest.approx(second["gradient_norm_diffusion"], rel=1e-6)
+def test_a_stretched_schedule_ends_before_zero():
+    config = settings(updates=100, schedule_stretch=4.0)
+    assert schedule_factor(config, 100) == pytest.approx(0.854, abs=1e-3)
+
+
+def parts_of_an_update(inputs, config, variant="scoft_mpc", number=0):
+    """The gradient that the optimiser gets, and its log."""
+    trainer = new_trainer(config, variant)
+    data = TrainingSet(inputs["train_cache"], inputs["targets"], "wales", 3, config, NOISE)
+    row = trainer.update(number, data)
+    return torch.cat([p.grad.flatten() for p in trainer.parameters]), row
+
+
+def test_each_perceptual_gradient_is_a_share_of_the_diffusion_gradient(inputs):
+    """g = g_d + ‖g_d‖ (share_P · ĝ_P + share_C · ĝ_C), each gradient apart being that of its loss alone."""
+    loose = {"max_gradient_norm": 1e9, "perceptual_every": 1, "contrast_margin": 1.0}
+    apart = {}
+    for name, weights in {
+        "d": {"weight_p": 0.0, "weight_c": 0.0},
+        "p": {"weight_ldm": 0.0, "weight_m": 0.0, "weight_c": 0.0},
+        "c": {"weight_ldm": 0.0, "weight_m": 0.0, "weight_p": 0.0},
+    }.items():
+        config = settings(**loose, **weights, perceptual_share=None, contrast_share=None)
+        apart[name] = parts_of_an_update(inputs, config)[0]
+    found, row = parts_of_an_update(inputs, settings(**loose, perceptual_share=0.5, contrast_share=0.25))
+    unit = {name: g / g.norm() for name, g in apart.items()}
+    expected = apart["d"] + apart["d"].norm() * (0.5 * unit["p"] + 0.25 * unit["c"])
+    assert (found - expected).norm() <= 1e-4 * expected.norm()
+    names = {"d": "diffusion", "p": "perceptual", "c": "contrast"}
+    for part, name in names.items():
+        assert row[f"gradient_norm_{name}"] == pytest.approx(float(apart[part].norm()), rel=1e-4)
+
+
+def test_without_shares_one_backward_pass_of_the_sum_does(inputs, monkeypatch):
+    passes, make = [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: (passes.append(1), make(*a, **k))[1])
+    nominal = {"max_gradient_norm": 1e9, "perceptual_share": None, "contrast_share": None}
+    whole, row = parts_of_an_update(inputs, settings(**nominal))
+    assert len(passes) == 1 and row["gradient_norm_diffusion"] is None and row["loss_p"] > 0
+    passes.clear()
+    # A clip that never bites takes them apart and adds the same up.
+    apart, _ = parts_of_an_update(inputs, settings(**nominal, perceptual_clip=1e9))
+    assert len(passes) == 3
+    assert (whole - apart).norm() <= 1e-5 * whole.norm()
+
+
+def test_one_picture_in_so_many_is_looked_at(inputs, tmp_path):
+    config = settings(perceptual_every=3, perceptual_from=0.2, updates=9)
+    run(inputs, tmp_path, config)
+    rows = TRAIN_LOG.read(tmp_path / "train_log.parquet")
+    data = TrainingSet(
+        inputs["train_cache"], inputs["targets"], "wales", 3, config, family_of(BASE).noise_process()
+    )
+    for row in rows:
+        numbers = range(2 * row["update"], 2 * row["update"] + 2)
+        shares = data.noise_process.share(data.batch(numbers, torch.device("cpu")).t).tolist()
+        due = [share for g, share in zip(numbers, shares, strict=True) if g % 3 == 0 and share >= 0.2]
+        assert row["look_share"] == pytest.approx(due)
+        assert (row["loss_p"] is None) == (not due)
+        assert all(len(row[f"look_{name}"]) == len(due) for name in ("positive", "negative", "active"))
+        if due:  # L_P is S⁺; the hinge is open for a share of the negatives, or there is none
+            assert row["loss_p"] == pytest.approx(sum(row["look_positive"]) / len(due))
+            assert all(value is None or 0 <= value <= 1 for value in row["look_active"])
+    assert sum(len(row["look_share"]) for row in rows) >= 3
+
+
+def cached_negatives(inputs, tmp_path):
+    g = torch.Generator().manual_seed(9)
+    members = TARGETS.read(inputs["targets"])["negatives_of"]
+    tensors = {
+        "latents_mean": torch.randn(NEGATIVES, 2, 8, 8, 8, generator=g),
+        "latents_std": torch.zeros(NEGATIVES, 2, 8, 8, 8),
+        "negatives_of": members,
+    }
+    path = tmp_path / "negative_cache.safetensors"
+    ids = {"image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"]}
+    NEGATIVE_CACHE.write(path, tensors, ORIGIN, ids)
+    return path, tensors
+
+
+@pytest.mark.parametrize("variant", ["dpo", "mapo"])
+def test_a_baseline_trains_on_pictures_and_one_of_their_negatives(inputs, tmp_path, variant):
+    path, tensors = cached_negatives(inputs, tmp_path)
+    files = {"train_cache": inputs["train_cache"], "negative_cache": path}
+    lora = run(files, tmp_path, settings(updates=2, batch_size=PICTURES), variant)
+    assert all(tensor.isfinite().all() for tensor in LORA.read(lora).values())
+    first = TRAIN_LOG.read(tmp_path / "train_log.parquet")[0]
+    # B is zero, so the network is the un-tuned one: log 2 a pair; the last picture keeps no negative.
+    share = (PICTURES - 1) / PICTURES
+    if variant == "dpo":
+        assert first["loss_dpo"] == pytest.approx(math.log(2) * share, rel=1e-5) and first["loss_ldm"] is None
+    else:
+        assert first["loss_mapo"] > 0 and first["loss_ldm"] > 0
+    data = TrainingSet(files["train_cache"], None, "wales", 3, settings(), NOISE, path)
+    batch, order = data.batch(range(PICTURES), torch.device("cpu")), data.order(0)
+    for place, row in enumerate(order):
+        own = [n for n in tensors["negatives_of"][row].tolist() if n >= 0]
+        assert bool(batch.paired[place]) == bool(own)
+        if own:
+            assert any(torch.equal(batch.losers[place], tensors["latents_mean"][n, 0]) for n in own)
+
+
+def test_the_un_tuned_network_is_the_one_without_its_lora(inputs):
+    trainer = new_trainer(settings(), "ldm")
+    batch = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(), NOISE).batch(
+        [0, 1], trainer.device
+    )
+    recorded = trainer.predict(batch.noise, batch.t, batch.text)
+    base = trainer.predict_base(batch.noise, batch.t, batch.text)
+    plain = family_of(BASE).denoiser()
+    with torch.no_grad():
+        expected = plain(batch.noise, batch.t, **batch.text).sample
+    torch.testing.assert_close(base, expected)
+    # In the middle of an update: the graph of the call before is whole.
+    gradient = torch.autograd.grad((recorded - base).square().sum(), trainer.parameters)
+    assert all(g.abs().max() > 0 for g in gradient)
+
+
+def test_the_prior_holds_generic_captions_to_the_un_tuned_network(inputs, tmp_path):
+    rows = {}
+    for weight in (0.0, 5.0):
+        folder = tmp_path / str(weight)
+        run(
+            inputs, folder, settings(weight_prior=weight, prior_every=2, updates=6, learning_rate=0.02), "ldm"
+        )
+        rows[weight] = TRAIN_LOG.read(folder / "train_log.parquet")
+    assert [row["loss_prior"] is None for row in rows[5.0]] == [False, True] * 3
+    assert rows[5.0][0]["loss_prior"] == pytest.approx(0, abs=1e-9) and rows[5.0][2]["loss_prior"] > 0
+    assert all(row["loss_prior"] is None for row in rows[0.0])
+    assert (tmp_path / "0.0/lora.safetensors").read_bytes() != (
+        tmp_path / "5.0/lora.safetensors"
+    ).read_bytes()
 
 
 def picture(lora: Path | None) -> np.ndarray:

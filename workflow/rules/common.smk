@@ -9,7 +9,7 @@ from snakemake.logging import logger
 from snakemake.settings.types import SharedFSUsage
 from snakemake.utils import validate
 
-from pipeline_steps.config import FULL_VARIANT, HUB_FILE, PERCEPTUAL, TRAINED, VARIANTS
+from pipeline_steps.config import BASELINES, FULL_VARIANT, HUB_FILE, PAPER, PERCEPTUAL, TRAINED, VARIANTS
 from pipeline_steps.config.checks import load_config
 from pipeline_steps.config.runs import all_runs
 from pipeline_steps.errors import UserError

@@ -18,7 +18,7 @@ def lora_read(variant):
     return lambda settings: (
         settings.train,
         settings.seed,
-        settings.filter if variant in PERCEPTUAL else None,
+        settings.filter if variant in (*PERCEPTUAL, *BASELINES) else None,
     )
 
 

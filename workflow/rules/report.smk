@@ -97,7 +97,7 @@ def fig7_scores(wildcards):
 def study_files(folder, ending):
     """One file of every culture and variant, of the default run and of those with other seeds."""
     runs = ["", *(f"runs/{run}/" for run in SETTINGS.study.seeds)]
-    return of_cultures(f"{{run}}{folder}/{{variant}}.{ending}", run=runs, variant=VARIANTS)
+    return of_cultures(f"{{run}}{folder}/{{variant}}.{ending}", run=runs, variant=PAPER)
 
 
 def control_scores():
@@ -109,7 +109,13 @@ def control_scores():
 def curve_points():
     """Culture, run and variant of every point of the curves."""
     runs = ["", *(f"runs/{run}/" for run in SETTINGS.study.lengths)]
-    return [(c, run, variant) for c in SETTINGS.study.length_cultures for run in runs for variant in TRAINED]
+    return [
+        (c, run, variant)
+        for c in SETTINGS.study.length_cultures
+        for run in runs
+        for variant in PAPER
+        if variant != "sd"
+    ]
 
 
 def curve_benchmarks():
@@ -293,7 +299,7 @@ rule study:
         features=study_files("features", "safetensors"),
         images=of_cultures("images.parquet"),
         reconstructed=of_cultures("features/reconstructed.safetensors"),
-        bleed=of_cultures("runs/generic_prompts/scores/{variant}.parquet", variant=VARIANTS),
+        bleed=of_cultures("runs/generic_prompts/scores/{variant}.parquet", variant=PAPER),
         controls=control_scores(),
     output:
         table=f"{RESULTS}/embedded_world.csv",

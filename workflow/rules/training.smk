@@ -1,8 +1,9 @@
 # Needs:  images.parquet, captions.parquet, negatives_kept.parquet, data_card.md
 # Leaves: {results}/{culture}/train_cache.safetensors                    latents and text
 #         {results}/{culture}/{run}targets.safetensors                   perceptual features of x+ and x-
+#         {results}/{culture}/{run}negative_cache.safetensors            latents of negatives, for dpo and mapo
 #         {results}/{culture}/lora.safetensors                           SCoFT+MPC
-#         {results}/{culture}/ablations/{variant}/lora.safetensors       ldm, scoft_m, scoft_mp
+#         {results}/{culture}/ablations/{variant}/lora.safetensors       ldm, scoft_m, scoft_mp, dpo, mapo
 #         {results}/{culture}/runs/{run}/{variant}/lora.safetensors      those of a run
 #         train_log.parquet beside each LoRA
 #         {results}/{culture}/scoft_{culture}_{base}.safetensors         for other programs; the same file is
@@ -45,6 +46,14 @@ def targets_of(wildcards):
     if variant not in PERCEPTUAL:
         return []
     return f"{RESULTS}/{{culture}}/{own(run, targets_read)}targets.safetensors"
+
+
+def negatives_of(wildcards):
+    """The latents of negatives that a baseline trains on, or nothing."""
+    run, variant = LORAS[wildcards.lora]
+    if variant not in BASELINES:
+        return []
+    return f"{RESULTS}/{{culture}}/{own(run, negatives_read)}negative_cache.safetensors"
 
 
 def of_lora(read):
@@ -110,6 +119,41 @@ rule cache:
         """
 
 
+rule cache_negatives:
+    input:
+        images=f"{RESULTS}/{{culture}}/images.parquet",
+        negatives_kept=lambda wildcards: (
+            f"{RESULTS}/{{culture}}/{own(wildcards.run, negatives_read)}negatives_kept.parquet"
+        ),
+    output:
+        negative_cache=f"{RESULTS}/{{culture}}/{{run}}negative_cache.safetensors",
+    log:
+        f"{RESULTS}/logs/{{culture}}/{{run}}cache_negatives.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{culture}}/{{run}}cache_negatives.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+    params:
+        base=model("base"),
+        config=section("cache", "batch_size"),
+    shell:
+        """
+        python -m pipeline_steps.training.cache_negatives \
+            --images {input.images:q} \
+            --negatives-kept {input.negatives_kept:q} \
+            --negative-cache {output.negative_cache:q} \
+            --culture {wildcards.culture:q} \
+            --base {params.base:q} \
+            --config {params.config:q} \
+            --threads {threads} \
+            --gpus {resources.gpu} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule targets:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
@@ -153,6 +197,7 @@ rule train:
     input:
         train_cache=f"{RESULTS}/{{culture}}/train_cache.safetensors",
         targets=targets_of,
+        negative_cache=negatives_of,
         # Not read: no LoRA without a card of its data. Its age says nothing about the LoRA's.
         card=ancient(f"{RESULTS}/{{culture}}/data_card.md"),
     output:
@@ -171,6 +216,7 @@ rule train:
         launch=of_lora(launch),
         variant=lambda wildcards: LORAS[wildcards.lora][1],
         targets=lambda wildcards, input: optional("--targets", input.targets),
+        negative_cache=lambda wildcards, input: optional("--negative-cache", input.negative_cache),
         seed=of_lora(lambda settings: settings.seed),
         base=model("base"),
         extractor=of_lora(extractor),
@@ -183,6 +229,7 @@ rule train:
         {params.launch} pipeline_steps.training.train \
             --train-cache {input.train_cache:q} \
             {params.targets:q} \
+            {params.negative_cache:q} \
             --lora {output.lora:q} \
             --train-log {output.train_log:q} \
             --culture {wildcards.culture:q} \
