@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import zipfile
+from html.parser import HTMLParser
 
 import pytest
+import yaml
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -16,7 +18,7 @@ from pipeline_steps.config import DataConfig
 from pipeline_steps.data.collection.app import create_app
 from pipeline_steps.data.collection.contributor import contributor
 from pipeline_steps.data.collection.folder import Folder
-from pipeline_steps.data.collection.wording import WORDINGS, read_wordings
+from pipeline_steps.data.collection.wording import CURATOR, WORDINGS, read_curator_wording, read_wordings
 from pipeline_steps.data.ingest import ingest
 from pipeline_steps.data.withdraw_report import withdraw_report
 from pipeline_steps.errors import UserError
@@ -378,6 +380,94 @@ def test_what_was_interrupted_is_mended_when_the_server_starts(tmp_path):
     assert world.withdrawn() == [f"pictures/{name}"] and len(rows(world.data)) == 2
     assert len(list((world.data / "pictures").iterdir())) == 2 and not stray.exists()
     world.close()
+
+
+def marked(sentences):
+    """Every sentence within marks."""
+    return {
+        name: marked(text)
+        if isinstance(text, dict)
+        else text
+        if name in ("language", "direction") or isinstance(text, bool)
+        else f"‹{text}›"
+        for name, text in sentences.items()
+    }
+
+
+class Texts(HTMLParser):
+    """What of a page is read aloud or shown, but for what findings say and people wrote."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.inside = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        of = dict(attributes)
+        self.found += [of[name] for name in ("alt", "aria-label") if of.get(name)]
+        if tag not in ("meta", "link", "input", "img", "br"):
+            self.inside.append((tag, of.get("lang") == "en" or "dir" in of))
+
+    def handle_endtag(self, tag):
+        assert self.inside.pop()[0] == tag
+
+    def handle_data(self, data):
+        ours = not any(foreign or tag in ("style", "script", "code") for tag, foreign in self.inside[1:])
+        if ours and data.strip():
+            self.found.append(data)
+
+
+def test_the_curators_page_in_another_language(tmp_path):
+    """Every text of it is the wording's, a contributor's or a number."""
+    words = marked(yaml.safe_load(CURATOR.read_text())) | {"language": "he", "direction": "rtl"}
+    own = tmp_path / "curator.he.yaml"
+    own.write_text(yaml.safe_dump(words, allow_unicode=True))
+    world = World(tmp_path, curator_wording=own)
+    before = TestClient(world.app).get("/curator").text
+    _, second = world.one.give(photo(1)), world.two.give(photo(1, kind="PNG"))
+    third = world.two.give(photo(2), caption="of no place")
+    world.curator.decide("asked", second, message="is it yours?")
+    pages = [
+        before,
+        world.curator.client.get("/curator").text,
+        world.curator.client.get("/curator?state=declined").text,
+        world.curator.post("invite", note="Ann").text,
+        world.curator.post("renew").text,
+        world.curator.decide("asked", third).text,
+        Curator(TestClient(world.app), "not-the-key").reply.text,
+    ]
+    offered = read_wordings(WORDINGS)[0].model_dump()
+    given = [DETAILS["caption"], "of no place", offered["people"], *offered["people_choices"].values()]
+    for name in ("categories", "eras", "origins", "licences"):
+        given += offered[name].values()
+    assert "‹These look alike" in pages[1] and "‹Write a message" in pages[5] and "‹This is not" in pages[6]
+    for page in pages:
+        assert '<html lang="he" dir="rtl">' in page
+        for text in Texts(page).found:
+            ours = re.sub(r"‹[^›]*›", "", text)
+            for known in given:
+                ours = ours.replace(known, "")
+            ours = re.sub("c-[0-9a-f]{8}", "", ours)
+            assert not re.search(r"[A-Za-z]", ours), text
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "text", "message"),
+    [
+        ("invited", "a link of {someone}", r"invited: needs \{contributor\} in braces"),
+        ("come_in", "come {in}", "come_in: needs nothing in braces"),
+        ("missing", {"accepted": "none"}, r"missing.accepted: needs \{count\} \{least\} \{most\} in braces"),
+        ("come_in", None, "come_in: Input should be a valid string"),
+    ],
+)
+def test_a_sentence_keeps_its_words_in_braces(tmp_path, sentence, text, message):
+    words = yaml.safe_load(CURATOR.read_text())
+    words[sentence] = words[sentence] | text if isinstance(text, dict) else text
+    path = tmp_path / "curator.yaml"
+    path.write_text(yaml.safe_dump(words))
+    with pytest.raises(UserError, match=message):
+        read_curator_wording(path)
 
 
 def test_a_wording_must_offer_the_same_choices(tmp_path):
