@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
         return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode()}"
 
 
-def encode(picture: Image.Image, form: Format = "WEBP", quality: int = 82) -> Encoded:
+def encode(picture: Image.Image, form: Format = "WEBP", quality: int = 75) -> Encoded:
     """Encode a picture in RGB; a PNG keeps every pixel, whatever the quality."""
     buffer, bare = io.BytesIO(), picture.convert("RGB")
     bare.info.clear()  # Pillow would write comments and colour profiles on
@@ -53,7 +53,7 @@ def drawn_png(picture: Image.Image, settings: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def thumbnail(cell: Row, side: int, form: Format = "WEBP", quality: int = 82) -> str:
+def thumbnail(cell: Row, side: int, form: Format = "WEBP", quality: int = 75) -> str:
     """Return a cell's picture as text for a page, made smaller where it is larger than ``side`` pixels."""
     picture = decode_picture(cell).convert("RGB")
     if max(picture.size) > side:

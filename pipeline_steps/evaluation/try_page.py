@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 MOST_PICTURES = 8
 FONTS = ("system-ui", "sans-serif")
 """Of the reader's own system: nothing is fetched."""
+COLOURS = {
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_dark": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_background_fill_hover_dark": "*primary_800",
+    "link_text_color_dark": "*secondary_300",
+    "link_text_color_visited_dark": "*secondary_300",
+}
+"""Where Gradio's own have too little contrast to be read (WCAG 2, AA)."""
 
 
 def try_page(
@@ -57,7 +68,7 @@ def try_page(
             ssr_mode=False,
             enable_monitoring=False,
             allowed_paths=[folder],
-            theme=gr.themes.Default(font=FONTS, font_mono=("monospace",)),
+            theme=gr.themes.Default(font=FONTS, font_mono=("monospace",)).set(**COLOURS),
         )
 
 
@@ -102,7 +113,7 @@ def _page(
             with gr.Column(scale=2):
                 note = gr.Markdown()
                 gallery = gr.Gallery(
-                    label="Pictures", columns=2, object_fit="contain", buttons=["fullscreen"]
+                    label="Pictures", columns=3, object_fit="contain", buttons=["fullscreen"]
                 )
                 files = gr.File(label="Save (PNG, with its settings inside)", file_count="multiple")
         name.change(labels, name, chosen)

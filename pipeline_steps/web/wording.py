@@ -17,18 +17,24 @@ STYLE, SCRIPT = Path("resources/web/form.css"), Path("resources/web/form.js")
 LOG = logging.getLogger(__name__)
 
 
-class Words(BaseModel):
-    """What every wording says of itself."""
+class Sentences(BaseModel):
+    """What every file of sentences says of itself."""
 
     model_config = ConfigDict(extra="forbid")
     draft: bool = False
     language: str = Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")
-    language_name: str
-    language_choose: str
     direction: Literal["ltr", "rtl"]
     title: str
 
 
+class Words(Sentences):
+    """What a wording says of itself that readers choose among others."""
+
+    language_name: str
+    language_choose: str
+
+
+S = TypeVar("S", bound=Sentences)
 W = TypeVar("W", bound=Words)
 
 
@@ -43,13 +49,11 @@ def read_wordings(paths: Sequence[Path], kind: type[W], example: str) -> list[W]
         wording = read_wording(path, kind, example)
         if wording.language in found:
             raise UserError(f"{path}: '{wording.language}' has a wording already; name one of each")
-        if wording.draft:
-            LOG.warning("%s is a draft: let a speaker check it, then set 'draft: false' in it", path)
         found[wording.language] = wording
     return list(found.values())
 
 
-def read_wording(path: Path, kind: type[W], example: str) -> W:
+def read_wording(path: Path, kind: type[S], example: str) -> S:
     """Read and check a wording file.
 
     Args:
@@ -62,12 +66,15 @@ def read_wording(path: Path, kind: type[W], example: str) -> W:
     """
     try:
         raw = yaml.safe_load(find(path).read_text(encoding="utf-8"))
-        return kind.model_validate(raw)
+        wording = kind.model_validate(raw)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise UserError(f"{path}: {'; '.join(faults)}; compare with {example}") from error
+    if wording.draft:
+        LOG.warning("%s is a draft: let a speaker check it, then set 'draft: false' in it", path)
+    return wording
 
 
 def render(

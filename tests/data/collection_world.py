@@ -24,7 +24,7 @@ from pipeline_steps.data.collection.intake import Intake
 from pipeline_steps.data.collection.secret import Secret
 from pipeline_steps.data.collection.site import Site
 from pipeline_steps.data.collection.store import Store
-from pipeline_steps.data.collection.wording import WORDINGS, read_wordings
+from pipeline_steps.data.collection.wording import CURATOR, WORDINGS, read_curator_wording, read_wordings
 from pipeline_steps.web.gate import limits
 from tests import ROOT
 
@@ -59,6 +59,7 @@ def make_site(folder, config=CONFIG, database="", **more):
         Intake(config, more.pop("seconds", 20)),
         Captions(("wales",), ", in Wales", 10, lambda text: len(text.split())),
         read_wordings(WORDINGS),
+        read_curator_wording(more.pop("curator_wording", CURATOR)),
         Secret(files.home / "curator"),
         "http://testserver",
         **{**limits(more.pop("per_minute", 10_000)), **more},

@@ -3,6 +3,9 @@
 import pytest
 
 from tests.data.corpus import Corpus
+from tests.postgres import postgres
+
+__all__ = ["postgres"]
 
 
 @pytest.fixture

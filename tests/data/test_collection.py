@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import zipfile
+from html.parser import HTMLParser
 
 import pytest
+import yaml
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -16,7 +18,7 @@ from pipeline_steps.config import DataConfig
 from pipeline_steps.data.collection.app import create_app
 from pipeline_steps.data.collection.contributor import contributor
 from pipeline_steps.data.collection.folder import Folder
-from pipeline_steps.data.collection.wording import WORDINGS, read_wordings
+from pipeline_steps.data.collection.wording import CURATOR, WORDINGS, read_curator_wording, read_wordings
 from pipeline_steps.data.ingest import ingest
 from pipeline_steps.data.withdraw_report import withdraw_report
 from pipeline_steps.errors import UserError
@@ -27,9 +29,9 @@ from tests.data.collection_world import CONFIG, DETAILS, Curator, Person, make_s
 class World:
     """A served collection with two contributors and a curator."""
 
-    def __init__(self, folder, **more):
-        self.folder = folder
-        self.site = make_site(folder, **more)
+    def __init__(self, folder, database="", **more):
+        self.folder, self.database = folder, database
+        self.site = make_site(folder, database=database, **more)
         self.app = create_app(self.site)
         self.served = TestClient(self.app)
         self.served.__enter__()
@@ -71,12 +73,18 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path):
-    world = World(tmp_path)
+def world(tmp_path, request):
+    """A world whose store is SQLite, or the one that :data:`STORES` names."""
+    other = getattr(request, "param", "sqlite") == "postgresql"
+    world = World(tmp_path, database=request.getfixturevalue("postgres").database() if other else "")
     yield world
     world.close()
 
 
+STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
+
+
+@STORES
 def test_what_is_accepted_is_what_the_pipeline_reads(world):
     """Given, asked back, mended, accepted; the pipeline sees nothing before."""
     first = world.one.give(photo(1), remark="at my aunt's")
@@ -107,6 +115,7 @@ def test_what_is_accepted_is_what_the_pipeline_reads(world):
     assert sorted(decisions) == ["accepted"] * 3 + ["asked"] + ["given"] * 4
 
 
+@STORES
 def test_a_withdrawal_reaches_the_pipeline_at_once(world):
     first, second = world.one.give(photo(1)), world.two.give(photo(2))
     world.curator.decide("accepted", first, second)
@@ -143,6 +152,7 @@ def test_a_line_of_the_curators_own_stays_in_the_withdrawn_list(world):
     assert (world.data / "withdrawn.txt").read_text() == f"# ours\nold.jpg\npictures/{name}\n"
 
 
+@STORES
 def test_who_withdraws_a_picture_that_another_gave_too_withdraws_it_for_both(world):
     mine, theirs = world.one.give(photo(1)), world.two.give(photo(1))
     world.curator.decide("accepted", mine, theirs)
@@ -175,6 +185,7 @@ def test_the_original_is_kept_where_the_curator_asks_for_it(tmp_path):
     world.close()
 
 
+@STORES
 def test_an_upload_that_is_sent_again_is_taken_once(world):
     data, upload = photo(1), "a" * 32
     first, again = world.one.send(data, upload), world.one.send(data, upload)
@@ -200,6 +211,7 @@ def test_one_contributor_never_reaches_anothers_pictures(world):
     assert shown.headers["x-content-type-options"] == "nosniff"
 
 
+@STORES
 def test_consent_comes_first_and_its_text_is_kept(world):
     person = world.person(begin=False)
     assert person.send(photo(1)).status_code == 403
@@ -225,6 +237,7 @@ def test_a_wrong_link_and_a_wrong_key_open_nothing(world):
     assert Curator(TestClient(world.app), world.site.secret.value).reply.status_code == 200
 
 
+@STORES
 def test_links_and_the_curators_address_can_be_renewed(world):
     person = Person(TestClient(world.app), world.link())
     shown = world.curator.post("invite", contributor=person.name).text
@@ -312,7 +325,8 @@ def test_descriptions_that_are_refused(world, change, status):
     assert world.one.pictures()[picture]["caption"] == DETAILS["caption"]
 
 
-def test_everything_of_one_person_is_handed_out_and_deleted(world, monkeypatch):
+@STORES
+def test_everything_of_one_person_is_handed_out_and_deleted(world):
     settings = world.folder / "config.yaml"
     entry = {"suffix": ", in Wales", "images": str(world.data)}
     settings.write_text(json.dumps({"cultures": {"wales": entry}}))
@@ -321,7 +335,7 @@ def test_everything_of_one_person_is_handed_out_and_deleted(world, monkeypatch):
     world.curator.decide("accepted", first, other)
     name = world.name(first)
     archive = world.folder / "one.zip"
-    contributor("wales", world.one.name, archive, delete=True, settings=settings)
+    contributor("wales", world.one.name, archive, delete=True, database=world.database, settings=settings)
     with zipfile.ZipFile(archive) as found:
         kept = json.loads(found.read("contributor.json"))
         assert {row["picture"] for row in kept["pictures"]} == {first, second}
@@ -331,12 +345,11 @@ def test_everything_of_one_person_is_handed_out_and_deleted(world, monkeypatch):
     assert world.one.client.get("/api/me").status_code == 401
     assert [row["contributor"] for row in rows(world.data)] == [world.two.name]
     assert world.withdrawn() == [f"pictures/{name}"]
-    database = b"".join(path.read_bytes() for path in world.site.folder.home.glob("collection.sqlite"))
-    assert [row["contributor"] for row in world.everything()] == [world.two.name] and database
+    assert [row["contributor"] for row in world.everything()] == [world.two.name]
     with pytest.raises(UserError, match="nobody of this name"):
-        contributor("wales", world.one.name, delete=True, settings=settings)
+        contributor("wales", world.one.name, delete=True, database=world.database, settings=settings)
     with pytest.raises(UserError, match="nothing was asked for"):
-        contributor("wales", world.two.name, settings=settings)
+        contributor("wales", world.two.name, database=world.database, settings=settings)
 
 
 def test_a_folder_with_other_pictures_is_left_alone(tmp_path):
@@ -367,6 +380,94 @@ def test_what_was_interrupted_is_mended_when_the_server_starts(tmp_path):
     assert world.withdrawn() == [f"pictures/{name}"] and len(rows(world.data)) == 2
     assert len(list((world.data / "pictures").iterdir())) == 2 and not stray.exists()
     world.close()
+
+
+def marked(sentences):
+    """Every sentence within marks."""
+    return {
+        name: marked(text)
+        if isinstance(text, dict)
+        else text
+        if name in ("language", "direction") or isinstance(text, bool)
+        else f"‹{text}›"
+        for name, text in sentences.items()
+    }
+
+
+class Texts(HTMLParser):
+    """What of a page is read aloud or shown, but for what findings say and people wrote."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.inside = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        of = dict(attributes)
+        self.found += [of[name] for name in ("alt", "aria-label") if of.get(name)]
+        if tag not in ("meta", "link", "input", "img", "br"):
+            self.inside.append((tag, of.get("lang") == "en" or "dir" in of))
+
+    def handle_endtag(self, tag):
+        assert self.inside.pop()[0] == tag
+
+    def handle_data(self, data):
+        ours = not any(foreign or tag in ("style", "script", "code") for tag, foreign in self.inside[1:])
+        if ours and data.strip():
+            self.found.append(data)
+
+
+def test_the_curators_page_in_another_language(tmp_path):
+    """Every text of it is the wording's, a contributor's or a number."""
+    words = marked(yaml.safe_load(CURATOR.read_text())) | {"language": "he", "direction": "rtl"}
+    own = tmp_path / "curator.he.yaml"
+    own.write_text(yaml.safe_dump(words, allow_unicode=True))
+    world = World(tmp_path, curator_wording=own)
+    before = TestClient(world.app).get("/curator").text
+    _, second = world.one.give(photo(1)), world.two.give(photo(1, kind="PNG"))
+    third = world.two.give(photo(2), caption="of no place")
+    world.curator.decide("asked", second, message="is it yours?")
+    pages = [
+        before,
+        world.curator.client.get("/curator").text,
+        world.curator.client.get("/curator?state=declined").text,
+        world.curator.post("invite", note="Ann").text,
+        world.curator.post("renew").text,
+        world.curator.decide("asked", third).text,
+        Curator(TestClient(world.app), "not-the-key").reply.text,
+    ]
+    offered = read_wordings(WORDINGS)[0].model_dump()
+    given = [DETAILS["caption"], "of no place", offered["people"], *offered["people_choices"].values()]
+    for name in ("categories", "eras", "origins", "licences"):
+        given += offered[name].values()
+    assert "‹These look alike" in pages[1] and "‹Write a message" in pages[5] and "‹This is not" in pages[6]
+    for page in pages:
+        assert '<html lang="he" dir="rtl">' in page
+        for text in Texts(page).found:
+            ours = re.sub(r"‹[^›]*›", "", text)
+            for known in given:
+                ours = ours.replace(known, "")
+            ours = re.sub("c-[0-9a-f]{8}", "", ours)
+            assert not re.search(r"[A-Za-z]", ours), text
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "text", "message"),
+    [
+        ("invited", "a link of {someone}", r"invited: needs \{contributor\} in braces"),
+        ("come_in", "come {in}", "come_in: needs nothing in braces"),
+        ("missing", {"accepted": "none"}, r"missing.accepted: needs \{count\} \{least\} \{most\} in braces"),
+        ("come_in", None, "come_in: Input should be a valid string"),
+    ],
+)
+def test_a_sentence_keeps_its_words_in_braces(tmp_path, sentence, text, message):
+    words = yaml.safe_load(CURATOR.read_text())
+    words[sentence] = words[sentence] | text if isinstance(text, dict) else text
+    path = tmp_path / "curator.yaml"
+    path.write_text(yaml.safe_dump(words))
+    with pytest.raises(UserError, match=message):
+        read_curator_wording(path)
 
 
 def test_a_wording_must_offer_the_same_choices(tmp_path):

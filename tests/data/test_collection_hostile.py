@@ -276,9 +276,11 @@ def test_an_address_of_the_own_network_is_not_asked(world, elsewhere, url):
     assert (answer.status_code, answer.json()) == (422, {"detail": "link", "reason": "link"})
 
 
-def test_nothing_acknowledged_is_lost_in_a_power_cut(tmp_path):
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_nothing_acknowledged_is_lost_in_a_power_cut(tmp_path, store, request):
     """Four people, killed in the middle; each goes on as the page does."""
-    with Server(tmp_path / "site", "--invite", "4") as server:
+    other = ["--database", request.getfixturevalue("postgres").database()] if store == "postgresql" else []
+    with Server(tmp_path / "site", "--invite", "4", *other) as server:
         given, killed = {}, threading.Event()
 
         def person(link, number):

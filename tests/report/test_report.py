@@ -28,7 +28,7 @@ from pipeline_steps.artifacts import (
 from pipeline_steps.config import PipelineConfig
 from pipeline_steps.drawing.charts import line_chart
 from pipeline_steps.report.report import TABLES, _curves, _looks, report
-from tests.browser import CHROMIUM, browser, check_axe
+from tests.browser import CHROMIUM, browser, check_axe, layout_shift
 
 TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
 
@@ -317,6 +317,17 @@ def test_accessibility(chromium, page):
     check_axe(shown)
     shown.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     check_axe(shown)
+    shown.close()
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_moves_while_the_page_is_loaded(chromium, page, width):
+    shown = chromium.new_page(viewport={"width": width, "height": 844})
+    shown.goto(page.as_uri())
+    assert layout_shift(shown) < 0.1
+    shown.evaluate("document.querySelector('main').style.marginTop = '300px'")
+    assert layout_shift(shown) > 0.1, "what moves is seen"
     shown.close()
 
 

@@ -8,7 +8,10 @@ import pytest
 from pipeline_steps.artifacts import ANSWERS, PAGES, REJECTED
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.survey.survey_import import survey_import
+from tests.postgres import postgres
 from tests.survey.survey_world import make_pages
+
+__all__ = ["postgres"]
 
 
 @pytest.fixture

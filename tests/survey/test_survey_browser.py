@@ -17,7 +17,7 @@ from pipeline_steps.survey.survey_html import survey_html
 from pipeline_steps.survey.survey_import import survey_import
 from pipeline_steps.survey.survey_people import survey_people
 from pipeline_steps.survey.wording import read_wording
-from tests.browser import CHROMIUM, browser, check_axe
+from tests.browser import CHROMIUM, browser, check_axe, layout_shift
 from tests.survey.survey_world import ADMIN_TOKEN, Server, dealt, make_pages, shown
 from tests.survey.test_survey_aggregate import made
 from tests.survey.test_survey_report import page as report_page
@@ -412,6 +412,15 @@ def test_accessibility_of_the_number_of_people(context, tmp_path):
 def test_accessibility_of_the_report(context, tmp_path):
     report_page(tmp_path, made(people=6, pages=2), together=3)
     check_axe(opened(context, (tmp_path / "report.html").as_uri()))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_moves_while_the_report_is_loaded(context, tmp_path, width):
+    report_page(tmp_path, made(people=6, pages=2), together=3)
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto((tmp_path / "report.html").as_uri())
+    assert layout_shift(page) < 0.1
 
 
 def test_accessibility_of_the_codes(context, tmp_path):

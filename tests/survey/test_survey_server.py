@@ -2,18 +2,12 @@
 
 import csv
 import io
-import os
 import re
-import shutil
-import subprocess
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
-import psycopg
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,47 +36,6 @@ def tables(tmp_path_factory):
 
 def pages_and_forms(tables):
     return [pages for pages, _ in tables], [forms for _, forms in tables]
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """A PostgreSQL of our own: found on PATH or where Debian puts it."""
-    found = [shutil.which("initdb"), *map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
-    programs = next((Path(path).resolve().parent for path in found if path), None)
-    if programs is None:
-        pytest.skip("no PostgreSQL: apt-get install postgresql")
-    # Not in pytest's folder: a socket's path is short, and the user postgres must reach it.
-    folder = Path(tempfile.mkdtemp(prefix="survey"))
-    # It refuses to run as root; Debian's package brings the user postgres.
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(folder, "postgres")
-    data = folder / "data"
-
-    def call(*command):
-        subprocess.run([*user, *map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd="/")
-
-    call(programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
-    flags = f"-c listen_addresses='' -k {folder}"
-    call(programs / "pg_ctl", "-D", data, "-o", flags, "-w", "-l", folder / "log", "start")
-
-    class Postgres:
-        names = 0
-
-        def database(self):
-            self.names += 1
-            with psycopg.connect(f"host={folder} user=postgres", autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE survey{self.names}")
-            return f"postgresql+psycopg://postgres@/survey{self.names}?host={folder}"
-
-        def crash(self):
-            """Stop as in a power cut, and start again."""
-            call(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-            call(programs / "pg_ctl", "-D", data, "-o", flags, "-w", "-l", folder / "log", "start")
-
-    yield Postgres()
-    call(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

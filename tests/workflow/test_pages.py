@@ -504,9 +504,8 @@ RUN = {
     "python -m benchmarks.coverage scores": As({"scores": "scores --trials 2"}),
     "python -m benchmarks.coverage survey": As({"survey": "survey --trials 2"}),
     "python -m benchmarks.kid_power": As({"kid_power": "kid_power --pool 20 --draws 2"}),
-    "python -m benchmarks.scoring": As(
-        {"scoring": "scoring --generated 20 --real 10 --cultures 1 --variants 1 --threads 1"}
-    ),
+    "python -m benchmarks.report": As({"report": "report --cultures 1 --variants 2 --sets 1 --side 64"}),
+    "python -m benchmarks.scoring": As({"scoring": "scoring --generated 20 --real 10 --threads 1"}),
     "python -m benchmarks.survey_server": As(
         {"survey_server": "survey_server --people 2 --pages 1 --arrive 1 --think 0.1"}
     ),

@@ -22,6 +22,7 @@ def collection(
     renew_curator: bool = False,
     keep_originals: bool = False,
     wordings: Sequence[Path] = (),
+    curator_wording: Path | None = None,
     proxies: Sequence[str] = (),
     requests_per_minute: int = 300,
     settings: Path = Path("config/config.yaml"),
@@ -43,6 +44,7 @@ def collection(
         renew_curator: give the curator's page a new address; the old one opens nothing any more.
         keep_originals: keep the files as they were sent as well, with position and camera.
         wordings: files of the sentences that contributors read, one a language, the first one first.
+        curator_wording: file of the sentences of the curator's page; by default they are English.
         proxies: addresses or networks of proxies whose X-Forwarded-For is believed.
         requests_per_minute: a contributor may make; an address may make four times as many for newcomers.
         settings: the configuration: the culture, its model, what is read of a picture.
@@ -59,7 +61,12 @@ def collection(
         from pipeline_steps.data.collection.opening import open_collection
         from pipeline_steps.data.collection.secret import Secret
         from pipeline_steps.data.collection.site import Site
-        from pipeline_steps.data.collection.wording import WORDINGS, read_wordings
+        from pipeline_steps.data.collection.wording import (
+            CURATOR,
+            WORDINGS,
+            read_curator_wording,
+            read_wordings,
+        )
         from pipeline_steps.web.gate import limits
         from pipeline_steps.web.serving import serve
     except ImportError as error:
@@ -78,6 +85,7 @@ def collection(
         Intake(config.data),
         captions_for(config.models.base, called(culture, entry.name or "", entry.suffix), entry.suffix),
         read_wordings(wordings or WORDINGS),
+        read_curator_wording(curator_wording or CURATOR),
         secret,
         (address or f"http://{host}:{port}").rstrip("/"),
         keep_originals,

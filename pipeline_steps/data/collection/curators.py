@@ -21,8 +21,6 @@ from pipeline_steps.web.shield import page_response
 PAGE = TEMPLATES / "collection.html"
 FIELDS = 5000
 """Most fields of a form: each chosen picture is one."""
-STATES = {"given": "to be decided", "asked": "asked back", "accepted": "accepted", "declined": "declined"}
-"""Of a picture, as the curator calls them."""
 LONGEST_MESSAGE = 1000
 LONGEST_CONSENT = 20_000
 
@@ -55,7 +53,7 @@ async def _contents(request: Request, site: Site) -> dict[str, Any]:
     """Gather everything that the page shows."""
     pictures = await ask(records.pictures(site.store))
     everybody = await ask(records.everybody(site.store))
-    words = site.wordings[0]
+    words, choices = site.curator_wording, site.wordings[0]
     config = site.intake.config
     found, groups = await asyncio.to_thread(
         overview.findings, pictures, site.captions, config.duplicate_difference
@@ -64,20 +62,20 @@ async def _contents(request: Request, site: Site) -> dict[str, Any]:
     wanted = overview.Filter(**asked)
     groups = [group for group in groups if any(wanted.takes(one, found[one["picture"]]) for one in group)]
     people = overview.people(everybody, pictures)
-    table = overview.balance(pictures, words.categories)
+    table = overview.balance(pictures, choices.categories)
+    missing = overview.missing(people, {choices.categories[name]: row for name, row in table.items()})
     texts = await ask(site.store.consent_texts())
     return {
         "people": people,
-        "missing": overview.missing(people, {words.categories[name]: row for name, row in table.items()}),
-        "balance": [(words.categories[name], *row) for name, row in table.items()],
+        "missing": [words.missing[name].format(**values) for name, values in missing],
+        "balance": [(choices.categories[name], *row) for name, row in table.items()],
         "groups": groups,
         "findings": {name: [finding.line for finding in lines] for name, lines in found.items()},
         "total": len(pictures),
         "asked": asked,
         "query": request.url.query,
-        "words": words,
-        "states": STATES,
-        "eras": ERAS,
+        "choices": choices,
+        "eras": [choices.eras[era] for era in ERAS],
         "texts": [(each, texts.get(each.language, ""), "\n\n".join(each.consent)) for each in site.wordings],
     }
 
@@ -87,6 +85,7 @@ async def _page(request: Request, site: Site, status: int = 200, **news: Any) ->
     inside = CURATORS.token(request) in site.curators
     contents = await _contents(request, site) if inside else {}
     contents |= {"inside": inside, "csrf": csrf_of(CURATORS.token(request)), "name": site.name}
+    contents |= {"words": site.curator_wording}
     contents |= {"wrong": "", "invited": None, "news": ""} | news
     return await asyncio.to_thread(page_response, lambda nonce: render(PAGE, nonce=nonce, **contents), status)
 
@@ -107,7 +106,7 @@ async def page(request: Request, site: ThisSite) -> Response:
 async def login(request: Request, site: ThisSite) -> Response:
     """Let the holder of the key in."""
     if not site.secret.is_it(_first(await read_form(request), "key")):
-        refusal = site.refuse(request, "curator", HTTPException(401, "This is not the key."))
+        refusal = site.refuse(request, "curator", HTTPException(401, site.curator_wording.not_the_key))
         return await _page(request, site, refusal.status_code, wrong=refusal.detail)
     session = new_token()
     site.curators.add(session)
@@ -132,7 +131,7 @@ async def renew(request: Request, site: ThisSite) -> Response:
     await _own_form(request)
     await asyncio.to_thread(site.secret.renew)
     site.curators.intersection_update({CURATORS.token(request)})
-    return await _page(request, site, news=f"The curator's address is now {site.curator_link()}")
+    return await _page(request, site, news=site.curator_wording.renewed.format(address=site.curator_link()))
 
 
 @GUARDED.post("/invite")
@@ -158,7 +157,7 @@ async def decide(request: Request, site: ThisSite) -> Response:
     if decision not in records.DECISIONS:
         raise HTTPException(422, "no such decision")
     if decision == "asked" and not message:
-        return await _page(request, site, 422, wrong="Write a message: what is to be changed?")
+        return await _page(request, site, 422, wrong=site.curator_wording.error_message)
     await site.change(lambda: records.decide(site.store, chosen, decision, message, now))
     return _back(fields)
 

@@ -83,24 +83,23 @@ def balance(pictures: Iterable[Picture], categories: Iterable[str]) -> dict[str,
     }
 
 
-def missing(found: Sequence[Person], table: Mapping[str, Sequence[int]]) -> list[str]:
-    """Return what there is too little of, held against the paper, a sentence each."""
-    lines = []
+def missing(found: Sequence[Person], table: Mapping[str, Sequence[int]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what there is too little of, held against the paper: which sentence, and what fills it in."""
+    lines: list[tuple[str, dict[str, Any]]] = []
     accepted = sum(person.states["accepted"] for person in found)
     if accepted < PICTURES[0]:
-        lines.append(f"{accepted} pictures are accepted; the paper has {PICTURES[0]} to {PICTURES[1]}")
+        lines.append(("accepted", {"count": accepted, "least": PICTURES[0], "most": PICTURES[1]}))
     rooted = [one for one in found if one.given and (one.person.years or 0) >= YEARS]
     if len(rooted) < PEOPLE:
-        who = f"{len(rooted)} people with {YEARS} years or more in the culture"
-        lines.append(f"{who} gave pictures; the paper asks for {PEOPLE}")
-    for one in found:
-        if one.given > EACH[1]:
-            lines.append(
-                f"{one.person.contributor} gave {one.given}; more than {EACH[1]} of one person weigh much"
-            )
+        lines.append(("people", {"count": len(rooted), "years": YEARS, "least": PEOPLE}))
+    lines += [
+        ("much_of_one", {"contributor": one.person.contributor, "count": one.given, "most": EACH[1]})
+        for one in found
+        if one.given > EACH[1]
+    ]
     few = [name for name, counts in table.items() if sum(counts[1::2]) < PICTURES[0] / len(table) / 2]
     if few and len(few) < len(table):
-        lines.append(f"few are accepted of: {', '.join(few)}")
+        lines.append(("categories", {"categories": ", ".join(few)}))
     return lines
 
 

@@ -16,7 +16,7 @@ from pipeline_steps.data.collection.folder import Folder
 from pipeline_steps.data.collection.intake import Intake
 from pipeline_steps.data.collection.secret import Secret
 from pipeline_steps.data.collection.store import Contributor, Store
-from pipeline_steps.data.collection.wording import FOLDER, Wording
+from pipeline_steps.data.collection.wording import FOLDER, CuratorWording, Wording
 from pipeline_steps.web.database import ask
 from pipeline_steps.web.gate import Gate
 from pipeline_steps.web.sessions import Sessions
@@ -37,7 +37,8 @@ class Site(Gate):
         folder: its files, and the data set that comes out.
         intake: takes pictures in.
         captions: what captions are held against.
-        wordings: the sentences in every language offered, the first one first.
+        wordings: the contributors' sentences in every language offered, the first one first.
+        curator_wording: the curator's.
         secret: the curator's.
         address: of the pages, as people are to open them.
         keep_originals: whether the files as they were sent are kept as well.
@@ -56,6 +57,7 @@ class Site(Gate):
     intake: Intake
     captions: Captions
     wordings: Sequence[Wording]
+    curator_wording: CuratorWording
     secret: Secret
     address: str
     keep_originals: bool = False

@@ -1,7 +1,9 @@
-"""Every sentence that contributors read, checked."""
+"""Every sentence that contributors and the curator read, checked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import Formatter
+from typing import Any
 
 from pydantic import Field
 
@@ -10,6 +12,7 @@ from pipeline_steps.web import wording
 
 FOLDER = Path("resources/collection")
 WORDINGS = tuple(FOLDER / f"wording.{language}.yaml" for language in ("en", "ko", "ar"))
+CURATOR = FOLDER / "curator.en.yaml"
 REFUSALS = (
     *("unusable", "too_large", "given_before", "withdrawn_before", "enough", "full", "link", "busy"),
     *("caption", "category"),
@@ -107,6 +110,64 @@ class Wording(wording.Words):
     left: str
 
 
+class CuratorWording(wording.Sentences):
+    """Every sentence of the curator's page; resources/collection/curator.en.yaml has them in English."""
+
+    key: str
+    come_in: str
+    key_hint: str
+    not_the_key: str
+    contents: str
+    whole: str
+    balance: str
+    category: str
+    balance_hint: str
+    missing: dict[str, str]
+    people: str
+    who: str
+    note: str
+    years: str
+    affiliation: str
+    link: str
+    new_link: str
+    new_link_for: str
+    note_label: str
+    invite: str
+    invite_hint: str
+    invited: str
+    qr_code: str
+    pictures: str
+    state: str
+    states: dict[str, str]
+    decisions: dict[str, str]
+    era: str
+    findings: str
+    with_finding: str
+    all: str
+    show: str
+    alike: str
+    choose: str
+    choose_picture: str
+    accept: str
+    decline: str
+    when: str
+    message: str
+    error_message: str
+    accept_chosen: str
+    ask_back: str
+    decline_chosen: str
+    none_like_that: str
+    none_yet: str
+    consent: str
+    consent_hint: str
+    keep_text: str
+    address: str
+    address_hint: str
+    renew: str
+    renewed: str
+    leave: str
+
+
 def read_wordings(paths: Sequence[Path]) -> list[Wording]:
     """Read the wordings that contributors choose from, the first one first.
 
@@ -122,3 +183,28 @@ def read_wordings(paths: Sequence[Path]) -> list[Wording]:
             if set(getattr(each, name)) != set(keys):
                 raise UserError(f"{path}: {name}: needs {', '.join(keys)} and no other")
     return found
+
+
+def read_curator_wording(path: Path) -> CuratorWording:
+    """Read the sentences of the curator's page.
+
+    Raises:
+        UserError: a sentence is missing, or has other words in braces than the English one.
+    """
+    found = wording.read_wording(path, CuratorWording, str(CURATOR))
+    expected = dict(_braces(wording.read_wording(CURATOR, CuratorWording, str(CURATOR)).model_dump()))
+    given = dict(_braces(found.model_dump()))
+    for name in expected | given:
+        if given.get(name) != expected.get(name):
+            braces = " ".join(f"{{{word}}}" for word in sorted(expected.get(name, ()))) or "nothing"
+            raise UserError(f"{path}: {name}: needs {braces} in braces, as in {CURATOR}")
+    return found
+
+
+def _braces(sentences: dict[str, Any], above: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Yield each sentence's name, and its words in braces."""
+    for name, text in sentences.items():
+        if isinstance(text, dict):
+            yield from _braces(text, f"{above}{name}.")
+        elif isinstance(text, str):
+            yield f"{above}{name}", {word for _, word, _, _ in Formatter().parse(text) if word is not None}
