@@ -45,7 +45,7 @@ STEPS = {
     "vae": 2000,
     "base": 7000,
     "controlnet": 600,
-    "flow": 2600,
+    "flow": 6000,
     "flow_controlnet": 400,
     "captioner": 1200,
     "depth": 1500,

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
+from pipeline_steps.method.processes import RectifiedFlow
 from pipeline_steps.mini.corpora import Corpus
 from pipeline_steps.mini.diffusion import CAPTION_DROPOUT, encode
 from pipeline_steps.mini.fitting import fit
@@ -29,7 +30,9 @@ CHAT = (
 )
 """What Qwen3's own template makes of one message of a user, with thinking enabled."""
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-WIDTH, HEADS, LAYERS = 128, 4, 4
+WIDTH, HEADS, LAYERS = 128, 4, 3
+SHIFT = 3.0
+"""Of the schedule: more of the steps, and of the training, where little but noise is seen."""
 CONTROLLED = (0, 2)
 """Layers of the transformer that the depth control adds to."""
 
@@ -70,17 +73,18 @@ class _Flow:
             for text in distinct
         ]
         self.tokens = tokenizer(texts, padding=True, return_tensors="pt")
+        self.process = RectifiedFlow(SHIFT)
         self.random = torch.Generator().manual_seed(0)
 
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return z_σ, σ, the rows of the prompts (10% of them the empty one) and ε − z_0."""
         z0 = self.latents[rows]
         noise = torch.randn(z0.shape, generator=self.random)
-        sigma = torch.rand(len(rows), generator=self.random)
+        sigma = torch.cat([self.process.draw(self.random) for _ in rows])
         prompts = self.row[rows].clone()
         prompts[torch.rand(len(rows), generator=self.random) < CAPTION_DROPOUT] = 0
-        weight = sigma.view(-1, 1, 1, 1)
-        return (1 - weight) * z0 + weight * noise, sigma, prompts, noise - z0
+        z = self.process.add_noise(z0, noise, sigma)
+        return z, sigma, prompts, self.process.target(z0, noise, sigma)
 
     def read(self, encoder: Qwen3Model, prompts: Tensor) -> list[Tensor]:
         """Encode prompts as the pipeline does: the last state but one of each token."""
@@ -142,7 +146,7 @@ def train_transformer(
         return F.mse_loss(velocity(transformer, z, sigma, data.read(encoder, prompts)), target)
 
     both = nn.ModuleList([transformer, encoder])
-    fit("flow", both, loss, count=len(corpus.captions), steps=steps, batch_size=32, lr=2e-3, average=0.998)
+    fit("flow", both, loss, count=len(corpus.captions), steps=steps, batch_size=16, lr=1.5e-3, average=0.998)
     return transformer, encoder
 
 
@@ -208,7 +212,7 @@ def save_flow(
     """Save Z-Image's folder layout in fp16."""
     vae.register_to_config(_name_or_path="")  # else the folder it was loaded from stays in the file
     pipeline = ZImagePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         vae=vae.half(),
         text_encoder=encoder.half(),
         tokenizer=tokenizer,
