@@ -1,6 +1,13 @@
-"""What the published base models are called elsewhere, and their licences (docs/models.md)."""
+"""What is known of base models before they are loaded: names elsewhere, licences, depth control."""
 
 from typing import NamedTuple
+
+from pipeline_steps.config import BaseRef
+from pipeline_steps.errors import UserError
+from pipeline_steps.models.store import place, read_json
+
+DEPTHLESS = ("Flux2KleinPipeline",)
+"""Pipelines of models for which diffusers has no depth ControlNet."""
 
 
 class Published(NamedTuple):
@@ -9,10 +16,12 @@ class Published(NamedTuple):
     Attributes:
         licence: the hub's name of its licence.
         checkpoint: its single file, as ComfyUI and AUTOMATIC1111 load it; None: it is loaded part by part.
+        pipeline: its class in diffusers, where that says something before it is fetched.
     """
 
     licence: str
     checkpoint: str | None
+    pipeline: str | None = None
 
 
 _SD14 = Published("creativeml-openrail-m", "sd-v1-4.ckpt")
@@ -28,7 +37,7 @@ _PUBLISHED = {
     "stabilityai/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
     "Tongyi-MAI/Z-Image": _FLOW,
-    "black-forest-labs/FLUX.2-klein-base-4B": _FLOW,
+    "black-forest-labs/FLUX.2-klein-base-4B": _FLOW._replace(pipeline="Flux2KleinPipeline"),
 }
 
 
@@ -41,3 +50,18 @@ def licence_of(path: str, own: str | None) -> str | None:
 def published(path: str) -> Published | None:
     """Return what is known of a base model by its id on the hub, with or without a commit."""
     return _PUBLISHED.get(path.partition("@")[0])
+
+
+def refuse_depth(base: BaseRef) -> None:
+    """Look whether the un-tuned model can draw by depth, as far as its index or its id on the hub says.
+
+    Raises:
+        UserError: there is no depth ControlNet for it.
+    """
+    known = published(base.path)
+    index = read_json(place(base) / "model_index.json")
+    if index.get("_class_name", known and known.pipeline) in DEPTHLESS:
+        raise UserError(
+            f"negatives.structure: 'depth' wants a depth ControlNet, and there is none for '{base.path}' "
+            "(models.base); set negatives.structure: noise"
+        )

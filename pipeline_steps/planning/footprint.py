@@ -26,10 +26,12 @@ class Footprint:
     Attributes:
         flops: floating-point operations, a multiplication and an addition counted as two.
         peak: most bytes of living tensors that it made itself (weights and inputs are not among them).
+        kept: those that live at the end of the way forward, as its graph keeps them for the way back.
     """
 
     flops: float
     peak: int
+    kept: int
 
 
 class _Living(TorchDispatchMode):
@@ -104,12 +106,16 @@ def _fused_attention() -> Iterator[None]:
         F.scaled_dot_product_attention = own
 
 
-def footprint(run: Callable[[], Any]) -> Footprint:
+def footprint(run: Callable[[], Any], back: Callable[[Any], object] | None = None) -> Footprint:
     """Measure a computation on meta tensors.
 
     Args:
         run: does it; a result it returns is alive at the peak if the peak is at the end.
+        back: takes that result and goes the way back.
     """
     with _fused_attention(), _Living() as living:
-        run()
-    return Footprint(living.flops + _FusedAttention.counted, living.peak)
+        made = run()
+        kept = living.now
+        if back:
+            back(made)
+    return Footprint(living.flops + _FusedAttention.counted, living.peak, kept)
