@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, ModelMixin, UNet2DConditionModel, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, ModelMixin, UNet2DConditionModel
 from transformers import (
     BlipImageProcessor,
     BlipProcessor,
@@ -24,8 +24,6 @@ from transformers import (
     CLIPTokenizer,
     DPTImageProcessor,
     PreTrainedModel,
-    Qwen2Tokenizer,
-    Qwen3Model,
 )
 
 from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD
@@ -46,7 +44,6 @@ STEPS = {
     "base": 7000,
     "controlnet": 600,
     "flow": 6000,
-    "flow_controlnet": 400,
     "captioner": 1200,
     "depth": 1500,
     "dino": 900,
@@ -105,18 +102,6 @@ class Build:
         vae = flow.shifted(self._trained()[0], self.corpus)
         transformer, text_encoder = flow.train_transformer(self.corpus, vae, tokenizer, steps)
         flow.save_flow(folder, vae, transformer, tokenizer, text_encoder)
-
-    def flow_controlnet(self, folder: Path, steps: int) -> None:
-        """Depth control for the flow."""
-        root, full = self.root / "flow", torch.float32
-        vae = AutoencoderKL.from_pretrained(root / "vae", dtype=full).eval()
-        tokenizer = Qwen2Tokenizer.from_pretrained(root / "tokenizer")
-        transformer = ZImageTransformer2DModel.from_pretrained(root / "transformer", dtype=full).eval()
-        text_encoder = Qwen3Model.from_pretrained(root / "text_encoder", dtype=full).eval()
-        control = flow.train_flow_controlnet(
-            self.corpus, vae.requires_grad_(False), tokenizer, transformer, text_encoder, steps
-        )
-        _save(control, folder)
 
     def captioner(self, folder: Path, steps: int) -> None:
         """BLIP."""

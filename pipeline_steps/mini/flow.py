@@ -1,4 +1,4 @@
-"""The embedded rectified flow: transformer, text encoder and depth control of Z-Image's classes."""
+"""The embedded rectified flow: transformer and text encoder of Z-Image's classes."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from diffusers import (
     AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
-    ZImageControlNetModel,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -33,8 +32,6 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 WIDTH, HEADS, LAYERS = 128, 4, 3
 SHIFT = 3.0
 """Of the schedule: more of the steps, and of the training, where little but noise is seen."""
-CONTROLLED = (0, 2)
-"""Layers of the transformer that the depth control adds to."""
 
 
 def train_flow_tokenizer(captions: list[str]) -> Qwen2Tokenizer:
@@ -95,9 +92,9 @@ class _Flow:
         return [state[there] for state, there in zip(states, mask, strict=True)]
 
 
-def velocity(transformer: Any, z: Tensor, sigma: Tensor, text: list[Tensor], **control: Any) -> Tensor:
+def velocity(transformer: Any, z: Tensor, sigma: Tensor, text: list[Tensor]) -> Tensor:
     """Call the transformer as the pipeline does: a frame each, a time of 1 − σ, the sign turned."""
-    found = transformer(list(z.unsqueeze(2)), 1 - sigma, text, return_dict=False, **control)[0]
+    found = transformer(list(z.unsqueeze(2)), 1 - sigma, text, return_dict=False)[0]
     return -torch.stack(found).squeeze(2)
 
 
@@ -148,58 +145,6 @@ def train_transformer(
     both = nn.ModuleList([transformer, encoder])
     fit("flow", both, loss, count=len(corpus.captions), steps=steps, batch_size=16, lr=1.5e-3, average=0.998)
     return transformer, encoder
-
-
-def train_flow_controlnet(
-    corpus: Corpus,
-    vae: AutoencoderKL,
-    tokenizer: Qwen2Tokenizer,
-    transformer: ZImageTransformer2DModel,
-    encoder: Qwen3Model,
-    steps: int,
-) -> ZImageControlNetModel:
-    """Train depth control on the frozen transformer, whose layers it begins as."""
-    torch.manual_seed(0)
-    control = ZImageControlNetModel(
-        control_layers_places=list(CONTROLLED),
-        control_in_dim=vae.config["latent_channels"],
-        dim=WIDTH,
-        n_refiner_layers=1,
-        n_heads=HEADS,
-        n_kv_heads=HEADS,
-    )
-    for layer, place in zip(control.control_layers, CONTROLLED, strict=True):
-        layer.load_state_dict(transformer.layers[place].state_dict(), strict=False)
-    control.control_noise_refiner.load_state_dict(transformer.noise_refiner.state_dict())
-    control.control_all_x_embedder.load_state_dict(transformer.all_x_embedder.state_dict())
-    control.gradient_checkpointing = False  # which its class forgets to say
-    own = list(control.parameters())
-    transformer.requires_grad_(False)
-    encoder.requires_grad_(False)
-    ZImageControlNetModel.from_transformer(control, transformer)
-    data = _Flow(corpus, vae, tokenizer)
-    shift, scale = vae.config["shift_factor"], vae.config["scaling_factor"]
-    depths = (encode(vae, np.repeat(corpus.depths[..., None], 3, -1), scale=1.0) - shift) * scale
-
-    def loss(rows: np.ndarray, step: int) -> Tensor:
-        z, sigma, prompts, target = data.batch(rows)
-        text = data.read(encoder, prompts)
-        added = control(list(z.unsqueeze(2)), 1 - sigma, text, list(depths[rows].unsqueeze(2)))
-        found = velocity(transformer, z, sigma, text, controlnet_block_samples=added)
-        return F.mse_loss(found, target)
-
-    fit(
-        "flow_controlnet",
-        control,
-        loss,
-        count=len(corpus.captions),
-        steps=steps,
-        batch_size=32,
-        lr=1e-3,
-        average=0.99,
-        parameters=own,
-    )
-    return control
 
 
 def save_flow(
