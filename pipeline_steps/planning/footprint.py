@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,24 @@ class Footprint:
     Attributes:
         flops: floating-point operations, a multiplication and an addition counted as two.
         peak: most bytes of living tensors that it made itself (weights and inputs are not among them).
+        kept: those that live at the end of the way forward, as its graph keeps them for the way back.
     """
 
     flops: float
     peak: int
+    kept: int
 
 
 class _Living(TorchDispatchMode):
-    """Adds up the bytes of the tensors that operations make and that still live."""
+    """Adds up operations, and the bytes of the tensors that they make and that still live.
+
+    torch's own ``FlopCounterMode`` keeps hold of what modules take and return: beside it activations that
+    are computed anew would all seem to live at once.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now, self.peak = 0, 0
+        self.flops, self.now, self.peak = 0.0, 0, 0
         self.known: set[int] = set()
 
     def __torch_dispatch__(
@@ -45,6 +51,8 @@ class _Living(TorchDispatchMode):
     ) -> Any:
         given = {t.untyped_storage()._cdata for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)}
         made = func(*args, **(kwargs or {}))
+        if rule := flop_registry.get(func._overloadpacket):
+            self.flops += rule(*args, **(kwargs or {}), out_val=made)
         for tensor in tree_iter(made):
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
@@ -98,12 +106,16 @@ def _fused_attention() -> Iterator[None]:
         F.scaled_dot_product_attention = own
 
 
-def footprint(run: Callable[[], Any]) -> Footprint:
+def footprint(run: Callable[[], Any], back: Callable[[Any], object] | None = None) -> Footprint:
     """Measure a computation on meta tensors.
 
     Args:
         run: does it; a result it returns is alive at the peak if the peak is at the end.
+        back: takes that result and goes the way back.
     """
-    with _fused_attention(), FlopCounterMode(display=False) as counter, _Living() as living:
-        run()
-    return Footprint(counter.get_total_flops() + _FusedAttention.counted, living.peak)
+    with _fused_attention(), _Living() as living:
+        made = run()
+        kept = living.now
+        if back:
+            back(made)
+    return Footprint(living.flops + _FusedAttention.counted, living.peak, kept)

@@ -67,13 +67,13 @@ def _numbers(ref: ModelRef, *shape: int) -> "Tensor":
     return torch.empty(*shape, dtype=getattr(torch, ref.dtype))
 
 
-def _cost(run: Callable[[], object], gradient: bool = False) -> "Footprint":
+def _cost(run: Callable[[], Any], back: Callable[[Any], object] | None = None) -> "Footprint":
     import torch
 
     from pipeline_steps.planning.footprint import footprint
 
-    with torch.set_grad_enabled(gradient):
-        return footprint(run)
+    with torch.set_grad_enabled(back is not None):
+        return footprint(run, back)
 
 
 class _Base:
@@ -107,24 +107,20 @@ class _Base:
         """One picture through the denoiser, and back to the given LoRA."""
         import torch
 
-        def run() -> object:
-            found = self.family.predict(self.denoiser, self.latents, self.time, self.condition)
-            return torch.autograd.grad(found.sum(), gradient) if gradient else found
-
-        return _cost(run, gradient is not None)
+        return _cost(
+            lambda: self.family.predict(self.denoiser, self.latents, self.time, self.condition),
+            (lambda found: torch.autograd.grad(found.sum(), gradient)) if gradient else None,
+        )
 
     def decoding(self, gradient: bool = False) -> "Footprint":
         """One picture's latents to pixels, and back."""
         import torch
 
         start = self.latents.clone().requires_grad_(gradient)
-
-        def run() -> object:
-            latents = start * 1  # not a leaf, as in training
-            found = self.family.decode_latents(self.vae, latents)
-            return torch.autograd.grad(found.sum(), latents) if gradient else found
-
-        return _cost(run, gradient)
+        return _cost(
+            lambda: self.family.decode_latents(self.vae, start * 1),  # not of a leaf, as in training
+            (lambda found: torch.autograd.grad(found.sum(), start)) if gradient else None,
+        )
 
     def encoding(self) -> "Footprint":
         """One picture to latents."""
@@ -266,12 +262,10 @@ class _Eye:
         import torch
 
         start = self.views.clone().requires_grad_()
-
-        def run() -> object:
-            pixels = start * 1  # not a leaf, as in training
-            return torch.autograd.grad([layer.sum() for layer in self.look(pixels)], pixels)
-
-        return _cost(run, gradient=True)
+        return _cost(
+            lambda: self.look(start * 1),  # not at a leaf, as in training
+            lambda layers: torch.autograd.grad([layer.sum() for layer in layers], start),
+        )
 
 
 def _targets(settings: PipelineConfig) -> Stage:
@@ -298,22 +292,22 @@ def _train(settings: PipelineConfig) -> Stage:
     plain = model.noise(lora)
     model.denoiser.enable_gradient_checkpointing()
     model.denoiser.train()
-    model.vae.enable_gradient_checkpointing()
+    model.family.recompute_decoder(model.vae)
     saving, decoded_saving = model.noise(lora), model.decoding(gradient=True)
-    chosen = saving if config.gradient_checkpointing else plain
+    chosen, decoding = (saving, decoded_saving) if config.gradient_checkpointing else (plain, decoded)
 
     captions = settings.caption.captions_per_image if config.memorisation_captions == "all" else 1
     t = torch.arange(1000, device="cpu")
     inner = float(t.clamp(1, config.denoising.steps).float().mean())
-    decoding = decoded_saving if config.gradient_checkpointing else decoded
     once = chosen.flops + captions * (config.weight_m > 0) * noise.flops
     looks = (1 + 2 * (inner - 1)) * noise.flops + decoding.flops + looked.flops
     pictures = config.updates * config.batch_size * config.accumulation * config.processes
     flops = pictures * (once + looks / config.perceptual_every)
 
     def activations(call: "Footprint", decode: "Footprint", size: int) -> float:
-        """The graph of the recorded call lives while the picture is decoded and seen."""
-        return size * (call.peak + decode.peak + looked.peak)
+        """The graph of the recorded call lives while pictures are decoded (all, or one by one) and seen."""
+        at_once = 1 if decode is decoded_saving else size
+        return max(size * call.peak, size * (call.kept + looked.peak) + at_once * decode.peak)
 
     numbers = sum(p.numel() for p in lora)
     # fp32 weights, two gradient sums, the gradient, two moments; the average where there is one

@@ -16,7 +16,7 @@ from pipeline_steps.config import BaseRef, ExportConfig, SampleConfig
 from pipeline_steps.drawing.labels import SCORES as CALLED
 from pipeline_steps.drawing.pictures import drawn_png
 from pipeline_steps.errors import UserError
-from pipeline_steps.models.bases import licence_of, published
+from pipeline_steps.models.bases import Parts, licence_of, published
 from pipeline_steps.models.store import HubId, source
 
 if TYPE_CHECKING:
@@ -83,13 +83,18 @@ def hub(
                 (part / "samples" / f"{name}.png").write_bytes(drawn_png(picture, drawn))
         # Managers of models show a picture with the file's name as its cover.
         shutil.copyfile(part / "samples/1.png", part / f"{named.stem}.png")
-        pasted = ""
+        workflow, pasted = None, ""
+        known = published(base["path"])
         if in_one_file:
-            workflow = json.dumps(_comfyui(shown[0][1], base["path"], named, sampling), indent=2)
-            (part / "comfyui_workflow.json").write_text(workflow + "\n", encoding="utf-8")
+            workflow = _comfyui(shown[0][1], base["path"], named, sampling)
             pasted = _automatic1111(shown[0][1], base["path"], named, sampling)
             (part / "automatic1111.txt").write_text(pasted, encoding="utf-8")
-        text = _readme(model_card, shown, found, named, pasted)
+        elif known and known.parts:
+            workflow = _comfyui_of_parts(shown[0][1], known.parts, named, sampling)
+        if workflow:
+            written = json.dumps(workflow, indent=2) + "\n"
+            (part / "comfyui_workflow.json").write_text(written, encoding="utf-8")
+        text = _readme(model_card, shown, found, named, pasted, workflow is not None)
         (part / "README.md").write_text(f"---\n{data.to_yaml()}\n---\n\n{text}", encoding="utf-8")
 
 
@@ -158,7 +163,12 @@ def _metadata(
 
 
 def _readme(
-    model_card: Path, shown: list[tuple[Row, Row]], found: list[dict[str, Row]], named: Path, pasted: str
+    model_card: Path,
+    shown: list[tuple[Row, Row]],
+    found: list[dict[str, Row]],
+    named: Path,
+    pasted: str,
+    workflow: bool,
 ) -> str:
     """The model card, with pictures, scores and what else lies here before what it is meant for."""
     card = model_card.read_text(encoding="utf-8")
@@ -192,17 +202,15 @@ are not told apart by these pictures, and no score takes the place of people of 
 {scores}
 
 """
-    if pasted:
+    if workflow:
         added += f"""## In other programs
 
 - ComfyUI: put `{named.name}` into `models/loras` and drag `comfyui_workflow.json` into the window.
-- AUTOMATIC1111, Forge: put it into `models/Lora`, and paste `automatic1111.txt` into the prompt:
-
-```text
-{pasted.rstrip()}
-```
-
 """
+    if pasted:
+        told = "put it into `models/Lora`, and paste `automatic1111.txt` into the prompt"
+        added += f"- AUTOMATIC1111, Forge: {told}:\n\n```text\n{pasted.rstrip()}\n```\n"
+    added += "\n" * workflow
     return card.replace(SECTION, added + SECTION, 1)
 
 
@@ -238,47 +246,61 @@ def _checkpoint(base: str) -> str:
 
 def _comfyui(row: Row, base: str, named: Path, sampling: SampleConfig) -> dict[str, Any]:
     """A workflow as ComfyUI's API and window take it: nodes by number, inputs as [node, output]."""
-    width, height = artifacts.picture_size(row["image"])
-    encode = {"class_type": "CLIPTextEncode"}
+    lora = {"lora_name": named.name, "strength_model": 1.0, "strength_clip": 1.0}
     return {
-        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": _checkpoint(base)}},
-        "2": {
-            "class_type": "LoraLoader",
-            "inputs": {
-                "model": ["1", 0],
-                "clip": ["1", 1],
-                "lora_name": named.name,
-                "strength_model": 1.0,
-                "strength_clip": 1.0,
-            },
-        },
-        "3": encode | {"inputs": {"clip": ["2", 1], "text": row["prompt"]}},
-        "4": encode | {"inputs": {"clip": ["2", 1], "text": ""}},
-        "5": {
-            "class_type": "EmptyLatentImage",
-            "inputs": {"width": width, "height": height, "batch_size": 1},
-        },
-        "6": {
-            "class_type": "KSampler",
-            "inputs": {
-                "model": ["2", 0],
-                "positive": ["3", 0],
-                "negative": ["4", 0],
-                "latent_image": ["5", 0],
-                "seed": row["seed"] % LARGEST_SEED,
-                "steps": sampling.steps,
-                "cfg": sampling.guidance_scale,
-                "sampler_name": "dpmpp_2m",
-                "scheduler": "normal",
-                "denoise": 1.0,
-            },
-        },
-        "7": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0], "vae": ["1", 2]}},
-        "8": {
-            "class_type": "SaveImage",
-            "inputs": {"images": ["7", 0], "filename_prefix": named.stem},
-        },
+        "1": _node("CheckpointLoaderSimple", ckpt_name=_checkpoint(base)),
+        "2": _node("LoraLoader", model=["1", 0], clip=["1", 1], **lora),
+        **_drawing(row, named, sampling, "EmptyLatentImage", ("dpmpp_2m", "normal"), ["2", 1], ["1", 2]),
     }
+
+
+def _comfyui_of_parts(row: Row, parts: Parts, named: Path, sampling: SampleConfig) -> dict[str, Any]:
+    """The same for a rectified flow, whose parts are files of their own, on the model's own schedule."""
+    return {
+        "9": _node("UNETLoader", unet_name=parts.denoiser, weight_dtype="default"),
+        "10": _node("CLIPLoader", clip_name=parts.text_encoder, type=parts.kind),
+        "11": _node("VAELoader", vae_name=parts.vae),
+        "1": _node("LoraLoaderModelOnly", model=["9", 0], lora_name=named.name, strength_model=1.0),
+        "2": _node("ModelSamplingAuraFlow", model=["1", 0], shift=parts.shift),
+        **_drawing(row, named, sampling, "EmptySD3LatentImage", ("euler", "simple"), ["10", 0], ["11", 0]),
+    }
+
+
+def _drawing(
+    row: Row,
+    named: Path,
+    sampling: SampleConfig,
+    empty: str,
+    sampler: tuple[str, str],
+    clip: list[Any],
+    vae: list[Any],
+) -> dict[str, Any]:
+    """What every workflow ends with: prompts, noise, steps of node 2's model, the picture."""
+    width, height = artifacts.picture_size(row["image"])
+    return {
+        "3": _node("CLIPTextEncode", clip=clip, text=row["prompt"]),
+        "4": _node("CLIPTextEncode", clip=clip, text=""),
+        "5": _node(empty, width=width, height=height, batch_size=1),
+        "6": _node(
+            "KSampler",
+            model=["2", 0],
+            positive=["3", 0],
+            negative=["4", 0],
+            latent_image=["5", 0],
+            seed=row["seed"] % LARGEST_SEED,
+            steps=sampling.steps,
+            cfg=sampling.guidance_scale,
+            sampler_name=sampler[0],
+            scheduler=sampler[1],
+            denoise=1.0,
+        ),
+        "7": _node("VAEDecode", samples=["6", 0], vae=vae),
+        "8": _node("SaveImage", images=["7", 0], filename_prefix=named.stem),
+    }
+
+
+def _node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
 
 
 def _automatic1111(row: Row, base: str, named: Path, sampling: SampleConfig) -> str:

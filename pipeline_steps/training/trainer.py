@@ -13,6 +13,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from torch.nn import Module, Parameter
+from torch.utils.checkpoint import checkpoint
 
 from pipeline_steps.errors import UserError
 from pipeline_steps.method import scoft
@@ -182,10 +183,11 @@ class Trainer:
 
     def look(self, vae: Any, extract: Extractor | None = None) -> None:
         """Give the trainer eyes: the VAE's decoder and, for L_P and L_C, the feature extractor of S."""
-        if self.config.gradient_checkpointing:
-            vae.enable_gradient_checkpointing()
         del vae.encoder  # nothing is encoded here, and it is two fifths of the weights
         self.decode, self.extract = partial(self.family.decode_latents, vae), extract
+        if self.config.gradient_checkpointing:
+            self.family.recompute_decoder(vae)
+            self.decode = partial(_one_by_one, self.decode)
 
     def predict(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Call the denoiser in its own precision; LoRA weights stay float32."""
@@ -420,6 +422,13 @@ class Trainer:
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if self.merged is not None:
             self.merged.forget()
+
+
+def _one_by_one(decode: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+    """Decode pictures one by one, each computed anew on the way back: one picture's activations live."""
+    if len(latents) == 1:
+        return decode(latents)
+    return torch.cat([checkpoint(decode, one, use_reentrant=False) for one in latents.split(1)])
 
 
 def _check_layers(denoiser: Module, wanted: Sequence[str], family: "Family") -> None:

@@ -1,11 +1,15 @@
 """FLUX.2 klein at tiny size: against its own pipeline, the equations, and the programs that load its LoRA."""
 
 import math
+import os
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
 from pipeline_steps import artifacts
@@ -15,11 +19,13 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import denoise
 from pipeline_steps.method.pictures import to_unit
 from pipeline_steps.method.processes import RectifiedFlow
-from pipeline_steps.models.families import family_of
+from pipeline_steps.models.bases import DEPTHLESS, refuse_depth
+from pipeline_steps.models.families import FAMILIES, family_of
 from pipeline_steps.negatives.synthesize import synthesize
 from pipeline_steps.training.export import export
 from pipeline_steps.training.train import train
 from pipeline_steps.training.trainer import Trainer
+from tests import ROOT
 from tests.models.flow_family import (
     CLIP,
     Raw,
@@ -150,6 +156,29 @@ def test_negatives_by_noise_alone(base, world, tmp_path):
         seen = family.decode_latents(family.vae(), mean)[0].permute(1, 2, 0).numpy() * 255
     near, far = (np.abs(found[strength][0] - seen).mean() for strength in found)
     assert near < far / 3
+
+
+def test_negatives_by_depth_are_refused_before_the_first_job(base, tmp_path):
+    """By the index where the model is there, by its id where it is not; the families say which it is."""
+    assert {kind.pipeline for kind in FAMILIES.values() if kind.controlled is None} == set(DEPTHLESS)
+    refuse_depth(BaseRef(path="resources/mini/base"))
+    refuse_depth(BaseRef(path="Tongyi-MAI/Z-Image"))
+    for ref in (base, BaseRef(path="black-forest-labs/FLUX.2-klein-base-4B@a3b4f48")):
+        with pytest.raises(UserError, match=r"there is none for .*; set negatives.structure: noise"):
+            refuse_depth(ref)
+    command = [
+        sys.executable, "-m", "snakemake", "-n", "--snakefile", str(ROOT / "Snakefile"), "--directory",
+        str(tmp_path), "--configfile", str(tmp_path / "klein.yaml"), "--", "plan",
+    ]  # fmt: skip
+    settings = {"presets": ["drawn"], "models": {"base": {"path": base.path}}}
+    for structure, message in (("depth", "set negatives.structure: noise"), ("noise", "rule plan:")):
+        settings["negatives"] = {"structure": structure}
+        (tmp_path / "klein.yaml").write_text(yaml.safe_dump(settings))
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+        assert message in done.stderr + done.stdout
+        assert (done.returncode == 0) == (structure == "noise")
 
 
 def test_a_distilled_model_is_refused(tmp_path):

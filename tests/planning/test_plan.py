@@ -5,12 +5,13 @@ import json
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from pipeline_steps.config.checks import load_config
+from pipeline_steps.config.checks import load_config, over_presets
 from pipeline_steps.planning.cards import CONTEXT, FRAGMENTS
 from pipeline_steps.planning.footprint import footprint
 from pipeline_steps.planning.plan import plan
-from pipeline_steps.planning.stages import Stage, _targets
+from pipeline_steps.planning.stages import Stage, _targets, _train
 
 MIB = 2**20
 
@@ -36,6 +37,48 @@ def test_attention_is_counted_without_its_matrix():
         found = footprint(lambda: nn.functional.scaled_dot_product_attention(q, k, v))
     assert found.flops == 4 * 2 * 1024 * 2048 * 64
     assert found.peak == q.nbytes
+
+
+def test_what_is_computed_anew_lives_one_layer_at_a_time():
+    """Eight layers more keep their inputs, 1 MiB each, and nothing else of what they made."""
+    found = []
+    for count in (4, 12):
+        with torch.device("meta"):
+            x, small = torch.empty(512, 512), {"bias": False}
+            layers = nn.ModuleList(
+                nn.Sequential(nn.Linear(512, 512, **small), nn.SiLU(), nn.Linear(512, 512, **small))
+                for _ in range(count)
+            ).requires_grad_(False)
+            trained = [layer[2].weight.requires_grad_() for layer in layers]
+
+            def forward(x=x, layers=layers):
+                for layer in layers:
+                    x = checkpoint(layer, x, use_reentrant=False)
+                return x
+
+            def back(end, trained=trained):
+                return torch.autograd.grad(end.sum(), trained)
+
+            found.append(footprint(forward, back))
+    fewer, more = found
+    assert [cost.kept for cost in found] == [4 * MIB, 12 * MIB]
+    # On the way back each layer leaves its weight's gradient, of 1 MiB as well, in the place of its input.
+    assert more.peak - fewer.peak == 8 * MIB
+    # Forth, anew and back, two products each; the first layer has no way back to go.
+    products = {count: 6 * count - 2 for count in (4, 12)}
+    assert [cost.flops for cost in found] == [products[count] * 2 * 512**3 for count in (4, 12)]
+
+
+def test_a_flow_of_six_billion_parameters_is_trained_on_a_card_of_24_gb():
+    """As the preset has it: no lever more is needed, and a smaller card has none that is enough."""
+    raw = {"cultures": {"wales": {"suffix": ", in Wales", "images": "resources"}}}
+    settings = load_config(
+        {k: v for k, v in over_presets({"presets": ["authors", "zimage"], **raw}).items() if k != "presets"}
+    )
+    with torch.device("meta"):
+        stage = _train(settings)
+    assert stage.weights > 2 * 6.15e9  # in 16 bits, and no text encoder
+    assert (stage.fit(24e9), stage.fit(12e9)) == ("yes", "no")
 
 
 def test_a_stage_names_the_weakest_lever_that_fits():

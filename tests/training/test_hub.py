@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import KOHYA, LORA, SAMPLES, SCORES, Origin
 from pipeline_steps.config import BaseRef, ExportConfig, SampleConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.models import blueprints
 from pipeline_steps.models.families import family_of
 from pipeline_steps.training.export import export
 from pipeline_steps.training.header import header
@@ -45,6 +47,12 @@ NODES = {
     ),
     "VAEDecode": ({"samples", "vae"}, ["IMAGE"]),
     "SaveImage": ({"images", "filename_prefix"}, []),
+    "UNETLoader": ({"unet_name", "weight_dtype"}, ["MODEL"]),
+    "CLIPLoader": ({"clip_name", "type"}, ["CLIP"]),
+    "VAELoader": ({"vae_name"}, ["VAE"]),
+    "LoraLoaderModelOnly": ({"model", "lora_name", "strength_model"}, ["MODEL"]),
+    "ModelSamplingAuraFlow": ({"model", "shift"}, ["MODEL"]),
+    "EmptySD3LatentImage": ({"width", "height", "batch_size"}, ["LATENT"]),
 }
 """ComfyUI's own nodes: what they take, and the kinds of what they give."""
 LINKS = {
@@ -197,9 +205,9 @@ def test_it_holds_pictures_that_the_model_drew_and_no_others(results):
     assert json.loads(shown["samples/2_before.png"].text["scoft"])["lora"] is None
 
 
-def test_other_programs_are_handed_the_right_files(results):
-    hub(**results)
-    nodes = json.loads((results["folder"] / "comfyui_workflow.json").read_text())
+def comfyui(folder: Path) -> dict[str, dict]:
+    """The inputs of a workflow's nodes by their class; every link goes to what gives that kind."""
+    nodes = json.loads((folder / "comfyui_workflow.json").read_text())
     for node in nodes.values():
         takes, _ = NODES[node["class_type"]]
         assert set(node["inputs"]) == takes
@@ -207,7 +215,12 @@ def test_other_programs_are_handed_the_right_files(results):
             if name in node["inputs"]:
                 source, output = node["inputs"][name]
                 assert NODES[nodes[source]["class_type"]][1][output] == kind
-    by_kind = {node["class_type"]: node["inputs"] for node in nodes.values()}
+    return {node["class_type"]: node["inputs"] for node in nodes.values()}
+
+
+def test_other_programs_are_handed_the_right_files(results):
+    hub(**results)
+    by_kind = comfyui(results["folder"])
     assert by_kind["CheckpointLoaderSimple"]["ckpt_name"] == "sd-v1-4.ckpt"
     name = by_kind["LoraLoader"]["lora_name"]
     with safe_open(results["folder"] / name, "pt") as file:
@@ -232,10 +245,37 @@ def test_a_base_that_is_no_hubs_is_not_named_as_one(results):
     assert ModelCard.load(results["folder"] / "README.md").data.license == "cc-by-nc-4.0"
 
 
-def test_a_kind_that_other_programs_load_otherwise_gets_no_workflow_of_theirs(results):
+def of_another_kind(results, path: str) -> None:
+    """Make it a LoRA of a base model that kohya-ss' networks do not know."""
     about = KOHYA.metadata(results["named"])
     del about["ss_base_model_version"]
     KOHYA.write(results["named"], KOHYA.read(results["named"]), ORIGIN, about)
+    training = json.loads(LORA.metadata(results["lora"])["scoft_training"])
+    training["base"]["path"] = path
+    about = LORA.metadata(results["lora"]) | {"scoft_training": json.dumps(training)}
+    LORA.write(results["lora"], LORA.read(results["lora"]), ORIGIN, about)
+
+
+def test_zimage_is_loaded_part_by_part_and_drawn_with_its_own_schedule(results):
+    of_another_kind(results, "Tongyi-MAI/Z-Image@04cc4abb")
+    hub(**results)
+    nodes, family = comfyui(results["folder"]), family_of(BaseRef(path="Tongyi-MAI/Z-Image"))
+    loaders = {"UNETLoader": "unet_name", "CLIPLoader": "clip_name", "VAELoader": "vae_name"}
+    files = [nodes[kind][name] for kind, name in loaders.items()]
+    assert files == ["z_image_bf16.safetensors", "qwen_3_4b.safetensors", "ae.safetensors"]
+    assert nodes["CLIPLoader"]["type"] == "lumina2"
+    assert nodes["LoraLoaderModelOnly"]["lora_name"] == results["named"].name
+    own = blueprints.configuration(family.base, "scheduler", "scheduler")
+    assert nodes["ModelSamplingAuraFlow"]["shift"] == own["shift"] and not own["use_dynamic_shifting"]
+    # The steps are those of the shifted model, which is the one with the LoRA.
+    assert nodes["KSampler"]["steps"] == 7 and nodes["KSampler"]["sampler_name"] == "euler"
+    assert not (results["folder"] / "automatic1111.txt").exists()
+    text = (results["folder"] / "README.md").read_text()
+    assert "drag `comfyui_workflow.json`" in text and "automatic1111.txt" not in text
+
+
+def test_a_kind_that_other_programs_load_otherwise_gets_no_workflow_of_theirs(results):
+    of_another_kind(results, "black-forest-labs/FLUX.2-klein-base-4B")
     hub(**results)
     names = {path.name for path in results["folder"].iterdir()}
     assert results["named"].name in names and not names & {"comfyui_workflow.json", "automatic1111.txt"}

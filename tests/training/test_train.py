@@ -20,6 +20,7 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.method.processes import Diffusion
 from pipeline_steps.models import extractors
 from pipeline_steps.models.families import family_of
+from pipeline_steps.planning.footprint import footprint
 from pipeline_steps.training.checkpoints import Checkpoints
 from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.export import export
@@ -320,6 +321,23 @@ def test_a_copy_that_fails_ends_nothing_and_an_address_that_cannot_be_read_all(t
 def test_gradient_checkpointing_does_not_change_the_gradient(inputs):
     plain = gradient(inputs, settings())
     assert_same(gradient(inputs, settings(gradient_checkpointing=True)), plain)
+
+
+def test_pictures_decoded_one_by_one_take_the_memory_of_one():
+    """Three more add their own pixels and latents; decoded together they add all that the decoder makes."""
+
+    def peak(count: int, checkpointing: bool) -> int:
+        trainer = new_trainer(settings(gradient_checkpointing=checkpointing), "scoft_mpc")
+        latents = torch.zeros(count, 8, 8, 8, requires_grad=True)
+        assert trainer.decode is not None
+        return footprint(
+            lambda: trainer.decode(latents * 1), lambda seen: torch.autograd.grad(seen.sum(), latents)
+        ).peak
+
+    pixels = 3 * 64 * 64 * 4
+    assert peak(4, True) - peak(1, True) < 3 * 4 * pixels  # drawn, put together, and their gradients
+    assert peak(1, True) < 0.5 * peak(1, False)
+    assert peak(4, False) > 3.5 * peak(1, False)
 
 
 def test_under_bfloat16_the_lora_stays_float32_and_learns_in_the_same_direction(inputs):

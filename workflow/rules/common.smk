@@ -17,6 +17,7 @@ from pipeline_steps.home import HOME, find, source
 from pipeline_steps.machine.gpu_hours import GpuHours
 from pipeline_steps.machine.locks import release_stale_locks
 from pipeline_steps.machine.progress import Progress
+from pipeline_steps.models.bases import refuse_depth
 
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
@@ -25,6 +26,8 @@ try:
     SETTINGS = load_config(
         config, dict.fromkeys(map(Path, [*workflow.configfiles, *PRESETS])), there=not workflow.remote_exec
     )
+    if SETTINGS.negatives.structure == "depth":
+        refuse_depth(SETTINGS.models.base)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
