@@ -65,6 +65,7 @@ def run_step(
     # The bars are the steps' own; loading weights takes no time worth one.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     app = command_line(step)
 
     @app.meta.default

@@ -5,10 +5,10 @@ from transformers import LogitsProcessor
 
 
 class GumbelNoise(LogitsProcessor):
-    """Add each row's own Gumbel noise, so that arg max draws from softmax(scores) (Gumbel-max trick).
+    """Draw each row's word from softmax(scores) by its own stream (Gumbel-max trick), and leave no other.
 
-    ``generate`` samples a whole batch from one random stream; with this processor and greedy
-    decoding every row has its own.
+    ``generate`` samples a whole batch from one random stream; with this processor every row has its own,
+    however ``generate`` takes a word from what is left.
 
     Args:
         streams: one CPU generator per row.
@@ -18,7 +18,8 @@ class GumbelNoise(LogitsProcessor):
         self.streams = streams
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return noisy scores, (rows, vocabulary)."""
+        """Return scores, (rows, vocabulary), of 0 for the drawn word and -inf for all others."""
         uniform = torch.stack([torch.rand(scores.shape[1], generator=stream) for stream in self.streams])
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
-        return scores + gumbel.to(scores)
+        drawn = (scores + gumbel.to(scores)).argmax(-1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(-1, drawn, 0.0)

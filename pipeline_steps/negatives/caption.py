@@ -48,9 +48,14 @@ def caption(
         inputs = processor(images=pictures, return_tensors="pt").to(model.device, model.dtype)
         streams = [generator(seed, "caption", culture, row["image_id"], i) for row in rows for i in range(k)]
         tokens = model.generate(
-            pixel_values=inputs.pixel_values.repeat_interleave(k, 0),
+            pixel_values=inputs.pixel_values,
             logits_processor=LogitsProcessorList([TopPLogitsWarper(config.top_p), GumbelNoise(streams)]),
-            do_sample=False,
+            # A picture is looked at once for all its captions, which the streams draw.
+            do_sample=True,
+            num_return_sequences=k,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
             num_beams=1,
             max_new_tokens=config.max_new_tokens,
         )

@@ -100,14 +100,13 @@ def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
     """Draw from the noised picture, with the steps of x̂ and none recorded."""
     import torch
     from PIL import Image
+    from tqdm import tqdm
 
     from pipeline_steps.method.denoising import aligned, denoise
     from pipeline_steps.method.pictures import to_unit
+    from pipeline_steps.models.families.family import STEPS_BAR
 
     encode_prompts, vae, denoiser = family.prompt_encoder(), family.vae(), family.denoiser()
-
-    def predict(z: "Tensor", t: "Tensor", condition: dict[str, "Tensor"]) -> "Tensor":
-        return family.predict(denoiser, z.to(denoiser.dtype), t, condition)
 
     @torch.inference_mode()
     def draw(batch: list[Row]) -> list[Any]:
@@ -122,6 +121,12 @@ def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
         text = encode_prompts([row["prompt"] for row in batch])
         null = encode_prompts([""] * len(batch))
         pairs = {name: aligned([value, null[name]]) for name, value in text.items()}
+        bar = tqdm(total=config.steps, **STEPS_BAR)
+
+        def predict(z: "Tensor", t: "Tensor", condition: dict[str, "Tensor"]) -> "Tensor":
+            bar.update()
+            return family.predict(denoiser, z.to(denoiser.dtype), t, condition)
+
         latents = denoise(
             predict,
             process.add_noise(z0, noise, t),
@@ -133,6 +138,7 @@ def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
             scale=config.guidance_scale,
             record=torch.full((len(batch),), -1),
         )
+        bar.close()
         pixels = (family.decode_latents(vae, latents) * 255).round().to(torch.uint8)
         return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 

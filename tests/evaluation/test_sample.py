@@ -9,7 +9,7 @@ from pipeline_steps.config import BaseRef, SampleConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.sample import sample
 from pipeline_steps.inputs.text import read_prompts
-from pipeline_steps.models.families import family_of
+from pipeline_steps.models.families import family, family_of
 
 BASE = BaseRef(path="resources/mini/base")
 PROMPTS = ["a red jar", "a robe", "a house"]
@@ -34,6 +34,16 @@ def draw(tmp_path_factory):
         return {(row["prompt"], row["index"]): row for row in SAMPLES.rows(folder / "s.parquet")}
 
     return run
+
+
+def test_the_steps_of_a_batch_that_takes_long_are_counted(draw, monkeypatch, capsys):
+    monkeypatch.setattr(family, "STEPS_BAR", family.STEPS_BAR | {"mininterval": 0, "delay": 0})
+    draw(["a house"], each=1, steps=3)
+    shown = capsys.readouterr().err
+    assert all(f"{step}/3" in shown for step in (1, 2, 3)) and "steps: " in shown
+    monkeypatch.undo()
+    draw(["a house"], each=1, steps=3)
+    assert "steps: " not in capsys.readouterr().err
 
 
 def pixels(row):

@@ -64,7 +64,8 @@ def test_words_are_drawn_by_their_chances_and_each_row_by_its_own_stream():
 
 
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
-def test_the_ends_of_chance_leave_words_finite(drawn, monkeypatch):
+def test_the_ends_of_chance_draw_no_word_that_was_ruled_out(drawn, monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda size, generator: torch.full((size,), drawn))
-    found = GumbelNoise([torch.Generator()])(torch.empty(0), torch.zeros(1, 4, dtype=torch.float64))
-    assert found.isfinite().all() and found.dtype == torch.float64
+    scores = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]], dtype=torch.float64)
+    found = GumbelNoise([torch.Generator()])(torch.empty(0), scores)
+    assert found.tolist() == [[-torch.inf, -torch.inf, 0.0, -torch.inf]] and found.dtype == torch.float64

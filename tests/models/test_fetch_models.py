@@ -1,6 +1,5 @@
 """Fetching models: the real hub client against a small server that speaks the hub's API."""
 
-import hashlib
 import io
 import json
 import os
@@ -9,7 +8,6 @@ import sys
 import threading
 import time
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,122 +17,20 @@ from pipeline_steps.config import BaseRef, ModelRef, Models
 from pipeline_steps.errors import UserError
 from pipeline_steps.models.store import commit, locate
 from tests import ROOT
+from tests.hub import SHA, Hub, sha256
 
-SHA = "1" * 40
 BIG = os.urandom(3_000_000)
 SOURCE = str(ROOT)
 
 
-class Hub(ThreadingHTTPServer):
-    """Repositories in memory; counts what is asked, and fails on demand."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.repos: dict[str, dict[str, bytes]] = {}
-        self.lfs = (".safetensors", ".bin")
-        self.gated: dict[str, int] = {}
-        self.closed: dict[str, int] = {}
-        self.cut_after: int | None = None
-        self.stall: threading.Event | None = None
-        self.go_on = threading.Event()
-        self.spoil: set[str] = set()
-        self.asked: list[tuple[str, str, str | None]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        self.do_GET(body=False)
-
-    def do_GET(self, body=True):
-        hub, path = self.server, self.path.split("?")[0]
-        hub.asked.append((self.command, path, self.headers.get("Range")))
-        parts = path.strip("/").split("/")
-        if parts[:2] == ["api", "models"]:
-            return self.model_info("/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main")
-        if parts[2:3] == ["resolve"]:
-            return self.file("/".join(parts[:2]), "/".join(parts[4:]), body)
-        return self.file("files", path[1:], body)
-
-    def refuse(self, status, code):
-        self.send_response(status)
-        self.send_header("X-Error-Code", code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def model_info(self, repo, revision):
-        hub = self.server
-        if repo in hub.gated:
-            return self.refuse(hub.gated[repo], "GatedRepo")
-        if repo not in hub.repos:
-            return self.refuse(404, "RepoNotFound")
-        if revision not in ("main", SHA):
-            return self.refuse(404, "RevisionNotFound")
-        siblings = [
-            {"rfilename": name, "size": len(data), "blobId": blob(data)}
-            | (
-                {"lfs": {"sha256": sha256(data), "size": len(data), "pointerSize": 1}}
-                if name.endswith(hub.lfs)
-                else {}
-            )
-            for name, data in hub.repos[repo].items()
-        ]
-        answer = json.dumps({"id": repo, "modelId": repo, "sha": SHA, "siblings": siblings}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def file(self, repo, name, body):
-        hub = self.server
-        data = hub.repos.get(repo, {}).get(name)
-        if repo in hub.closed:
-            return self.refuse(hub.closed[repo], "GatedRepo")
-        if data is None:
-            return self.refuse(404, "EntryNotFound")
-        etag = sha256(data) if name.endswith(hub.lfs) else blob(data)
-        if name in hub.spoil:
-            data = data[:-1] + bytes([data[-1] ^ 1])
-        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
-        self.send_response(206 if start else 200)
-        self.send_header("X-Repo-Commit", SHA)
-        self.send_header("ETag", f'"{etag}"')
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(data) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.end_headers()
-        if body and hub.cut_after is not None and len(data) > hub.cut_after:
-            self.wfile.write(data[start : start + hub.cut_after])
-            self.close_connection = True
-            if hub.stall:
-                hub.stall.set()
-                hub.go_on.wait()
-        elif body:
-            self.wfile.write(data[start:])
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def blob(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
 @pytest.fixture
 def hub():
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    with Hub.serving() as server:
+        fill(server)
+        yield server
+
+
+def fill(server: Hub) -> None:
     server.repos["someone/sdxl"] = {
         "model_index.json": json.dumps(
             {
@@ -189,8 +85,6 @@ def hub():
         "open_clip_pytorch_model.bin": b"a pickle",
         "pytorch_model.bin": b"timm's pickle",
     }
-    yield server
-    server.shutdown()
 
 
 def models(home: Path, **roles) -> Models:

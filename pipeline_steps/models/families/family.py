@@ -23,6 +23,8 @@ from pipeline_steps.models.loading import device, frozen, load, load_network, we
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+STEPS_BAR: dict[str, Any] = {"desc": "steps", "leave": False, "mininterval": 1, "delay": 5}
+"""The bar of one batch's denoising steps, below the pictures': it shows where a batch takes long."""
 OF_LAYER = re.compile(r"((?:unet|transformer)\..+)\.lora_[AB]\.")
 """A key of a LoRA in diffusers' form, and the layer that it is of."""
 
@@ -299,7 +301,7 @@ class Family(ABC):
         """Load a pipeline with some parts replaced or, by None, left out."""
         options = weights(self.base) | self.options | parts
         pipeline = load(_diffusers(name), self.base, "base", **options)
-        pipeline.set_progress_bar_config(disable=True)
+        pipeline.set_progress_bar_config(**STEPS_BAR)
         return pipeline.to(device())
 
     def _with_sampler(self, pipeline: Any) -> Any:

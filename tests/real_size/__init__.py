@@ -1,0 +1,1 @@
+"""What networks of the published sizes show, with random weights: run by hand, ``pytest tests/real_size``."""
