@@ -6,7 +6,6 @@ Each figure stands beside the bar it should reach and the level of chance, where
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -315,7 +314,8 @@ def _sight(model: str, encode: Callable[[torch.Tensor], torch.Tensor], count: in
     for name in CULTURAL:
         other = mean_distance([changed(random, scene, (name,)) for scene in scenes])
         yield Figure(model, f"S of another {name} over S of the same drawn anew", other / jitter, 3, 1)
-    typical = mean_distance([replace(changed(random, scene, ()), **STEREOTYPE) for scene in scenes])
+    anew = [changed(random, scene, ()) for scene in scenes]
+    typical = mean_distance([Scene(**s.attributes() | STEREOTYPE, jitter=s.jitter) for s in anew])
     setting = mean_distance([changed(random, scene, ("setting",)) for scene in scenes])
     yield Figure(model, "S of the stereotype over S of another setting", typical / setting, 1)
 

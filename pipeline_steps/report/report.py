@@ -168,7 +168,7 @@ def _culture(
         "positives": _positives(own, captions, thumbnails, config.positives, side),
         "kept": Counter(row["kept"] for part in own["distances"] for row in DISTANCES.rows(part)),
         "curves": [chart for part in own["train_logs"] for chart in _curves(name, part)],
-        "looks": [row for part in own["train_logs"] for row in _looks(part)],
+        "looks": [row for part in own["train_logs"] for row in _seen(part)],
         "sets": {
             sets.set_of(path): sets.further(path, sets.of_set(path, own["set_samples"]), config)
             for path in own["set_scores"]
@@ -368,8 +368,8 @@ def _curves(culture: str, path: Path) -> list[str]:
     return drawn
 
 
-def _looks(path: Path) -> list[list[str]]:
-    """Sum up what L_P and L_C saw, by quarter of the noise schedule: pictures, S⁺, S⁻, share of open hinges."""
+def _seen(path: Path) -> list[list[str]]:
+    """Sum up what L_P and L_C saw by quarter of the schedule: pictures, S⁺, S⁻, open hinges."""
     found = defaultdict(list)
     for row in TRAIN_LOG.rows(path):
         columns = (row[f"look_{name}"] for name in ("share", "positive", "negative", "active"))

@@ -43,6 +43,7 @@ from pipeline_steps.report.report import report
 from pipeline_steps.survey.survey_aggregate import survey_aggregate
 from pipeline_steps.survey.survey_pages import survey_pages
 from pipeline_steps.training.cache import cache
+from pipeline_steps.training.cache_negatives import cache_negatives
 from pipeline_steps.training.export import export
 from pipeline_steps.training.targets import targets
 from pipeline_steps.training.train import train
@@ -69,9 +70,12 @@ STEPS = {
     "targets": lambda at, out: targets(
         at("images"), at("negatives_kept"), out, "korea", 1, MODELS.clip, PerceptualConfig(), SETTINGS.targets
     ),
+    "cache_negatives": lambda at, out: cache_negatives(
+        at("images"), at("negatives_kept"), out, "korea", MODELS.base, SETTINGS.cache
+    ),
     "train": lambda at, out: train(
         at("train_cache"), out, out.with_name("log"), "korea", "scoft_mpc", 1, MODELS.base,
-        SETTINGS.train, at("targets"), MODELS.clip,
+        SETTINGS.train, at("targets"), extractor=MODELS.clip,
     ),
     "export": lambda at, out: export(
         at("lora"), at("images"), out, out.with_name("kohya"), out.with_name("card"), "korea", ", in korea",
@@ -109,7 +113,8 @@ KINDS = {
 READS = {
     "caption": ["images"], "depth": ["images"], "synthesize": ["captions", "depth"],
     "filter": ["images", "negatives"], "cache": ["images", "captions"],
-    "targets": ["images", "negatives_kept"], "train": ["train_cache", "targets"], "export": ["lora"],
+    "targets": ["images", "negatives_kept"], "cache_negatives": ["images", "negatives_kept"],
+    "train": ["train_cache", "targets"], "export": ["lora"],
     "sample": ["images", "lora"], "features": ["samples"],
     "score": ["samples", "features", "images", "reference"], "merge_scores": ["scores"],
     "data_report": ["images", "findings"], "data_card": ["images"], "train_prompts": ["images"],

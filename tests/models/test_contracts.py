@@ -122,7 +122,19 @@ def test_every_stage_runs_on_a_tiny_model_of_the_same_classes(culture, tiny, tmp
         perceptual=PERCEPTUAL, gradient_checkpointing=True, denoising={"steps": 2},
     )  # fmt: skip
     lora = tmp_path / "lora.safetensors"
-    train(cached, lora, out["log"], "wales", "scoft_mpc", 3, base, config, target, MINI["clip"], NO_BOARDS)
+    train(
+        cached,
+        lora,
+        out["log"],
+        "wales",
+        "scoft_mpc",
+        3,
+        base,
+        config,
+        target,
+        extractor=MINI["clip"],
+        watch=NO_BOARDS,
+    )
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a house\n")
     pictures = {}

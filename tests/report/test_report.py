@@ -27,7 +27,7 @@ from pipeline_steps.artifacts import (
 )
 from pipeline_steps.config import PipelineConfig
 from pipeline_steps.drawing.charts import line_chart
-from pipeline_steps.report.report import TABLES, _curves, _looks, report
+from pipeline_steps.report.report import TABLES, _curves, _seen, report
 from tests.browser import CHROMIUM, browser, check_axe, layout_shift
 
 TEMPLATE, STYLE = Path("resources/report/page.html"), Path("resources/report/page.css")
@@ -240,7 +240,7 @@ def test_looks_are_summed_up_by_quarter_of_the_schedule(tmp_path):
     seen = [([0.1, 0.2], [0.2, 0.4], [0.5, None], [1.0, None]), ([1.0], [0.9], [0.1], [0.0])]
     rows = [log | {"update": n} | dict(zip(names, row, strict=True)) for n, row in enumerate(seen)]
     TRAIN_LOG.write(tmp_path / "log", rows)
-    assert _looks(tmp_path / "log") == [
+    assert _seen(tmp_path / "log") == [
         ["0 to 0.25", "2", "0.300", "0.500", "1.000"],
         ["0.75 to 1", "1", "0.900", "0.100", "0.000"],
     ]

@@ -46,6 +46,7 @@ TARGETS = (
     "results/korea/data_report.html",
     "results/korea/lora_kohya.safetensors",
     "results/korea/hub",
+    "results/korea/ablations/dpo/lora.safetensors",
     "results/korea/runs/second/scores/scoft_mpc.parquet",
     "results/links/images.parquet",
     "results/hub/images.parquet",

@@ -18,7 +18,7 @@ LOOKING = {"features"}
 JUDGE = {"judge"}
 OF_SET = {"sample", "breakdown"}
 """What reads a set of prompts."""
-BASE = {"synthesize", "cache", "train", "sample", "reconstruct"}
+BASE = {"synthesize", "cache", "cache_negatives", "train", "sample", "reconstruct"}
 TRAIN = {"train"}
 S = TRAIN | {"targets"}  # the targets lie where the first run with the same distance is
 DRAWN_VIEWS = {"ingest", "caption", "synthesize", "targets", "train", "train_prompts", "coco", "sample"}
@@ -106,7 +106,7 @@ TABLE = [
     ("negatives.batch_size", 2, {"synthesize"}),
     ("filter.min_distance", 0.5, {"filter"}),
     ("filter.batch_size", 2, {"filter"}),
-    ("cache.batch_size", 2, {"cache", "reconstruct"}),
+    ("cache.batch_size", 2, {"cache", "cache_negatives", "reconstruct"}),
     ("cache.held_out", 2, {"cache"}),
     ("targets.batch_size", 2, {"targets"}),
     ("train.updates", 200, TRAIN),
@@ -244,13 +244,14 @@ CASES = {
     "synthesize": [{"shard": ""}],
     "cache": [{"shard": ""}],
     "filter": [{"run": ""}],
+    "cache_negatives": [{"run": ""}],
     "targets": [{"run": run} for run in ("", "runs/fig7_dino_first_60/", "runs/fig7_dreamsim_first_60/")],
     "train": [
         {"lora": f"{run}{variant}/"}
         for run in ("runs/second/", "runs/fig7_dino_first_60/", "runs/fig7_dreamsim_first_60/")
         for variant in ("ldm", "scoft_mpc")
     ]
-    + [{"lora": ""}, {"lora": "ablations/ldm/"}],
+    + [{"lora": ""}, {"lora": "ablations/ldm/"}, {"lora": "ablations/dpo/"}],
     "sample": [
         {"run": run, "shard": "", "variant": variant}
         for run in ("", "runs/second/", "runs/coco_prompts/", "runs/generic_prompts/", "runs/own/")
