@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import fsspec
@@ -86,13 +85,29 @@ def run(inputs, folder: Path, config: TrainConfig, variant="scoft_mpc", **watch)
     return lora
 
 
+KILLED_IN_THE_SIXTH_UPDATE = """
+import os, runpy, signal, sys
+from pipeline_steps.cli import limit_threads
+
+limit_threads(int(sys.argv[sys.argv.index("--threads") + 1]))  # before torch comes, as the step does
+from pipeline_steps.training.trainer import Trainer
+
+update = Trainer.update
+def update_or_die(self, number, data):
+    return update(self, number, data) if number < 5 else os.kill(os.getpid(), signal.SIGKILL)
+
+Trainer.update = update_or_die
+runpy.run_module("pipeline_steps.training.train", run_name="__main__")
+"""
+"""The step's own command line, with a power cut."""
+
+
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path):
     config = settings(updates=8, ema_decay=0.9)
     watch = WatchConfig(checkpoint_every=2, checkpoints_kept=1, tensorboard=False)
     whole = run(inputs, tmp_path / "whole", config)
     folder = tmp_path / "killed"
-    command = [
-        sys.executable, "-m", "pipeline_steps.training.train",
+    arguments = [
         "--train-cache", inputs["train_cache"], "--targets", inputs["targets"],
         "--lora", folder / "lora.safetensors", "--train-log", folder / "train_log.parquet",
         "--culture", "wales", "--variant", "scoft_mpc", "--seed", "3",
@@ -100,14 +115,15 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path):
         "--base", BASE.model_dump_json(), "--extractor", CLIP.model_dump_json(),
         "--config", config.model_dump_json(), "--watch", watch.model_dump_json(),
     ]  # fmt: skip
-    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
-    while not list(folder.glob("checkpoints/*/*.safetensors")) and process.poll() is None:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    arguments = [str(part) for part in arguments]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_THE_SIXTH_UPDATE, *arguments], capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (folder / "lora.safetensors").exists()
-    assert list(folder.glob("checkpoints/*/*.safetensors"))
-    again = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    assert [path.name for path in folder.glob("checkpoints/*/*.safetensors")] == ["0000004.safetensors"]
+    command = [sys.executable, "-m", "pipeline_steps.training.train", *arguments]
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "going on from" in again.stderr
     assert (folder / "lora.safetensors").read_bytes() == whole.read_bytes()
     assert TRAIN_LOG.read(folder / "train_log.parquet") == TRAIN_LOG.read(
