@@ -43,7 +43,7 @@ STEPS = {
     "vae": 2000,
     "base": 7000,
     "controlnet": 600,
-    "flow": 6000,
+    "flow": 2400,
     "captioner": 1200,
     "depth": 1500,
     "dino": 900,

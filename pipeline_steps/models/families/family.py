@@ -213,7 +213,8 @@ class Family(ABC):
 
         for layer in vae.decoder.modules():
             if isinstance(layer, ResnetBlock2D | Upsample2D):
-                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+                again = partial(checkpoint, layer.forward, use_reentrant=False)
+                layer.forward = again  # type: ignore[method-assign]
 
     def multiple(self) -> int:
         """Return what the sides of pictures are multiples of, in pixels."""
