@@ -539,6 +539,7 @@ NOT_RUN = {
     "python -m benchmarks.gpu sd15 --out found.json": GPU,
     "python -m benchmarks.gpu sdxl_ldm --out found.json": GPU,
     "python -m benchmarks.gpu cap --out found.json": GPU,
+    "python -m benchmarks.gpu zimage --out found.json": GPU,
     "python -m pip install '.[test]' && pytest": f"{INDEX}, and is what runs this test",
     "python -m pip install ADDRESS_OR_FOLDER": f"{INDEX}; `pip install .` above is one",
     "python -m build": f"{INDEX}; tests/deploy builds a wheel",
