@@ -534,6 +534,7 @@ CLUSTER = "wants a Slurm; tests/slurm has one"
 IMAGE = "wants a container's tools and a package index"
 STORE = "wants an object store; tests/deploy has one"
 GPU = "wants a GPU; tests/training/test_gpu_benchmark.py runs its code at tiny size"
+REAL_SIZE = "an hour and 15 GB; tests/models/test_published_layout.py loads such models at tiny width"
 NOT_RUN = {
     "python -m benchmarks.gpu": GPU,
     "python -m benchmarks.gpu sd15 --out found.json": GPU,
@@ -550,6 +551,9 @@ NOT_RUN = {
     "pytest tests/slurm": CLUSTER,
     "pytest tests/reliability tests/mini": "takes minutes, and is a test",
     "pytest -m slow": "half a gigabyte a checkpoint, minutes",
+    "pytest -n 0 tests/real_size": REAL_SIZE,
+    "python -m tests.real_size.build sd15 FOLDER": REAL_SIZE,
+    "python -m tests.real_size.chain FOLDER": REAL_SIZE,
     "pip install --require-hashes -r envs/requirements.lock": INDEX,
     "pip-audit --require-hashes --disable-pip -r envs/requirements.lock": INDEX,
     "pip install '.[s3]'": INDEX,
