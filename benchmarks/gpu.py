@@ -4,6 +4,7 @@
     python -m benchmarks.gpu sdxl_ldm --out found.json updates of SDXL at 1024, L_LDM alone
     python -m benchmarks.gpu sdxl --out found.json     the same with all losses
     python -m benchmarks.gpu compile --out found.json  updates of SD 1.5 with train.compile
+    python -m benchmarks.gpu zimage --out found.json   updates of Z-Image at 1024 pixels
     python -m benchmarks.gpu draw --out found.json     samples and negatives
     python -m benchmarks.gpu cap --out found.json      what fits into 8, 12, 16 and 24 GB
     python -m benchmarks.gpu table found.json          the same as Markdown
@@ -64,6 +65,23 @@ def compiled() -> Iterator[Row]:
         }
 
 
+def flows() -> Iterator[Row]:
+    """List the updates of Z-Image, as its preset has them: the authors' script knows no flows."""
+    for variant in ("ldm", "scoft_mpc"):
+        for checkpointing in (False, True):
+            levers = {"gradient_checkpointing": True} if checkpointing else {}
+            yield {
+                "model": "zimage",
+                "variant": variant,
+                "arrangement": "trainer",
+                "dtype": "bfloat16",
+                "batch": 1,
+                "slicing": True,
+                "lora_rank": 16,
+                **levers,
+            }
+
+
 PRESETS = {
     "sd15": {"sample": 10, "negatives": 8, "cache": 4, "slicing": False, "checkpointing": False},
     "sdxl": {"sample": 2, "negatives": 2, "cache": 1, "slicing": True, "checkpointing": True},
@@ -110,6 +128,7 @@ UPDATES: dict[str, Callable[[], Iterator[Row]]] = {
     "sdxl_ldm": lambda: updates("sdxl", "ldm"),
     "sdxl": lambda: updates("sdxl", "scoft_mpc"),
     "compile": compiled,
+    "zimage": flows,
 }
 
 

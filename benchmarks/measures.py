@@ -115,7 +115,8 @@ class Data:
         vision = networks.vision.config
         positions = (vision.image_size // vision.patch_size) ** 2 + 1
         self.features = torch.randn(1 + NEGATIVES, 1, positions, vision.hidden_size).to(dtype)
-        self.stochastic = settings().denoising["scheduler"] == "ddpm"
+        self.stochastic = self.process.stochastic and settings().denoising["scheduler"] == "ddpm"
+        self.times = torch.Generator().manual_seed(0)
 
     def __len__(self) -> int:
         return 150
@@ -128,7 +129,7 @@ class Data:
         batch = Batch(
             z0=latents,
             noise=noise,
-            t=torch.randint(0, shapes.TRAINING_TIMES, (n,)).to(device),
+            t=torch.cat([self.process.draw(self.times) for _ in range(n)]).to(device),
             text=text,
             blip={name: value[:, None] for name, value in text.items()},
             null=text,

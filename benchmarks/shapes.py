@@ -15,12 +15,14 @@ import transformers
 from torch import Tensor, nn
 
 from pipeline_steps.method.denoising import Condition
-from pipeline_steps.method.processes import Diffusion
+from pipeline_steps.method.processes import Diffusion, NoiseProcess, RectifiedFlow
 
 PUBLISHED = Path(__file__).parent.parent / "resources/published"
-FILES = {"sd15": "sd1", "sdxl": "sdxl"}
-SIDES = {"sd15": 512, "sdxl": 1024}
+FILES = {"sd15": "sd1", "sdxl": "sdxl", "zimage": "zimage"}
+SIDES = {"sd15": 512, "sdxl": 1024, "zimage": 1024}
 TOKENS, TRAINING_TIMES = 77, 1000
+LONGEST = 512
+"""Tokens that Z-Image reads."""
 DIFFUSION = {"denoiser": "unet", "vae": "vae", "controlnet": "controlnet"}
 
 
@@ -28,7 +30,7 @@ class Networks:
     """The networks of one model, called as ``models/families`` calls them.
 
     Attributes:
-        denoiser: the UNet.
+        denoiser: the UNet, or the transformer.
         vae: the autoencoder.
         texts: one text encoder, or SDXL's two.
         vision: CLIP's vision transformer, for S.
@@ -44,7 +46,7 @@ class Networks:
         # In 16 bits the first of them would vanish beside 1.
         ends, options = (0.00085**0.5, 0.012**0.5), {"device": denoiser.device, "dtype": torch.float32}
         betas = torch.linspace(*ends, TRAINING_TIMES, **options) ** 2
-        self.noise_process = Diffusion((1 - betas).cumprod(0))
+        self.noise_process: NoiseProcess = Diffusion((1 - betas).cumprod(0))
 
     @property
     def latents_shape(self) -> tuple[int, int, int]:
@@ -84,8 +86,33 @@ class Networks:
         }
 
 
+class FlowNetworks(Networks):
+    """Z-Image's: a transformer on a rectified flow. Its text encoder, which no update calls, is not built."""
+
+    denoiser_part = "transformer"
+
+    def __init__(self, denoiser: Any, vae: Any, vision: Any, side: int, shift: float) -> None:
+        super().__init__(denoiser, vae, [], vision, side)
+        self.noise_process = RectifiedFlow(shift)
+
+    def predict(self, denoiser: Any, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Call the transformer: pictures are videos of one frame, and time and velocity run the other way."""
+        texts = list(condition["encoder_hidden_states"])
+        return -torch.stack(denoiser(list(z.unsqueeze(2)), 1 - t, texts, return_dict=False)[0]).squeeze(2)
+
+    def decode_latents(self, vae: Any, latents: Tensor) -> Tensor:
+        """Return latents' pictures in [0, 1], float32, with gradient."""
+        return super().decode_latents(vae, latents + vae.config.shift_factor * vae.config.scaling_factor)
+
+    def encode(self, count: int = 1) -> Condition:
+        """Return random states in the place of ``count`` longest prompts."""
+        shape = count, LONGEST, self.denoiser.config.cap_feat_dim
+        states = torch.randn(shape, device=self.denoiser.device, dtype=self.denoiser.dtype)
+        return {"encoder_hidden_states": states}
+
+
 def published(name: str) -> dict[str, dict[str, Any]]:
-    """Return the configurations of a model (sd15, sdxl) and of CLIP ViT-B/32, by part."""
+    """Return the configurations of a model (sd15, sdxl, zimage) and of CLIP ViT-B/32, by part."""
     parts = json.loads((PUBLISHED / f"{FILES[name]}.json").read_text(encoding="utf-8"))
     parts |= json.loads((PUBLISHED / "looking.json").read_text(encoding="utf-8"))
     return {part: dict(entry["config"]) for part, entry in parts.items()}
@@ -105,6 +132,9 @@ def shrunk(part: str, config: dict[str, Any]) -> dict[str, Any]:
         if part == "controlnet":
             small["conditioning_embedding_out_channels"] = [16, 16, 16, 16]
         return config | small
+    if part == "transformer":
+        small = {"dim": 32, "n_heads": 2, "n_kv_heads": 2, "n_layers": 2, "n_refiner_layers": 1}
+        return config | small | {"cap_feat_dim": 16, "axes_dims": [4, 6, 6]}
     if part == "vae":
         return config | {"block_out_channels": [32] * levels, "layers_per_block": 1}
     if part == "clip":
@@ -132,13 +162,13 @@ def build(name: str, device: torch.device, dtype: torch.dtype, tiny: bool, slici
         if slicing:
             vae.enable_slicing()
         clip = transformers.CLIPConfig.from_dict(parts["clip"])
-        return Networks(
-            _frozen(diffusers.UNet2DConditionModel.from_config(parts["unet"])),
-            vae,
-            [_frozen(_text_encoder(parts[part])) for part in texts],
-            _frozen(transformers.CLIPVisionModel(clip.vision_config)),
-            128 if tiny else SIDES[name],  # latents of 16 are halved three times
-        )
+        vision = _frozen(transformers.CLIPVisionModel(clip.vision_config))
+        side = 128 if tiny else SIDES[name]  # latents of 16 are halved three times
+        if "transformer" in parts:
+            denoiser = _frozen(diffusers.ZImageTransformer2DModel.from_config(parts["transformer"]))
+            return FlowNetworks(denoiser, vae, vision, side, parts["scheduler"]["shift"])
+        denoiser = _frozen(diffusers.UNet2DConditionModel.from_config(parts["unet"]))
+        return Networks(denoiser, vae, [_frozen(_text_encoder(parts[part])) for part in texts], vision, side)
 
 
 def controlnet(name: str, device: torch.device, dtype: torch.dtype, tiny: bool) -> Any:

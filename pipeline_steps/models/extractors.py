@@ -23,6 +23,8 @@ from pipeline_steps.models.store import OPEN_CLIP, locate
 
 DREAMSIM_TYPES = ("clip_vitb32", "open_clip_vitb32")
 """dreamsim's own checkpoints that load from files alone."""
+CLIP_CONV = "RN101-quickgelu"
+"""open_clip's name of the network behind "clip_conv"."""
 
 
 def dreamsim(ref: ModelRef) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
@@ -83,8 +85,8 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
         _check_layers(ref, config, STAGES, "stages")
         path = locate(ref, "clip_conv")
         path = path if path.is_file() else path / OPEN_CLIP
-        visual = frozen(open_clip.create_model("RN101-quickgelu", pretrained=str(path))).visual
-        return conv_features(visual, config.layers, visual.image_size[0])
+        visual = frozen(open_clip.create_model(CLIP_CONV, pretrained=str(path))).visual
+        return conv_features(visual, config.layers, visual.image_size)
     vision, mean, std = _vision_tower(ref, config.extractor)
     _check_layers(ref, config, vision.config.num_hidden_layers, "blocks")
     return vit_features(vision, config.layers, vision.config.image_size, mean, std)

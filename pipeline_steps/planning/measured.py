@@ -10,7 +10,7 @@ from pipeline_steps.planning.cards import CARDS
 
 FILE = "resources/measured/gpu.json"
 """The working directory's own, or the package's."""
-MODELS = {"StableDiffusionPipeline": "sd15", "StableDiffusionXLPipeline": "sdxl"}
+MODELS = {"StableDiffusionPipeline": "sd15", "StableDiffusionXLPipeline": "sdxl", "ZImagePipeline": "zimage"}
 """Which measured model has the networks of a pipeline."""
 
 

@@ -133,8 +133,9 @@ class _Base:
         return 2 * self.family.tokens * sum(map(parameters, self.texts))
 
 
-def _batches(one: float, size: int, section: str) -> tuple[float, dict[str, float]]:
-    """Activations of a batch, and of ever smaller ones."""
+def _batches(one: float, size: int, count: int, section: str) -> tuple[float, dict[str, float]]:
+    """Activations of a batch, which ``count`` pictures may not fill, and of ever smaller ones."""
+    size = min(size, count)
     levers, smaller = {}, size // 2
     while smaller >= 1:
         levers[f"{section}.batch_size {smaller}"] = one * smaller
@@ -143,11 +144,11 @@ def _batches(one: float, size: int, section: str) -> tuple[float, dict[str, floa
 
 
 def _drawing(
-    settings: PipelineConfig, one: float, decoding: float, size: int, section: str
+    settings: PipelineConfig, one: float, decoding: float, size: int, count: int, section: str
 ) -> tuple[float, dict[str, float]]:
     """Activations of a batch that is drawn and then decoded, and under ever stronger levers."""
-    drawing, smaller = _batches(one, size, section)
-    at_end = decoding * (1 if settings.models.base.vae_slicing else size)
+    drawing, smaller = _batches(one, size, count, section)
+    at_end = decoding * (1 if settings.models.base.vae_slicing else min(size, count))
     sliced = {"models.base.vae_slicing": drawing} | {
         f"{name}, models.base.vae_slicing": value for name, value in smaller.items()
     }
@@ -155,18 +156,29 @@ def _drawing(
 
 
 def _caption(settings: PipelineConfig) -> Stage:
+    import torch
+
     from pipeline_steps.models.blueprints import looking, parameters
 
     ref, config = settings.models.captioner, settings.caption
     blip = _half(looking(ref, "captioner"), ref)
     side = blip.config.vision_config.image_size
     seen = _cost(lambda: blip.vision_model(_numbers(ref, 1, 3, side, side)).last_hidden_state)
-    captions = settings.plan.pictures * config.captions_per_image
+    count, each = settings.plan.pictures, config.captions_per_image
     words = config.max_new_tokens * 2 * parameters(blip.text_decoder)
-    # A picture is looked at anew for each of its captions.
-    activations, levers = _batches(config.captions_per_image * seen.peak, config.batch_size, "caption")
-    weights = _bytes(ref) * parameters(blip)
-    return Stage("caption", captions * (seen.flops + words), weights, activations, levers, 100.0 * captions)
+    states = _numbers(
+        ref, each, *blip.vision_model(_numbers(ref, 1, 3, side, side)).last_hidden_state.shape[1:]
+    )
+    # The first word of each caption keeps what all later ones look at in the picture.
+    said = _cost(
+        lambda: blip.text_decoder(
+            torch.zeros(each, 1, dtype=torch.long), encoder_hidden_states=states, use_cache=True
+        )
+    )
+    one = max(seen.peak, states.nbytes + said.peak)
+    activations, levers = _batches(one, config.batch_size, count, "caption")
+    flops, weights = count * (seen.flops + each * words), _bytes(ref) * parameters(blip)
+    return Stage("caption", flops, weights, activations, levers, 100.0 * count * each)
 
 
 def _depth(settings: PipelineConfig) -> Stage:
@@ -181,7 +193,9 @@ def _depth(settings: PipelineConfig) -> Stage:
     own = dpt.config.image_size
     one = _cost(lambda: dpt(_numbers(PLAIN, 1, 3, own, own)).predicted_depth)
     grow = (settings.data.resolution / own) ** 2 if one_file else 1.0
-    activations, levers = _batches(one.peak * grow, settings.depth.batch_size, "depth")
+    # And it takes one picture after another.
+    size = 1 if one_file else settings.depth.batch_size
+    activations, levers = _batches(one.peak * grow, size, count, "depth")
     disk = count * settings.data.resolution**2 * 0.3
     return Stage("depth", count * one.flops * grow, FULL * parameters(dpt), activations, levers, disk)
 
@@ -191,23 +205,24 @@ def _synthesize(settings: PipelineConfig) -> Stage:
 
     config, side = settings.negatives, settings.data.resolution
     model = _Base(settings.models.base, side)
-    noise, decoding = model.noise(), model.decoding()
-    networks, step, peak = [model.denoiser, model.vae, *model.texts], noise.flops, noise.peak
+    step, decoding = model.noise(), model.decoding()
+    networks = [model.denoiser, model.vae, *model.texts]
     if config.structure == "depth":
         control = blueprints.diffusion(settings.models.controlnet, "controlnet")
         control = _half(control, settings.models.base)
         networks.append(control)
-        hint = _cost(
-            lambda: model.family.hint(
-                model.denoiser, control, model.latents, model.time, model.condition, model.picture
-            )
-        )
-        step, peak = step + hint.flops, peak + hint.peak
+
+        def hinted() -> object:
+            given = (model.latents, model.time, model.condition)
+            hint = model.family.hint(model.denoiser, control, *given, model.picture)
+            return hint, model.family.predict(model.denoiser, *given)  # which takes in what is kept here
+
+        step = _cost(hinted)
     branches = 2 if config.guidance_scale > 1 else 1
     count = settings.plan.pictures * config.per_positive
-    flops = count * (config.steps * branches * step + decoding.flops + model.text())
-    one = branches * peak
-    activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, "negatives")
+    flops = count * (config.steps * branches * step.flops + decoding.flops + model.text())
+    one = branches * step.peak
+    activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, count, "negatives")
     weights = model.weights(*networks)
     return Stage("synthesize", flops, weights, activations, levers, count * side**2 * PNG)
 
@@ -217,10 +232,10 @@ def _cache(settings: PipelineConfig) -> Stage:
     encoding, count = model.encoding(), settings.plan.pictures
     prompts = count * (1 + settings.caption.captions_per_image)
     flops = 2 * count * encoding.flops + prompts * model.text()
-    size = settings.cache.batch_size
-    activations, levers = _batches(
-        2 * encoding.peak, 1 if settings.models.base.vae_slicing else size, "cache"
-    )
+    if settings.models.base.vae_slicing:
+        activations, levers = float(encoding.peak), dict[str, float]()
+    else:  # each picture with its mirror image
+        activations, levers = _batches(2 * encoding.peak, settings.cache.batch_size, count, "cache")
     text = sum(tensor.numel() for tensor in model.condition.values())
     disk = _bytes(settings.models.base) * (4 * count * model.latents.numel() + prompts * text)
     return Stage("cache", flops, model.weights(model.vae, *model.texts), activations, levers, disk)
@@ -272,7 +287,7 @@ def _targets(settings: PipelineConfig) -> Stage:
     eye = _Eye(settings)
     look = eye.seen()
     both = 2 * settings.plan.pictures * (1 + settings.negatives.per_positive)  # as they are and mirrored
-    activations, levers = _batches(look.peak, settings.targets.batch_size, "targets")
+    activations, levers = _batches(look.peak, settings.targets.batch_size, both, "targets")
     return Stage("targets", both * look.flops, eye.weights, activations, levers, FULL * both * eye.numbers)
 
 
@@ -329,7 +344,7 @@ def _sample(settings: PipelineConfig) -> Stage:
     count = settings.plan.prompts * config.images_per_prompt
     flops = count * (config.steps * branches * noise.flops + decoding.flops + model.text())
     one = branches * noise.peak
-    activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, "sample")
+    activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, count, "sample")
     weights = model.weights(model.denoiser, model.vae, *model.texts)
     disk = count * settings.data.resolution**2 * PNG
     return Stage("sample (a variant)", flops, weights, activations, levers, disk)

@@ -123,6 +123,26 @@ def test_clip_conv_is_the_mean_squared_error_of_a_stage(layer, stage):
     torch.testing.assert_close(view_distance(extract(a), extract(b))[0], theirs, rtol=1e-4, atol=0)
 
 
+def test_clip_conv_is_read_from_open_clips_folder(tmp_path, monkeypatch):
+    import open_clip
+    from safetensors.torch import save_file
+
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "head_width": 16}
+    text = {"context_length": 77, "vocab_size": 16, "width": 8, "heads": 2, "layers": 1}
+    config = {"embed_dim": 8, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+    (tmp_path / "tiny-RN.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "tiny-RN.json")
+    monkeypatch.setattr(extractors, "CLIP_CONV", "tiny-RN")
+    own = open_clip.create_model("tiny-RN").eval()
+    save_file(own.state_dict(), tmp_path / "open_clip_model.safetensors")
+    settings = PerceptualConfig(extractor="clip_conv", layers=(2,))
+    found = extractors.feature_extractor(ModelRef(path=str(tmp_path)), settings)
+    unit = pictures(2, 32)
+    with torch.no_grad():
+        for one, other in zip(found(unit), conv_features(own.visual, (2,), 32)(unit), strict=True):
+            torch.testing.assert_close(one, other)
+
+
 def test_blip_is_the_captioners_own_vision_tower(tmp_path):
     """Its weights are named otherwise than the tower's alone, and what is not found is drawn at random."""
     from transformers import AutoModelForImageTextToText

@@ -3,8 +3,6 @@
 They take half a gigabyte each and are left out unless asked for: ``pytest -m slow``.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +12,7 @@ from pipeline_steps.config import ModelRef
 from pipeline_steps.errors import UserError
 from pipeline_steps.models import encoders, extractors, readers
 from pipeline_steps.models.store import locate
+from tests.real_size import build
 
 pytestmark = pytest.mark.slow
 
@@ -23,12 +22,9 @@ def picture(seed: int, side: int = 64) -> Image.Image:
 
 
 def test_midas_detector_of_controlnet_aux_reads_its_checkpoint(tmp_path):
-    from controlnet_aux.midas.midas.dpt_depth import DPTDepthModel
-
     torch.manual_seed(0)
-    network = DPTDepthModel(path=None, backbone="vitb_rn50_384", non_negative=True)
     file = tmp_path / readers.MIDAS_CHECKPOINT
-    torch.save(network.state_dict(), file)
+    build.depth(file)
     assert file.stat().st_size == pytest.approx(493e6, rel=0.01)
     estimate = readers.depth_estimator(ModelRef(path=str(file)))
     found = estimate([picture(1), picture(2)])
@@ -38,30 +34,14 @@ def test_midas_detector_of_controlnet_aux_reads_its_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("kind", extractors.DREAMSIM_TYPES)
 def test_dreamsim_reads_its_checkpoint_and_is_differentiable(kind, tmp_path):
-    dreamsim_checkpoint(tmp_path, kind)
+    torch.manual_seed(0)
+    build.dreamsim_checkpoint(tmp_path, kind)
     embed, side = extractors.dreamsim(ModelRef(path=str(tmp_path)))
     pictures = torch.rand(2, 3, side, side, requires_grad=True)
     found = embed(pictures)
     assert found.shape == (2, 512) and torch.isfinite(found).all()
     (gradient,) = torch.autograd.grad(found.square().sum(), pictures)
     assert gradient.abs().max() > 0
-
-
-def dreamsim_checkpoint(folder: Path, kind: str) -> None:
-    """Write the backbone's weights and the LoRA as the package's archive holds them."""
-    from dreamsim.feature_extraction.vision_transformer import vit_base
-    from dreamsim.model import PerceptualModel, dreamsim_args
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(0)
-    backbone = vit_base(patch_size=32)
-    backbone.pos_drop = torch.nn.LayerNorm(backbone.embed_dim)
-    weights = backbone.state_dict() | {"proj": torch.randn(backbone.embed_dim, 512) / 28}
-    torch.save({"state_dict": weights}, folder / f"{kind}_pretrain.pth.tar")
-    settings = dreamsim_args["model_config"][kind]
-    model = PerceptualModel(**settings, device="cpu", load_dir=str(folder), normalize_embeds=True)
-    adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=8, target_modules=["qkv"]))
-    adapted.save_pretrained(folder / f"{kind}_single_lora")
 
 
 def test_lpips_takes_its_vgg_from_torchvisions_file_and_downloads_nothing(tmp_path, monkeypatch):
@@ -85,23 +65,9 @@ def test_lpips_takes_its_vgg_from_torchvisions_file_and_downloads_nothing(tmp_pa
 
 
 def test_inception_of_torch_fidelity_reads_its_file_and_nothing_but_tensors(tmp_path):
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
     torch.manual_seed(0)
-    own = FeatureExtractorInceptionV3.__new__(FeatureExtractorInceptionV3)
-    loaded = torch.load
-
-    def nothing(*_, **__):
-        raise FileNotFoundError
-
-    try:  # the constructor builds the network, then reads the file: stop it there
-        torch.load = nothing
-        with pytest.raises(FileNotFoundError):
-            own.__init__("inception-v3-compat", ["2048"], feature_extractor_weights_path="none")
-    finally:
-        torch.load = loaded
     file = tmp_path / "weights-inception-2015-12-05-6726825d.pth"
-    torch.save(own.state_dict(), file)
+    build.inception(file)
     encode = encoders.kid_encoder(ModelRef(path=str(file)))
     rgb = torch.stack([torch.from_numpy(np.asarray(picture(seed))).permute(2, 0, 1) for seed in (1, 2)])
     assert encode(rgb).shape == (2, 2048)

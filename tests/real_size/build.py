@@ -3,8 +3,8 @@
     python -m tests.real_size.build sd15 FOLDER
 
 writes ``FOLDER/hub/OWNER/NAME/…`` and, of what is no repository, ``FOLDER/files/…``. Shapes are those of
-``resources/published`` and of the packages; CLIP's words are open_clip's, BERT's are made up. One network is in
-memory at a time. Not built: the judge and BLIP-2, whose shapes are not in ``resources/published``.
+``resources/published`` and of the packages; CLIP's words are open_clip's, BERT's are made up. One network is
+in memory at a time. Not built: the judge and BLIP-2, whose shapes are not in ``resources/published``.
 """
 
 import gzip

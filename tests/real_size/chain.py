@@ -3,9 +3,9 @@
     python -m tests.real_size.chain FOLDER            all of it, then what it took beside what was planned
     python -m tests.real_size.chain FOLDER --table    the table alone, of what was run so far
 
-It is run with the authors' settings and then with the paper's, which takes over what they have in common. What
-is there already is not made again, so that a run that was broken off goes on. FOLDER takes 15 GB, most of it the
-models, once as a hub has them and once fetched; a process takes up to 13 GB of memory.
+It is run with the authors' settings and then with the paper's, which takes over what they have in common.
+What is there already is not made again, so that a run that was broken off goes on. FOLDER takes 15 GB, most
+of it the models, once as a hub has them and once fetched.
 """
 
 import argparse

@@ -13,6 +13,21 @@ def test_an_update_of_the_trainer_is_timed_and_finite():
     assert found["finite"] and found["seconds"] > 0
 
 
+def test_an_update_of_a_flow_is_timed_and_finite():
+    row = next(gpu.flows())
+    found = measures.update(**row | {"dtype": "float32"}, tiny=True)
+    assert row["model"] == "zimage" and found["finite"] and found["seconds"] > 0
+    assert measures.operations("zimage", "scoft_mpc", tiny=True)["trainer"] > 0
+
+
+def test_a_flows_latents_are_shifted_and_scaled():
+    networks = shapes.build("zimage", torch.device("cpu"), torch.float32, tiny=True)
+    latents = torch.randn(1, *networks.latents_shape)
+    found = networks.decode_latents(networks.vae, (latents - 0.1159) * 0.3611)  # as its autoencoder has them
+    expected = (networks.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(found, expected)
+
+
 def test_the_authors_arrangement_takes_more_operations():
     for variant in ("ldm", "scoft_mpc"):
         counted = measures.operations("sd15", variant, tiny=True)

@@ -538,11 +538,13 @@ CLUSTER = "wants a Slurm; tests/slurm has one"
 IMAGE = "wants a container's tools and a package index"
 STORE = "wants an object store; tests/deploy has one"
 GPU = "wants a GPU; tests/training/test_gpu_benchmark.py runs its code at tiny size"
+REAL_SIZE = "an hour and 15 GB; tests/models/test_published_layout.py loads such models at tiny width"
 NOT_RUN = {
     "python -m benchmarks.gpu": GPU,
     "python -m benchmarks.gpu sd15 --out found.json": GPU,
     "python -m benchmarks.gpu sdxl_ldm --out found.json": GPU,
     "python -m benchmarks.gpu cap --out found.json": GPU,
+    "python -m benchmarks.gpu zimage --out found.json": GPU,
     "python -m pip install '.[test]' && pytest": f"{INDEX}, and is what runs this test",
     "python -m pip install ADDRESS_OR_FOLDER": f"{INDEX}; `pip install .` above is one",
     "python -m build": f"{INDEX}; tests/deploy builds a wheel",
@@ -553,6 +555,9 @@ NOT_RUN = {
     "pytest tests/slurm": CLUSTER,
     "pytest tests/reliability tests/mini": "takes minutes, and is a test",
     "pytest -m slow": "half a gigabyte a checkpoint, minutes",
+    "pytest -n 0 tests/real_size": REAL_SIZE,
+    "python -m tests.real_size.build sd15 FOLDER": REAL_SIZE,
+    "python -m tests.real_size.chain FOLDER": REAL_SIZE,
     "pip install --require-hashes -r envs/requirements.lock": INDEX,
     "pip-audit --require-hashes --disable-pip -r envs/requirements.lock": INDEX,
     "pip install '.[s3]'": INDEX,
