@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig,
 from pipeline_steps.method.pictures import normalise, to_unit
 from pipeline_steps.mini.corpora import Corpus
 from pipeline_steps.mini.fitting import fit
-from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, Scene, changed, render
+from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL
 from pipeline_steps.models.extractors import load_dreamsim
 from pipeline_steps.models.oracle import AttributeNet
 
@@ -170,9 +170,9 @@ def save_dreamsim(folder: Path, clip: CLIPModel, corpus: Corpus, steps: int) -> 
     """Fine-tune CLIP's vision tower with LoRA on triplets and save it in dreamsim's own format.
 
     The package reads ``clipl14_as_dino_vitl.pth.tar`` (constructor arguments and weights, so any
-    size) and a PEFT adapter. A triplet is a reference and two copies, each drawn anew a little off its
-    place and shade; the copy in which fewer attributes differ is the closer one, as the people in
-    DreamSim's 2AFC data judged (Fu et al. 2023, §3). A cultural attribute counts as much as the setting.
+    size) and a PEFT adapter. A triplet is a reference and two changed copies; the copy that shares
+    more attributes with the reference is the closer one, as the people in DreamSim's 2AFC data
+    judged (Fu et al. 2023, §3).
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_clip_as_dino(folder / "clipl14_as_dino_vitl.pth.tar", clip)
@@ -183,46 +183,25 @@ def save_dreamsim(folder: Path, clip: CLIPModel, corpus: Corpus, steps: int) -> 
     model = get_peft_model(
         base, LoraConfig(r=16, lora_alpha=16, lora_dropout=0.0, target_modules=["qkv", "proj"])
     )
+    weights = torch.tensor([3.0 if name in ("scene", *CULTURAL) else 1.0 for name in ATTRIBUTES])
+    labels = torch.from_numpy(corpus.labels)
     random = np.random.default_rng(0)
-    shade = torch.Generator().manual_seed(0)
 
     def loss(rows: np.ndarray, step: int) -> Tensor:
-        scenes = [_scene(corpus.labels[row]) for row in rows]
-        names = [[_changes(random) for _ in scenes] for _ in range(2)]
-        copies = [[changed(random, *pair) for pair in zip(scenes, drawn, strict=True)] for drawn in names]
-        views = [corpus.pictures[rows], *(_rendered(column) for column in copies)]
-        embed = [F.normalize(model.embed(_shaded(to_unit(view), shade)), dim=-1) for view in views]
+        # Both candidates come from a pool that shares the reference's scene half of the time.
+        pool = random.integers(len(labels), size=(2, len(rows), 4))
+        near = ((labels[pool] == labels[rows][None, :, None]) * weights).sum(-1)
+        pick = near.argmax(-1)
+        pick[1] = torch.from_numpy(random.integers(4, size=len(rows)))
+        candidates = np.take_along_axis(pool, pick[..., None].numpy(), -1)[..., 0]
+        shared = ((labels[candidates] == labels[rows]) * weights).sum(-1)
+        embed = [F.normalize(model.embed(to_unit(corpus.pictures[r])), dim=-1) for r in (rows, *candidates)]
         distance = [1 - (embed[0] * other).sum(-1) for other in embed[1:]]
-        further = torch.tensor([len(far) - len(near) for near, far in zip(*names, strict=True)])
-        return F.relu(0.05 * further.abs() - further.sign() * (distance[1] - distance[0]))[
-            further != 0
-        ].mean()
+        closer = torch.sign(shared[0] - shared[1])
+        return F.relu(0.05 - closer * (distance[1] - distance[0]))[closer != 0].mean()
 
-    fit("dreamsim", model, loss, count=len(corpus.labels), steps=steps, batch_size=32, lr=1e-3)
+    fit("dreamsim", model, loss, count=len(labels), steps=steps, batch_size=32, lr=1e-3)
     model.save_pretrained(str(folder / "clip_vitl14_single_lora"))
-
-
-def _scene(labels: np.ndarray) -> Scene:
-    return Scene(**{name: values[n] for (name, values), n in zip(ATTRIBUTES.items(), labels, strict=True)})
-
-
-def _rendered(scenes: list[Scene]) -> np.ndarray:
-    return np.stack([np.asarray(render(scene)[0]) for scene in scenes])
-
-
-def _changes(random: np.random.Generator) -> list[str]:
-    """Draw what differs in a copy: nothing, one attribute, all cultural ones, or two to four of any."""
-    kind = random.random()
-    if kind < 0.7:
-        return [] if kind < 0.3 else [str(random.choice(list(ATTRIBUTES)))]
-    if kind < 0.85:
-        return list(CULTURAL)
-    return random.choice(list(ATTRIBUTES), random.integers(2, 5), replace=False).tolist()
-
-
-def _shaded(unit: Tensor, random: torch.Generator) -> Tensor:
-    """Shift each picture's colours a little."""
-    return (unit * torch.empty(len(unit), 3, 1, 1).uniform_(0.93, 1.07, generator=random)).clamp(0, 1)
 
 
 def _write_clip_as_dino(path: Path, clip: CLIPModel) -> None:

@@ -274,7 +274,7 @@ class Trainer:
             torch._foreach_div_(found, self.loss_scale.value)
             norms[name] = _norm(found)
         gradient = gradients["diffusion"]
-        for name in gradients.keys() - {"diffusion"}:
+        for name in list(gradients)[1:]:  # in one order: the sum is to have the same bytes
             torch._foreach_add_(gradient, gradients[name], alpha=self._factor(name, norms))
         norm = _norm(gradient) if len(gradients) > 1 else norms["diffusion"]
         learning_rate = config.learning_rate * schedule_factor(config, update)
