@@ -29,6 +29,9 @@ class FeaturesConfig(Section):
 
     batch_size: PositiveInt = 64
     """Pictures per forward pass."""
+    prompt_prefix: str = ""
+    """Put before each prompt for CLIPScore: nothing, as the paper's numbers are usually read, or
+    "A photo depicts " as its authors' code does (Hessel et al. 2021)."""
 
 
 class ScoreConfig(Section):

@@ -58,7 +58,7 @@ def features(
         inception: feature network for KID.
         dino: DINOv2.
         dreamsim: DreamSim.
-        config: batch size.
+        config: batch size, and what is put before prompts.
         oracle: attribute reader of the embedded world; None for real pictures.
 
     Raises:
@@ -88,7 +88,7 @@ def features(
         rgb = torch.from_numpy(np.stack([row["rgb"] for row in batch])).permute(0, 3, 1, 2)
         for name, encode in looks.items():
             found[name].append(encode(rgb))
-        found["text"].append(clip_texts([row[text] for row in batch]))
+        found["text"].append(clip_texts([config.prompt_prefix + row[text] for row in batch]))
         found["blank"].append(torch.tensor([row["blank"] for row in batch]))
     if not found["blank"]:
         raise UserError(f"{pictures}: holds no pictures; {rebuild(pictures)}")

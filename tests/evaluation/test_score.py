@@ -358,7 +358,20 @@ def test_features_do_not_depend_on_the_batch_and_agree_with_torch_fidelity(tmp_p
     features(
         tmp_path / "i.parquet", tmp_path / "i.st", "images", **networks, config=FeaturesConfig(batch_size=8)
     )
-    ours, again, real = (FEATURES.read(tmp_path / f"{name}.st") for name in ("8", "3", "i"))
+    features(
+        tmp_path / "s.parquet",
+        tmp_path / "prefixed.st",
+        "samples",
+        **networks,
+        config=FeaturesConfig(prompt_prefix="A photo depicts "),
+    )
+    names = ("8", "3", "i", "prefixed")
+    ours, again, real, prefixed = (FEATURES.read(tmp_path / f"{name}.st") for name in names)
+    from pipeline_steps.models.encoders import clip_encoders
+
+    expected = clip_encoders(networks["clip"])[1](["A photo depicts a red house"])
+    torch.testing.assert_close(prefixed["text"][-1], expected[0], rtol=1e-4, atol=1e-4)
+    assert torch.equal(prefixed["clip"], ours["clip"]) and not torch.equal(prefixed["text"], ours["text"])
     for name, tensor in ours.items():
         assert len(tensor) == n
         torch.testing.assert_close(tensor, again[name], rtol=1e-4, atol=1e-4)

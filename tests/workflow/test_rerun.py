@@ -174,6 +174,7 @@ TABLE = [
     ("sample.guidance_scale", 2.0, {"sample", "hub"}),
     ("sample.batch_size", 2, {"sample"}),
     ("features.batch_size", 2, LOOKING),
+    ("features.prompt_prefix", "A photo depicts ", LOOKING),
     ("score.variants", ["sd"], {"merge_scores", "contact_sheet", "breakdown"}),
     ("score.neighbours", 2, {"score"}),
     ("evaluation.prompts", "list.txt", OF_SET),
