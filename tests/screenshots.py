@@ -2,8 +2,8 @@
 
 python -m tests.screenshots [results]
 
-Of the pages of a run it takes results/report.html and results/korea/data_report.html, where they are there.
-The survey is one of drawn pictures, its report one of simulated people, the collection a small one of its own.
+Of a run it takes results/report.html and results/korea/data_report.html, where they are there. The survey is
+one of drawn pictures, its report one of simulated people, the collection a small one of its own.
 """
 
 import io
@@ -28,7 +28,7 @@ from tests.survey.survey_world import VARIANTS
 from tests.survey.test_survey_aggregate import made
 from tests.survey.test_survey_report import page as report_page
 
-DOCS = ROOT / "docs"
+DOCS = Path("docs")
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 1060}
 DRAWN = ROOT / "resources/mini/ccub/korea/images"
 QUALITY = 75
