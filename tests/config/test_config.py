@@ -102,6 +102,7 @@ def test_the_shipped_configurations_are_right():
 def test_a_preset_comes_after_those_it_names_itself():
     names = [path.stem for path in preset_files({"presets": ["sd15", "authors", "sd14"]})]
     assert names == ["real", "sd15", "authors", "sd14"]
+    assert preset_files({"presets": "sd14"}) == preset_files({"presets": ["sd14"]}), "one alone"
     with pytest.raises(UserError, match=r"presets: no such preset: 'sd16' .*sd15"):
         preset_files({"presets": ["sd16"]})
 

@@ -17,7 +17,7 @@ from tests.survey.test_survey_aggregate import made
 NAMES = ("votes", "consensus", "skills", "statistics")
 
 
-def page(folder, rows, power=None, **note):
+def page(folder, rows, power=None, called=("भारत", "Corée"), **note):
     """The report of some answers, as text without marks and as HTML."""
     rows = sorted(rows, key=lambda row: tuple(row[name] for name in ANSWERS.key))
     note = {"simulated": False, "rejected": 1} | note
@@ -27,7 +27,7 @@ def page(folder, rows, power=None, **note):
     survey_aggregate(folder / "answers.parquet", *paths, seed=1)
     report = folder / "report.html"
     inputs = (folder / "answers.parquet", folder / "rejected.parquet", *paths)
-    survey_report(*inputs, report, power, ["india", "korea"], ["भारत", "Corée"])
+    survey_report(*inputs, report, power, ["india", "korea"], list(called))
     text = report.read_text()
     body = text[text.index("<main") :]
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split()), body

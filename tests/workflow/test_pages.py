@@ -495,6 +495,7 @@ RUN = {
     "python -m tests.fuzz --seconds 3600": As({"3600": "1"}),
     "python -m tests.fuzz --only data --seconds 3600 --seed 42": As({"3600": "1"}),
     "python -m tests.fuzz --only answers --seconds 3600 --seed 43": As({"3600": "1"}),
+    "python -m tests.screenshots": WRITTEN,
     "python -m tests.kill_harness --points 50": As({"50": "1"}),
     "python benchmarks/plan.py": As({"plan.py": "plan.py 1"}),
     "python benchmarks/overhead.py results/korea/lora.safetensors": As(
