@@ -80,16 +80,30 @@ def text_encoder(ref: ModelRef, part: str) -> Any:
     return network.requires_grad_(False).eval()
 
 
+LOOKING = {
+    "clip": ("clip", "CLIPModel"),
+    "dino": ("dinov2", "Dinov2Model"),
+    "depth": ("dpt", "DPTForDepthEstimation"),
+    "captioner": ("blip", "BlipForConditionalGeneration"),
+}
+"""What looks at pictures: the model type of its configuration, and its class in transformers."""
+
+
 def looking(ref: ModelRef, part: str) -> Any:
-    """Build CLIP, DINOv2, BLIP or DPT of transformers."""
+    """Build CLIP, DINOv2, BLIP or DPT of transformers.
+
+    Raises:
+        UserError: it is of another kind, or neither fetched nor published here.
+    """
     import transformers
 
-    kinds = {"clip": "CLIPModel", "dino": "Dinov2Model", "depth": "DPTForDepthEstimation"}
-    kinds["captioner"] = "BlipForConditionalGeneration"
+    kind, network = LOOKING[part]
     config = dict(configuration(ref, part))
-    settings = transformers.CONFIG_MAPPING[config.pop("model_type")].from_dict(config)
+    if (found := config.pop("model_type", None)) != kind:
+        raise UserError(f"'{ref.path}' is a model of type {found}, which is not planned with; {kind} is")
+    settings = transformers.CONFIG_MAPPING[kind].from_dict(config)
     with torch.device("meta"):
-        return getattr(transformers, kinds[part])(settings).requires_grad_(False).eval()
+        return getattr(transformers, network)(settings).requires_grad_(False).eval()
 
 
 def parameters(network: nn.Module) -> int:

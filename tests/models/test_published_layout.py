@@ -33,8 +33,10 @@ def test_a_preset_names_what_is_built(named):
     assert build.named_by("sdxl").keys() == build.WRITERS.keys()
 
 
-def test_a_base_model_of_a_variant_draws_with_its_depth_control(named, tmp_path):
+@pytest.mark.parametrize("preset", ["sd15", "sdxl"])
+def test_a_base_model_of_a_variant_draws_with_its_depth_control(preset, tmp_path):
     """Of half precision in its files, with CLIP's whole vocabulary in the two old files of its tokenizer."""
+    named = build.named_by(preset)
     build.base(tmp_path / "base", named["base"], narrow)
     build.controlnet(tmp_path / "controlnet", named["controlnet"], narrow)
     assert (tmp_path / "base/unet/diffusion_pytorch_model.fp16.safetensors").exists()

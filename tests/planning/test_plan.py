@@ -11,7 +11,16 @@ from pipeline_steps.config.checks import load_config, over_presets
 from pipeline_steps.planning.cards import CONTEXT, FRAGMENTS
 from pipeline_steps.planning.footprint import footprint
 from pipeline_steps.planning.plan import plan
-from pipeline_steps.planning.stages import Stage, _targets, _train
+from pipeline_steps.planning.stages import (
+    Stage,
+    _cache,
+    _caption,
+    _depth,
+    _sample,
+    _synthesize,
+    _targets,
+    _train,
+)
 
 MIB = 2**20
 
@@ -143,6 +152,34 @@ def test_what_is_neither_fetched_nor_published_is_named(tmp_path):
     assert "- Unknown: caption: 'someone/blip' is not on this machine" in text
     assert "- Unknown: train: models.base: 'someone/sd' is not on this machine" in text
     assert "| depth |" in text
+
+
+def test_a_captioner_of_another_kind_is_named(tmp_path):
+    """As BLIP-2, once it is fetched."""
+    (tmp_path / "config.json").write_text('{"model_type": "blip-2"}')
+    raw = {
+        "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
+        "models": {"captioner": {"path": str(tmp_path)}},
+    }
+    plan(load_config(raw), tmp_path / "plan.md")
+    text = (tmp_path / "plan.md").read_text()
+    assert f"- Unknown: caption: '{tmp_path}' is a model of type blip-2" in text and "| depth |" in text
+
+
+def test_batches_are_counted_as_a_collection_fills_them():
+    """Four pictures in batches of sixteen, and MiDaS' own file, which is run picture by picture."""
+    raw = {
+        "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
+        "negatives": {"per_positive": 1},
+        "sample": {"images_per_prompt": 2},
+    }
+    few, many = ({"pictures": 4, "prompts": 2}, {"pictures": 8, "prompts": 4})
+    with torch.device("meta"):
+        for stage in (_caption, _depth, _synthesize, _cache, _targets, _sample):
+            small, large = (stage(load_config(raw | {"plan": size})) for size in (few, many))
+            assert 2 * small.activations == large.activations, stage
+        raw["models"] = {"depth": {"path": "https://host/dpt_hybrid-midas-501f0c75.pt"}}
+        assert not _depth(load_config(raw | {"plan": many})).levers
 
 
 def test_what_rn101_leaves_of_a_picture_is_counted():
