@@ -4,18 +4,12 @@ import json
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, WHOLE, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, CacheConfig
 from pipeline_steps.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pipeline_steps.models.families.family import Family
 
 
 def cache(
@@ -55,6 +49,7 @@ def cache(
     from pipeline_steps.method.caches import join
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families import family_of
+    from pipeline_steps.training.latents import both_sides, largest_size, padded
 
     origin = artifacts.same_origin((IMAGES, images), (CAPTIONS, captions), culture=culture)
     family = family_of(base)
@@ -107,29 +102,6 @@ def cache(
     tensors = join(columns)
     about = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
     TRAIN_CACHE.write(train_cache, tensors, origin, {name: json.dumps(ids) for name, ids in about.items()})
-
-
-def largest_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return the largest width and the largest height."""
-    widest, highest = (max(sides) for sides in zip(*sizes, strict=True))
-    return widest, highest
-
-
-def both_sides(family: "Family", vae: Any, unit: "Tensor") -> "tuple[Tensor, Tensor]":
-    """Encode pictures and their mirror images: (n, 3, h, w) to mean and deviation, (n, 2, c, h, w) each."""
-    import torch
-
-    found = family.encode_pictures(vae, torch.stack([unit, unit.flip(-1)], 1).flatten(0, 1))
-    mean, std = (value.unflatten(0, (-1, 2)) for value in found)
-    return mean, std
-
-
-def padded(latents: "Tensor", unit: "Tensor", largest: tuple[int, int]) -> "Tensor":
-    """Pad latents of pictures (n, 3, h, w) to those of the largest width and height, on the CPU."""
-    import torch.nn.functional as F
-
-    (height, width), (h, w) = unit.shape[2:], latents.shape[-2:]
-    return F.pad(latents.cpu(), (0, largest[0] * w // width - w, 0, largest[1] * h // height - h))
 
 
 def _check(sizes: list[tuple[int, int]], multiple: int, title: str) -> None:

@@ -8,8 +8,6 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import IMAGES, NEGATIVE_CACHE, NEGATIVES_KEPT, WHOLE
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, CacheConfig
-from pipeline_steps.training.cache import both_sides, largest_size, padded
-from pipeline_steps.training.targets import negatives_of
 
 
 def cache_negatives(
@@ -38,6 +36,7 @@ def cache_negatives(
 
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families import family_of
+    from pipeline_steps.training.latents import both_sides, largest_size, negatives_of, padded
 
     origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
     sizes = {

@@ -36,9 +36,9 @@ def targets(
 
     The file holds, for N pictures, M kept negatives, V views and each compared layer l: ``views`` (N, V, 4);
     ``positive.l`` (N, 2, V, positions, channels); ``negative.l`` (M, 2, V, positions, channels);
-    ``negatives_of`` (N, most negatives), see :func:`negatives_of`. Features are stored in the precision the
-    extractor computes in. A negative is seen under its positive's views and flips. With ``negatives:
-    another`` each picture is given the negatives of the one before it.
+    ``negatives_of`` (N, most negatives), rows of the latter, −1 for none. Features are stored in the
+    precision the extractor computes in. A negative is seen under its positive's views and flips. With
+    ``negatives: another`` each picture is given the negatives of the one before it.
 
     Args:
         images: table of pictures; its ``train`` rows are the positives.
@@ -58,6 +58,7 @@ def targets(
     from pipeline_steps.method.perceptual import view_features
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models import extractors, loading
+    from pipeline_steps.training.latents import negatives_of
 
     origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
     extract = extractors.feature_extractor(extractor, perceptual)
@@ -101,20 +102,6 @@ def _views(images: Path, culture: str, seed: int, count: int) -> "dict[str, Tens
 
     names = [row["image_id"] for row in IMAGES.rows(images, ["split"]) if row["split"] == "train"]
     return {name: draw_views(count, generator(seed, "views", culture, name)) for name in names}
-
-
-def negatives_of(names: list[str], negatives_kept: Path, another: bool = False) -> "Tensor":
-    """Return the rows of each picture's negatives, or of the picture before it: (N, most), −1 for none."""
-    import torch
-
-    members: dict[str, list[int]] = {name: [] for name in names}
-    for number, row in enumerate(NEGATIVES_KEPT.rows(negatives_kept, [])):
-        members[row["image_id"]].append(number)
-    rows = list(members.values())
-    if another:
-        rows = [*rows[-1:], *rows[:-1]]
-    most = max(1, *map(len, rows))
-    return torch.tensor([found + [-1] * (most - len(found)) for found in rows])
 
 
 def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Tensor":

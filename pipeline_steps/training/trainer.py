@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
-from torch.nn import Module, Parameter
+from torch.nn import Module
 from torch.utils.checkpoint import checkpoint
 
 from pipeline_steps.errors import UserError
@@ -23,6 +23,7 @@ from pipeline_steps.method.perceptual import Extractor
 from pipeline_steps.method.processes import NoiseProcess
 from pipeline_steps.method.scoft import Looks, Objective, Parts
 from pipeline_steps.training.merged import MergedWeights
+from pipeline_steps.training.optimiser import LossScale, build_optimiser, schedule_factor
 
 # Nothing else of these is used here, so that the trainer runs with torch and peft alone.
 if TYPE_CHECKING:
@@ -33,16 +34,6 @@ if TYPE_CHECKING:
 PARTS = ("ldm", "m", "p", "c", "prior", "dpo", "mapo")
 LOOK = ("share", "positive", "negative", "active")
 """What is logged of a look at x̂: t as a share of the schedule, S⁺, mean S⁻, share of open hinges."""
-
-
-def schedule_factor(config: "TrainConfig", update: int) -> float:
-    """Return the learning rate's factor at an update, in [0, 1]; unstretched, cosine and linear end at 0."""
-    if update < config.warmup:
-        return (update + 1) / config.warmup
-    progress = (update - config.warmup) / (config.updates * config.schedule_stretch - config.warmup)
-    if config.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
-    return 1 - progress if config.schedule == "linear" else 1.0
 
 
 class Processes:
@@ -73,54 +64,6 @@ class Processes:
             flat = reduce(torch.cat([tensor.reshape(-1) for tensor in tensors]), "sum")
             for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
                 tensor.copy_(part.view_as(tensor))
-
-
-class LossScale:
-    """Dynamic loss scale for float16: halved at an overflow, doubled after 2000 good updates.
-
-    Attributes:
-        overflowed: the last gradient was not finite, which the smaller scale may mend.
-    """
-
-    def __init__(self, enabled: bool) -> None:
-        self.enabled, self.overflowed = enabled, False
-        self.value, self.good = (2.0**16, 0) if enabled else (1.0, 0)
-
-    def accept(self, norm: float) -> bool:
-        """Take note of a gradient norm; False means the update must be left out."""
-        if not self.enabled:
-            return True
-        self.overflowed = not math.isfinite(norm) and self.value > 1
-        if self.overflowed:
-            self.value, self.good = self.value / 2, 0
-            return False
-        self.good += 1
-        if self.good % 2000 == 0:
-            self.value *= 2
-        return True
-
-
-def build_optimiser(parameters: list[Parameter], config: "TrainConfig") -> torch.optim.Optimizer:
-    """Return AdamW in the form the settings name.
-
-    Raises:
-        UserError: the 8-bit form is wanted and bitsandbytes is not installed.
-    """
-    options: dict[str, Any] = {
-        "lr": config.learning_rate,
-        "betas": (0.9, 0.999),
-        "weight_decay": config.weight_decay,
-    }
-    if config.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, fused=True, **options)
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise UserError(
-            "train.optimiser: 'adamw_8bit' wants the package bitsandbytes, which is not installed; "
-            "pip install bitsandbytes, or set train.optimiser to adamw"
-        ) from error
-    return AdamW8bit(parameters, **options)
 
 
 class Trainer:
