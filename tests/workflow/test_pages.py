@@ -507,6 +507,7 @@ RUN = {
     "snakemake --cores 8 --config results=results/noise 'negatives={structure: noise, strength: 0.7}' "
     "-- results/noise/korea/negatives.parquet": WRITTEN,
     "python -m benchmarks.negatives results/korea results/noise/korea": WRITTEN,
+    "python -m benchmarks.looks": As({"looks": "looks --pictures 2"}),
     "python -m benchmarks.kid_power": As({"kid_power": "kid_power --pool 20 --draws 2"}),
     "python -m benchmarks.report": As({"report": "report --cultures 1 --variants 2 --sets 1 --side 64"}),
     "python -m benchmarks.scoring": As({"scoring": "scoring --generated 20 --real 10 --threads 1"}),
