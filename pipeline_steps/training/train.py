@@ -37,10 +37,10 @@ def train(
     base: BaseRef,
     config: TrainConfig,
     targets: Path | None = None,
-    negative_cache: Path | None = None,
     extractor: ModelRef | None = None,
     watch: WatchConfig = WatchConfig(),  # noqa: B008 (frozen)
     suffix: str = "",
+    negative_cache: Path | None = None,
 ) -> None:
     """Train a LoRA on the denoiser: L = a·L_LDM + b·L_M + p·L_P + c·L_C, or a baseline's loss.
 
@@ -58,10 +58,10 @@ def train(
         base: the model to be mended.
         config: everything else that changes the LoRA.
         targets: perceptual features; needed by ``scoft_mp`` and ``scoft_mpc``.
-        negative_cache: latents of the negatives; needed by the baselines.
         extractor: weights of the feature extractor; needed with ``targets``.
         watch: checkpoints and boards, which change nothing.
         suffix: what prompts end with, e.g. ", in Korea", for the header.
+        negative_cache: latents of the negatives; needed by the baselines.
 
     Raises:
         UserError: the inputs do not fit together, the training diverged, or changed nothing.
