@@ -166,7 +166,8 @@ def _culture(folder: Path, cells: list[Row], side: int, origin: Origin) -> None:
         (key | {"distance": (n % 7) / 10, "kept": n % 7 > 0} for n, key in enumerate(keys)),
         origin,
     )
-    log = dict.fromkeys(TRAIN_LOG.schema.names, 1.0)
+    names = TRAIN_LOG.schema.names
+    log = {name: [0.5] * 4 if name.startswith("look_") else 1.0 for name in names}
     TRAIN_LOG.write(
         folder / "train_log.parquet", (log | {"update": n, "epoch": 0} for n in range(1, UPDATES + 1)), origin
     )
