@@ -143,8 +143,8 @@ class TrainConfig(Section):
     denoising: DenoisingConfig = DenoisingConfig()
     """The picture x̂."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    """Save the exponential moving average of the LoRA instead of its last state; null: not. It begins as
-    a plain mean, so that the start is forgotten."""
+    """Save the exponential moving average of the LoRA instead of its last state; null: not. Its memory grows
+    with the updates, min(decay, (1 + n) / (10 + n)), so that the start is forgotten."""
     processes: PositiveInt = 1
     """GPUs that train one LoRA together; the batch of an update is batch_size × accumulation × processes."""
     gradient_checkpointing: bool = False

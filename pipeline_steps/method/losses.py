@@ -101,9 +101,8 @@ def mapo_loss(
         scale: s.
         times: T.
     """
-    scaled = [
-        scale * error.to(exact(error.device)) for error in (winner, loser)
-    ]  # T times a small difference
+    # T times a small difference: in float32 little of it would be left.
+    scaled = [scale * error.to(exact(error.device)) for error in (winner, loser)]
     likelihood = [error / torch.expm1(error) for error in scaled]
     return torch.where(present, -beta * F.logsigmoid(times * (likelihood[0] - likelihood[1])), 0.0).float()
 

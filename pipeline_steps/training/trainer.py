@@ -135,21 +135,21 @@ class Trainer:
     def predict(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Call the denoiser in its own precision; LoRA weights stay float32."""
         merged = None if torch.is_grad_enabled() else self.merged
-        with (
-            nullcontext() if merged is None else merged.applied(),
-            torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
-        ):
-            return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
+        with nullcontext() if merged is None else merged.applied():
+            return self._call(z, t, condition)
 
     @torch.no_grad()
     def predict_base(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Call the un-tuned denoiser: the same one without its LoRA."""
         self.denoiser.disable_adapters()
         try:
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
+            return self._call(z, t, condition)
         finally:
             self.denoiser.enable_adapters()
+
+    def _call(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
 
     @torch.no_grad()
     def samples(self, data: "TrainingSet", count: int) -> Tensor:
@@ -181,7 +181,8 @@ class Trainer:
             The row of the training log; losses are means over the pictures, gradient norms those
             before clipping.
         """
-        config, group, weights = self.config, self.processes, self._weights(update)
+        config, group, objective = self.config, self.processes, self._objective(update)
+        weights = objective.weights
         size = config.batch_size * config.accumulation * group.count
         self.optimiser.zero_grad()
         gradients: dict[str, list[Tensor]] = {}
@@ -191,12 +192,11 @@ class Trainer:
         seen = torch.zeros(size, len(LOOK), dtype=sums.dtype, device=self.device)
         for part in range(config.accumulation):
             first = (part * group.count + group.rank) * config.batch_size
-            places = range(first, first + config.batch_size)
             numbers = range(update * size + first, update * size + first + config.batch_size)
-            batch = data.batch(numbers, self.device, looks=self.objective.perceptual)
+            batch = data.batch(numbers, self.device, looks=objective.perceptual)
             parts = scoft.forward(
                 batch,
-                replace(self.objective, prior=weights["prior"]),
+                objective,
                 self.predict,
                 self.noise_process,
                 base=self.predict_base,
@@ -206,7 +206,7 @@ class Trainer:
             self._accumulate(parts, weights, self.loss_scale.value / size, gradients)
             sums += _sums(parts, self.device)
             if batch.looks is not None:
-                seen[places[0] + batch.looks.rows] = _looked(
+                seen[first + batch.looks.rows] = _looked(
                     parts, self.noise_process.share(batch.t), batch.looks
                 )
         group.sum([gradient for found in gradients.values() for gradient in found])
@@ -242,10 +242,9 @@ class Trainer:
             **{f"look_{name}": _numbers(looked[:, n]) for n, name in enumerate(LOOK)},
         }
 
-    def _weights(self, update: int) -> dict[str, float]:
-        """Return the losses' weights; the prior's is 0 between its updates."""
-        weights = self.objective.weights
-        return weights | {"prior": weights["prior"] * (update % self.config.prior_every == 0)}
+    def _objective(self, update: int) -> Objective:
+        """Return the losses of an update: the prior's weight is 0 between its own."""
+        return replace(self.objective, prior=self.objective.prior * (update % self.config.prior_every == 0))
 
     def _apart(self) -> list[str]:
         """Name the gradients that are kept apart until they are scaled: all in one where none is."""
@@ -270,12 +269,12 @@ class Trainer:
     ) -> None:
         """Add the gradients of a batch's losses; those that nobody asks for apart go in one backward pass."""
         plain, p, c = scoft.weighted(parts, weights)
-        own = {name: loss for name, loss in (("p", p), ("c", c)) if loss is not None and name in totals}
-        rest = [
-            loss for name, loss in (("", plain), ("p", p), ("c", c)) if loss is not None and name not in own
-        ]
-        groups = ([("diffusion", sum(rest[1:], rest[0]))] if rest else []) + list(own.items())
-        for number, (name, loss) in enumerate(groups, 1):
+        groups: dict[str, Tensor] = {}
+        for name, loss in (("diffusion", plain), ("p", p), ("c", c)):
+            if loss is not None:
+                group = name if name in totals else "diffusion"
+                groups[group] = groups[group] + loss if group in groups else loss
+        for number, (name, loss) in enumerate(groups.items(), 1):
             retain = number < len(groups)
             found = torch.autograd.grad(scale * loss, self.parameters, retain_graph=retain)
             torch._foreach_add_(totals[name], found)
