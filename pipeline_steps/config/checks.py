@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pipeline_steps.config import HUB, HUB_FILE, LINK, Models, PerceptualConfig, PipelineConfig
 from pipeline_steps.config.pipeline import changed
+from pipeline_steps.config.runs import control_run
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import HOME, find
 from pipeline_steps.inputs.prompts import OWN, prompts_of
@@ -172,7 +173,6 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
     study = config.study
     named = {
         "survey.cultures": config.survey.cultures,
-        "study.control_cultures": study.control_cultures,
         "study.length_cultures": study.length_cultures,
         "evaluation.fig7_cultures": config.evaluation.fig7_cultures,
     }
@@ -186,6 +186,11 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
     for key in ("seeds", "controls", "lengths"):
         for unknown in sorted(set(getattr(study, key)) - config.runs.keys()):
             yield f"study.{key}: no such run: {unknown} (there are: {runs})"
+    for name, control in study.controls.items():
+        for unknown in sorted(set(control.seeds) - set(study.seeds)):
+            yield f"study.controls.{name}.seeds: {unknown} is not in study.seeds"
+        for taken in sorted({control_run(name, seed) for seed in control.seeds} & config.runs.keys()):
+            yield f"runs: {taken} is what the study calls {name} with another seed; give the run another name"
     for variant in sorted(set(config.survey.variants) - config.survey.simulation.strengths.keys()):
         yield f"survey.simulation.strengths: name a strength for '{variant}', which survey.variants names"
     for key, perceptual in _distances(config).items():

@@ -114,13 +114,15 @@ class PipelineConfig(Section):
                 raise ValueError(f"evaluation.prompt_sets: no set can be called {name!r}: it is taken")
         return self
 
-    def of_run(self, name: str) -> "PipelineConfig":
-        """Return the configuration with a run's changes made.
+    def of_run(self, *names: str) -> "PipelineConfig":
+        """Return the configuration with the changes of runs made, one after another.
 
         Raises:
             pydantic.ValidationError: one of the changes is no right setting.
         """
-        settings = changed(self.model_dump(mode="json"), self.runs[name])
+        settings = self.model_dump(mode="json")
+        for name in names:
+            settings = changed(settings, self.runs[name])
         return PipelineConfig.model_validate_json(json.dumps(settings), strict=True)
 
 

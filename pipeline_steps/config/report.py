@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline_steps.config.base import EachOnce, PositiveInt, Section
+from pipeline_steps.config.base import EachOnce, Name, PositiveInt, Section
+from pipeline_steps.config.variants import FULL_VARIANT, Variant
 
 
 class ReportConfig(Section):
@@ -26,15 +27,23 @@ class ReportConfig(Section):
     """Longest side of a shown picture in pixels."""
 
 
+class Control(Section):
+    """A training that the study sets beside the full variant: a run's changes and a variant."""
+
+    variant: Variant = FULL_VARIANT
+    """What is trained with the run's changes."""
+    seeds: tuple[str, ...] = ()
+    """Runs of study.seeds in which it is trained too, beside the default one."""
+
+
 class StudyConfig(Section):
     """What results/embedded_world.csv sums up, and the curves; runs are named in "runs"."""
 
     seeds: tuple[str, ...] = ()
     """Runs that differ from the default one in their seed alone."""
-    controls: tuple[str, ...] = ()
-    """Runs of the full variant with other negatives."""
-    control_cultures: tuple[str, ...] = ()
-    """Cultures in which the controls are run."""
+    controls: dict[Name, Control] = Field({})
+    """Runs that are compared with the full variant, seed by seed: other negatives, other baselines, other
+    lengths of training."""
     lengths: tuple[str, ...] = ()
     """Runs of all variants with other numbers of updates: the points of the curves."""
     length_cultures: tuple[str, ...] = ()

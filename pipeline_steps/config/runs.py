@@ -22,6 +22,11 @@ class Run(NamedTuple):
 def all_runs(config: PipelineConfig) -> dict[str, Run]:
     """Return every run by its folder inside a culture's: "" for the default run, the parent of all."""
     runs = {name: Run(config.of_run(name)) for name in config.runs}
+    runs |= {
+        control_run(name, seed): Run(config.of_run(name, seed))
+        for name, control in config.study.controls.items()
+        for seed in control.seeds
+    }
     runs |= _fig7(config)
     drawing = (*PROMPT_SETS, *config.evaluation.prompt_sets)
     runs |= {name: Run(_drawing(config, name), name) for name in drawing}
@@ -31,6 +36,11 @@ def all_runs(config: PipelineConfig) -> dict[str, Run]:
 def folder(name: str) -> str:
     """Return a run's folder inside a culture's."""
     return f"runs/{name}/"
+
+
+def control_run(name: str, seed: str) -> str:
+    """Return the name of the run of a control of the study with the seed of another run; "": its own."""
+    return f"{name}_{seed}" if seed else name
 
 
 def fig7_name(extractor: str, record: str, updates: int) -> str:

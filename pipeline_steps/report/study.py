@@ -70,6 +70,7 @@ def study(
     table: Path,
     summary: Path,
     controls: list[Path] | None = None,
+    control_runs: list[str] | None = None,
 ) -> None:
     """Sum up every variant over cultures and seeds.
 
@@ -87,14 +88,15 @@ def study(
         bleed: scores on prompts that name no culture, of the default run.
         table: CSV file to write: part, culture, name, metric, value, low, high, interval, count.
         summary: Markdown file to write: the same, to be read.
-        controls: scores of the full variant with other negatives.
+        controls: scores of what is compared with the full variant: other negatives, baselines, lengths.
+        control_runs: ``control:seed`` of each, in the same order; the seed is a run's name, or nothing for
+            the default run's.
     """
     found = _read(scores)
     for key, value in _kid_reconstructed(scores, features, images, reconstructed).items():
         found[key]["kid_reconstructed"] = value
     lines = [*_variants(found), *_differences(found), *_bleed(_read(bleed))]
-    if controls:
-        lines += _controls(found, _read(controls))
+    lines += _controls(found, _read_controls(controls or [], control_runs or []))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["part", "culture", "name", "metric", "value", "low", "high", "interval", "count"])
@@ -109,6 +111,16 @@ def study(
 def _read(paths: Iterable[Path]) -> Found:
     """Every score by culture, run and variant; the default run is called after its culture."""
     return {_key(path): {row["metric"]: row["value"] for row in SCORES.rows(path)} for path in paths}
+
+
+def _read_controls(paths: list[Path], runs: list[str]) -> Found:
+    """The controls' scores by culture, run whose seed they have, and control."""
+    found = {}
+    for path, run in zip(paths, runs, strict=True):
+        culture = _key(path)[0]
+        control, _, seed = run.partition(":")
+        found[culture, seed or culture, control] = next(iter(_read([path]).values()))
+    return found
 
 
 def _key(path: Path) -> Key:
@@ -182,18 +194,21 @@ def _bleed(found: Found) -> list[Line]:
 
 
 def _controls(found: Found, controls: Found) -> list[Line]:
-    """The full variant with other negatives, and by how much L_C's gain over scoft_mp falls."""
+    """Each control, and the full variant less it, seed by seed."""
     lines = []
-    cultures = sorted({culture for culture, _, _ in controls})
-    runs = sorted({run for _, run, _ in controls})
-    for metric in ("attribute_accuracy", "stereotype", "generic_accuracy", "kid"):
-        rows: dict[str, dict[str, list[float]]] = {
-            "scoft_mp": {c: [found[c, c, "scoft_mp"][metric]] for c in cultures},
-            FULL_VARIANT: {c: [found[c, c, FULL_VARIANT][metric]] for c in cultures},
-        }
-        rows |= {run: {c: [controls[c, run, FULL_VARIANT][metric]] for c in cultures} for run in runs}
-        for name, values in rows.items():
-            lines += _over("controls", name, metric, values)
+    for control in dict.fromkeys(name for _, _, name in controls):
+        own = {key[:2]: score for key, score in sorted(controls.items()) if key[2] == control}
+        for metric in METRICS:
+            values: dict[str, list[float]] = {}
+            less: dict[str, list[float]] = {}
+            for (culture, run), score in own.items():
+                if metric in score:
+                    values.setdefault(culture, []).append(score[metric])
+                    full = found[culture, run, FULL_VARIANT][metric]
+                    less.setdefault(culture, []).append(full - score[metric])
+            if values:
+                lines += _over("controls", control, metric, values)
+                lines += _over("differences", f"{FULL_VARIANT} − {control}", metric, less)
     return lines
 
 
@@ -242,8 +257,13 @@ def _markdown(lines: list[Line]) -> str:
     )
     names = list(dict.fromkeys(line.name for line in lines if line.part == "controls"))
     if names:
-        metrics = ["attribute_accuracy", "stereotype", "generic_accuracy", "kid"]
-        add("Other negatives", ["score", *names], grid("controls", names, metrics, "all"))
+        add("Controls", ["score", *names], grid("controls", names, METRICS, "all"))
+        less = [f"{FULL_VARIANT} − {name}" for name in names]
+        add(
+            "SCoFT+MPC less each control, seed by seed",
+            ["score", *less],
+            grid("differences", less, METRICS, "all"),
+        )
     return "\n\n".join(parts) + "\n"
 
 

@@ -287,6 +287,9 @@ def test_right_configurations_are_taken(seed):
         raw["models"][key].setdefault("path", "resources/mini/clip")
     if "vae" in raw.get("models", {}).get("base", {}):
         raw["models"]["base"]["vae"].setdefault("path", "resources/mini/base/vae")
+    if control := raw.get("study", {}).get("controls", {}).pop("some", None):
+        raw["study"]["controls"]["other"] = {"variant": control.get("variant", "dpo")}
+        raw["runs"] = {"other": {}}
     some = raw.get("evaluation", {}).get("fig7_extractors", {}).get("some", {})
     for perceptual in (raw.get("train", {}).get("perceptual", {}), some):
         if "model" in perceptual:
@@ -330,6 +333,15 @@ CONTRADICTIONS = {
     "evaluation.fig7_cultures: no such culture: china": {"evaluation": {"fig7_cultures": ["china"]}},
     "study.length_cultures: no such culture: wales": {"study": {"length_cultures": ["wales"]}},
     "study.lengths: no such run: half (there are: none)": {"study": {"lengths": ["half"]}},
+    "study.controls: no such run: none_such (there are: none)": {"study": {"controls": {"none_such": {}}}},
+    "study.controls.x.seeds: y is not in study.seeds": {
+        "runs": {"x": {}, "y": {}},
+        "study": {"controls": {"x": {"seeds": ["y"]}}},
+    },
+    "runs: x_y is what the study calls x with another seed": {
+        "runs": {"x": {}, "y": {}, "x_y": {}},
+        "study": {"seeds": ["y"], "controls": {"x": {"seeds": ["y"]}}},
+    },
     "train.perceptual.model: 'lpips' has no entry": {"train": {"perceptual": {"extractor": "lpips"}}},
     "runs.x.train.perceptual.model: 'lpips' has no entry": {
         "runs": {"x": {"train": {"perceptual": {"extractor": "lpips"}}}}

@@ -121,7 +121,8 @@ def written(path, origin, values):
 def world(tmp_path):
     """Two cultures, two seeds, four variants: accuracies that are easily summed up by head."""
     random = np.random.default_rng(0)
-    files = {"scores": [], "features": [], "images": [], "reconstructed": [], "bleed": [], "controls": []}
+    files = {"scores": [], "features": [], "images": [], "reconstructed": [], "bleed": [], "controls": [],
+             "control_runs": []}  # fmt: skip
     truth = {}
     for number, culture in enumerate(("india", "korea")):
         origin = Origin(culture, "f" * 64)
@@ -148,9 +149,10 @@ def world(tmp_path):
                 truth[culture, seed, variant] = kid(drawn[:5], real[1:]).value
         bleed = {"attribute_accuracy": 0.3, "stereotype": 0.1, "generic_accuracy": 0.8}
         files["bleed"].append(written(folder / "runs/generic_prompts/scores/sd.parquet", origin, bleed))
-        files["controls"].append(
-            written(folder / "runs/loose/scores/scoft_mpc.parquet", origin, bleed | {"kid": 0.7})
-        )
+        for run, value in (("loose", 0.7), ("loose_two", 0.5)):
+            path = folder / "runs" / run / "scores/scoft_mp.parquet"
+            files["controls"].append(written(path, origin, bleed | {"kid": value}))
+        files["control_runs"] += ["loose:", "loose:two"]
     return files, truth
 
 
@@ -180,11 +182,12 @@ def test_study_by_hand(world, tmp_path):
     mean = np.mean([truth[c, s, "sd"] for c in ("india", "korea") for s in (0, 1)])
     assert value("variants", "all", "sd", "kid_reconstructed") == mean
     assert value("bleed", "all", "sd", "attribute_accuracy") == 0.3
-    # The default run's own figures stand beside the control's.
-    assert value("controls", "all", "loose", "kid") == 0.7
-    assert value("controls", "all", "scoft_mpc", "attribute_accuracy") == 0.31
+    # A control is compared with the full variant of its own culture and seed: 1 − (.31 + .01) against .5.
+    assert value("controls", "all", "loose", "kid") == 0.6
+    assert value("differences", "india", "scoft_mpc − loose", "kid") == (0.7 - 0.7 + 0.69 - 0.5) / 2
+    assert value("differences", "all", "scoft_mpc − loose", "attribute_accuracy") == 0.315 - 0.3
     text = (tmp_path / "s.md").read_text()
-    assert "| korea | 0.025 (" in text and "### Other negatives" in text
+    assert "| korea | 0.025 (" in text and "### Controls" in text and "scoft_mpc − loose" in text
 
 
 def test_curves_take_seconds_from_the_benchmarks(tmp_path):

@@ -69,7 +69,12 @@ def configuration(folder: Path, **settings: object) -> Path:
             "hub": {"suffix": ", there", "images": "hub:someone/something"},
         },
         "runs": {"second": {"seed": 2, "filter": {"min_distance": 0.2}}},
-        "study": {"seeds": ["second"], "lengths": ["second"], "length_cultures": ["korea"]},
+        "study": {
+            "seeds": ["second"],
+            "controls": {"second": {"variant": "dpo"}},
+            "lengths": ["second"],
+            "length_cultures": ["korea"],
+        },
         "report": {"include": ["table1", "fig7"]},
         "evaluation": {
             "prompt_sets": {"fetched": {"path": "hub:someone/something/prompts.csv", "cultures": ["korea"]}}

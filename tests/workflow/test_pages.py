@@ -113,7 +113,7 @@ TINY = {
 STUDY = {
     "sample": TINY["sample"],
     "runs": {"half": {"train": {"updates": 1}}},
-    "study": {"seeds": ["seed2"], "control_cultures": ["korea"], "lengths": ["half"]},
+    "study": {"seeds": ["seed2"], "lengths": ["half"]},
 }
 
 
@@ -151,6 +151,8 @@ def lay_out(folder: Path) -> None:
     drawn["cultures"] = {name: drawn["cultures"][name] for name in ("india", "korea")}
     (presets / "drawn.yaml").write_text(yaml.safe_dump(drawn))
     study = yaml.safe_load((presets / "embedded_study.yaml").read_text())
+    for control in study["study"]["controls"].values():
+        control.pop("seeds", None)
     (presets / "embedded_study.yaml").write_text(yaml.safe_dump(laid_over(study, STUDY)))
     (folder / "config/config.yaml").write_text(
         (ROOT / "config/config.yaml").read_text() + yaml.safe_dump(TINY)

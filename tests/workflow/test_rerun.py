@@ -192,9 +192,9 @@ TABLE = [
     ("evaluation.fig7_cultures", ["korea"], {"fig7"}),
     ("evaluation.fig7_extractors.dino", {"extractor": "clip"}, S),
     ("evaluation.fig7_updates", [60], {"fig7"}),
-    ("study.seeds", ["second"], {"study"}),
-    ("study.controls", ["second"], set()),  # in no culture
-    ("study.control_cultures", ["korea"], set()),  # of no control
+    ("study.seeds", [], {"study"}),
+    ("study.controls.second.variant", "scoft_m", {"study"}),
+    ("study.controls.second.seeds", ["third"], {"study"}),
     ("study.lengths", ["second"], set()),  # over no culture
     ("study.length_cultures", ["korea"], {"curves"}),
     ("survey.cultures", ["korea"], {"survey_simulate", "survey_import", "survey_report", "agreement"}),
@@ -308,7 +308,8 @@ def configuration():
             "fig7_extractors": {name: {"extractor": name} for name in ("dreamsim", "dino")},
             "prompt_sets": {"own": {"path": "set.csv", "cultures": ["korea"]}},
         },
-        "runs": {"second": {"seed": 2}},
+        "runs": {"second": {"seed": 2}, "third": {"seed": 3}},
+        "study": {"seeds": ["third"], "controls": {"second": {}}},
     }  # fmt: skip
 
 
@@ -355,6 +356,7 @@ def test_the_table_holds_every_setting():
         "cultures.korea.country",
         "evaluation.fig7_extractors.some",
         "evaluation.prompt_sets.some",
+        "study.controls.some",
         "runs",
     }
     missing = [".".join(path) for path in LEAVES if not known(".".join(path))]
