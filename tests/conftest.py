@@ -30,6 +30,31 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One process more than cores: browsers, servers and jobs are waited for."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.fixture(scope="session")
+def warm_path(tmp_path_factory):
+    """A PATH on which ``python`` and ``snakemake`` are forked with the libraries imported."""
+    from tests import ROOT
+    from tests.warm_python import WarmPython
+
+    with WarmPython(
+        tmp_path_factory.mktemp("warm") / "python", os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as warm:
+        yield f"{warm.path}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="module")
+def warm(warm_path):
+    """Put it before the PATH for a module's tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", warm_path)
+        yield
+
+
 def _fail_if_skipped(report):
     if STRICT and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from pipeline_steps.config import BaseRef
 from pipeline_steps.models.families import family_of
 from tests import ROOT
 
+pytestmark = pytest.mark.usefixtures("warm")
 PICTURES, K = 6, 2
 TINY = {
     "caption": {"captions_per_image": K},
@@ -32,7 +32,7 @@ TINY = {
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Run the project's Snakefile over the folder's configuration, writing into the folder."""
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(folder),
+        ["snakemake", "--cores", "2", "--directory", str(folder),
          "--snakefile", str(ROOT / "Snakefile"), "--configfile", str(folder / "config.yaml"), *arguments],
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -57,7 +57,7 @@ def changed(folder: Path, **settings) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, warm):
     """A folder in which the chain ran from a few drawn pictures to scores."""
     folder = tmp_path_factory.mktemp("run")
     for name in ("resources", "pipeline_steps"):
@@ -98,14 +98,19 @@ LINT = {
 
 def test_lint_is_clean(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--lint"],
+        ["snakemake", "--lint"],
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     said = set(re.findall(r"^    \* (.*?)(?: in line \d+\.)?:?$", done.stdout + done.stderr, re.MULTILINE))
     assert said <= set(LINT), done.stderr
 
 
-AT_HOME_ELSEWHERE = {"models": ("models.fetch_models",), "merge_shards": ("merge_shards",)}
+AT_HOME_ELSEWHERE = {
+    "models": ("models.fetch_models",),
+    "merge_shards": ("merge_shards",),
+    "study": ("report.study",),
+    "curves": ("report.curves",),
+}
 
 
 def test_every_rule_has_a_log_and_with_an_output_a_benchmark():
@@ -226,7 +231,7 @@ def test_what_the_configuration_says_itself_wins_over_its_presets(tmp_path):
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(settings))
 
     def plan(target: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "-n", "-p", "--directory", str(tmp_path), target]
+        command = ["snakemake", "-n", "-p", "--directory", str(tmp_path), target]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
 
