@@ -12,7 +12,8 @@ class ReportConfig(Section):
     """The page results/report.html."""
 
     include: Annotated[
-        tuple[Literal["table1", "table2", "fig5", "fig6", "fig7", "fig8", "kid_power"], ...], EachOnce
+        tuple[Literal["table1", "table2", "fig5", "fig6", "fig7", "fig8", "kid_power", "bleed"], ...],
+        EachOnce,
     ] = ()
     """The paper's tables and figures to add; what they need is made for all cultures."""
     negatives: bool = True

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from pipeline_steps.config.pipeline import FIG7, PROMPT_SETS, PipelineConfig
+from pipeline_steps.config.pipeline import ABROAD, FIG7, PROMPT_SETS, PipelineConfig
 
 
 class Run(NamedTuple):
@@ -12,11 +12,13 @@ class Run(NamedTuple):
         settings: the whole configuration with the run's changes made.
         prompt_set: which prompts it draws, where they are not the culture's test prompts.
         parent: folder of the run whose files it shares, as far as their settings are the same.
+        abroad: the culture whose prompts it draws, where that is another one.
     """
 
     settings: PipelineConfig
     prompt_set: str | None = None
     parent: str = ""
+    abroad: str | None = None
 
 
 def all_runs(config: PipelineConfig) -> dict[str, Run]:
@@ -30,6 +32,7 @@ def all_runs(config: PipelineConfig) -> dict[str, Run]:
     runs |= _fig7(config)
     drawing = (*PROMPT_SETS, *config.evaluation.prompt_sets)
     runs |= {name: Run(_drawing(config, name), name) for name in drawing}
+    runs |= {f"{ABROAD}{culture}": Run(config, abroad=culture) for culture in config.cultures}
     return {"": Run(config)} | {folder(name): run for name, run in runs.items()}
 
 

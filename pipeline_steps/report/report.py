@@ -55,6 +55,7 @@ FIGURES = {
 TABLES = {
     "table1": "Table 1: distance to real pictures, fit to the prompt, survey",
     "table2": "Table 2: learnt by heart, and diversity",
+    "bleed": "Each culture’s LoRA on the prompts of each culture, and on prompts that name none",
 }
 """Titles of the tables."""
 CURVE_POINTS = 150

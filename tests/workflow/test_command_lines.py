@@ -34,6 +34,7 @@ TARGETS = (
     "results/sbom.cdx.json",
     "results/report.html",
     "results/table1.csv",
+    "results/bleed.csv",
     "results/table2.csv",
     "results/embedded_world.csv",
     "results/figures/curves.html",

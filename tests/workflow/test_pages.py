@@ -440,6 +440,7 @@ RUN = {
     "snakemake --cores 8 results/korea/hub": WRITTEN,
     "snakemake --cores 8 results/table1.csv results/table2.csv": WRITTEN,
     "snakemake --cores 8 results/figures/fig7.svg": WRITTEN,
+    "snakemake --cores 8 results/bleed.csv": WRITTEN,
     "snakemake --report results/snakemake_report.html results/report.html results/table1.csv": WRITTEN,
     "snakemake --cores 8 results/korea/runs/seed2/scores/scoft_mpc.parquet": WRITTEN,
     f"{STUDY_RUN} -- results/embedded_world.csv": WRITTEN,

@@ -6,7 +6,7 @@
 #         {results}/{culture}/{run}breakdown.parquet               theirs by category, era and prompt
 #         {results}/{culture}/features/{images,reconstructed}.safetensors    the real pictures' own
 #         {results}/{culture}/reconstructed.parquet                the real pictures as the VAE shows them
-#
+#         {results}/bleed.csv                                      each LoRA on others' prompts, and on generic ones
 #         {results}/reference/prompt_sets/{set}/…                  sets of prompts from the hub
 #
 # A run is a named one, a training of Fig. 7, or a set of other prompts: captions of training pictures,
@@ -42,12 +42,17 @@ def set_file(name):
     return f"{RESULTS}/reference/prompt_sets/{name}/{found[3]}" if found else place(path)
 
 
+def prompted(wildcards):
+    """The settings of the culture whose prompts a run draws."""
+    return SETTINGS.cultures.get(RUNS[wildcards.run].abroad) or culture(wildcards)
+
+
 def given_prompts(wildcards):
     """The file of prompts that the settings name for a run."""
     if further(wildcards):
         return set_file(RUNS[wildcards.run].prompt_set)
     generic = RUNS[wildcards.run].prompt_set == "generic_prompts"
-    own = culture(wildcards).prompts or SETTINGS.evaluation.prompts
+    own = prompted(wildcards).prompts or SETTINGS.evaluation.prompts
     return place(SETTINGS.evaluation.generic_prompts if generic else own)
 
 
@@ -71,7 +76,7 @@ def prompts_suffix(wildcards):
     own = RUNS[wildcards.run].prompt_set and not (
         further(wildcards) and not further(wildcards).names_countries
     )
-    return [] if own else optional("--suffix", suffix(wildcards))
+    return [] if own else optional("--suffix", prompted(wildcards).suffix)
 
 
 def prompt_set(wildcards):
@@ -102,6 +107,26 @@ def pictures(wildcards):
     """The table of pictures whose features are asked for."""
     generated = wildcards.seen in VARIANTS
     return f"{RESULTS}/{{culture}}/{{run}}{'samples/' if generated else ''}{{seen}}.parquet"
+
+
+def bleed_runs(culture):
+    """Whose prompts a culture's LoRA is tried on, and the folder of the run that draws them."""
+    return {name: "" if name == culture else f"runs/in_{name}/" for name in CULTURES} | {
+        "no culture": "runs/generic_prompts/"
+    }
+
+
+def bleed_files(folder, variant, ending):
+    return [
+        f"{RESULTS}/{culture}/{run}{folder}/{variant}.{ending}"
+        for culture in CULTURES
+        for run in bleed_runs(culture).values()
+    ]
+
+
+def bleed_prompts():
+    """Whose prompts each of those files shows, in the same order."""
+    return [whose for culture in CULTURES for whose in bleed_runs(culture)]
 
 
 rule fetch_prompt_set:
@@ -358,5 +383,37 @@ rule breakdown:
             --prompts {input.prompts:q} \
             --breakdown {output.breakdown:q} \
             {params.prompt_set:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule bleed:
+    input:
+        samples=bleed_files("samples", FULL_VARIANT, "parquet"),
+        features=bleed_files("features", FULL_VARIANT, "safetensors"),
+        plain=bleed_files("features", "sd", "safetensors"),
+    output:
+        table=report(
+            f"{RESULTS}/bleed.csv",
+            caption="../report/bleed.rst",
+            category="Tables",
+            labels={"result": "Each LoRA on others' prompts"},
+        ),
+    log:
+        f"{RESULTS}/logs/bleed.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/bleed.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        prompts=bleed_prompts(),
+    shell:
+        """
+        python -m pipeline_steps.evaluation.bleed \
+            --samples {input.samples:q} \
+            --features {input.features:q} \
+            --plain {input.plain:q} \
+            --prompts {params.prompts:q} \
+            --table {output.table:q} \
             2>&1 | tee {log:q}
         """

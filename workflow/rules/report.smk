@@ -32,6 +32,7 @@ INCLUDED = {
     "fig7": [f"{RESULTS}/figures/fig7.svg"],
     "fig8": of_cultures("figures/fig8.png"),
     "kid_power": of_cultures("figures/kid_power.svg"),
+    "bleed": [f"{RESULTS}/bleed.csv"],
 }
 
 
