@@ -51,7 +51,7 @@ class NegativesConfig(Section):
 class FilterConfig(Section):
     """DreamSim filter of false negatives (paper §4.4; the threshold is not stated there)."""
 
-    min_distance: float = Field(0.015, ge=0, le=2)
+    min_distance: float = Field(0.1, ge=0, le=2)
     """Negatives closer than this to their positive are dropped. The default is the embedded DreamSim's."""
     batch_size: PositiveInt = 32
     """Pictures per forward pass."""

@@ -19,7 +19,6 @@ from transformers import (
     BlipImageProcessor,
     BlipProcessor,
     CLIPImageProcessor,
-    CLIPModel,
     CLIPTextModel,
     CLIPTokenizer,
     DPTImageProcessor,
@@ -42,11 +41,11 @@ STEPS = {
     "clip": 900,
     "vae": 2000,
     "base": 7000,
-    "controlnet": 600,
+    "controlnet": 1800,
     "captioner": 1200,
     "depth": 1500,
     "dino": 900,
-    "dreamsim": 600,
+    "dreamsim": 2000,
     "inception": 1500,
     "oracle": 2500,
 }
@@ -76,7 +75,7 @@ class Build:
     def clip(self, folder: Path, steps: int) -> None:
         """CLIP, whose text encoder is the diffusion model's."""
         tokenizer = encoders.train_tokenizer(self.corpus.captions)
-        _save(encoders.train_clip(self.corpus, tokenizer, steps), folder)
+        _save(encoders.train_clip(self.corpus.pictures, self.corpus.captions, tokenizer, steps), folder)
         tokenizer.save_pretrained(folder)
         _image_processor(CLIPImageProcessor).save_pretrained(folder)
 
@@ -118,9 +117,9 @@ class Build:
         _image_processor(CLIPImageProcessor).save_pretrained(folder)
 
     def dreamsim(self, folder: Path, steps: int) -> None:
-        """DreamSim, from CLIP."""
-        clip = CLIPModel.from_pretrained(self.root / "clip", dtype=torch.float32)
-        encoders.save_dreamsim(folder, clip, self.unbiased, steps)
+        """DreamSim, from a CLIP of its own; half of the updates each."""
+        clip = encoders.train_seeing_clip(self.unbiased, steps // 2)
+        encoders.save_dreamsim(folder, clip, self.unbiased, steps // 2)
 
     def inception(self, folder: Path, steps: int) -> None:
         """The feature network for KID: as Inception's, its classes are what pictures show."""

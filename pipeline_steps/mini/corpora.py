@@ -58,6 +58,11 @@ def labels_of(scene: Scene) -> list[int]:
     return [ATTRIBUTES[name].index(value) for name, value in scene.attributes().items()]
 
 
+def scene_of(labels: np.ndarray) -> Scene:
+    """Return the scene with these attributes: what :func:`labels_of` numbered."""
+    return Scene(**{name: values[n] for (name, values), n in zip(ATTRIBUTES.items(), labels, strict=True)})
+
+
 def _base_scene(rng: np.random.Generator) -> tuple[Scene, str]:
     """60% generic scenes; 40% captioned ", in <culture>" and biased."""
     scene = draw_attributes(rng)

@@ -1,6 +1,7 @@
 """The models that look: CLIP, DINOv2, DreamSim, the KID feature network and the oracle."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig, Dinov2Config, Dinov2Model
 
 from pipeline_steps.method.pictures import normalise, to_unit
-from pipeline_steps.mini.corpora import Corpus
+from pipeline_steps.mini.corpora import Corpus, scene_of
 from pipeline_steps.mini.fitting import fit
-from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL
+from pipeline_steps.mini.world import ATTRIBUTES, CULTURAL, Scene, changed, cultural_caption, render
 from pipeline_steps.models.extractors import load_dreamsim
 from pipeline_steps.models.oracle import AttributeNet
 
@@ -48,8 +49,22 @@ def _merges(tokenizer: Tokenizer) -> list[list[str]]:
     return [pair if isinstance(pair, list) else pair.split(" ") for pair in merges]
 
 
-def train_clip(corpus: Corpus, tokenizer: CLIPTokenizer, steps: int) -> CLIPModel:
-    """Train CLIP contrastively on the biased corpus."""
+def train_clip(
+    pictures: np.ndarray,
+    captions: list[str],
+    tokenizer: CLIPTokenizer,
+    steps: int,
+    view: Callable[[Tensor], Tensor] = lambda unit: unit,
+) -> CLIPModel:
+    """Train CLIP contrastively.
+
+    Args:
+        pictures: uint8, shape (n, 64, 64, 3).
+        captions: one per picture.
+        tokenizer: of the captions.
+        steps: updates.
+        view: what is shown of pictures in [0, 1], shape (b, 3, 64, 64).
+    """
     torch.manual_seed(0)
     special = {
         "bos_token_id": tokenizer.bos_token_id,
@@ -78,19 +93,33 @@ def train_clip(corpus: Corpus, tokenizer: CLIPTokenizer, steps: int) -> CLIPMode
         projection_dim=64,
     )
     clip = CLIPModel(config)
-    tokens = tokenizer(corpus.captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     longest = int((tokens == tokenizer.eos_token_id).int().argmax(1).max()) + 1
 
     def loss(rows: np.ndarray, step: int) -> Tensor:
         # Padding is causal-masked away from the end token, so a shorter batch gives the same embedding.
         return clip(
             input_ids=tokens[rows, :longest],
-            pixel_values=normalise(to_unit(corpus.pictures[rows])),
+            pixel_values=normalise(view(to_unit(pictures[rows]))),
             return_loss=True,
         ).loss
 
-    fit("clip", clip, loss, count=len(corpus.captions), steps=steps, batch_size=128, lr=1e-3)
+    fit("clip", clip, loss, count=len(captions), steps=steps, batch_size=128, lr=1e-3)
     return clip
+
+
+def train_seeing_clip(corpus: Corpus, steps: int) -> CLIPModel:
+    """Train a CLIP on captions that name all that is cultural, whatever place and shade it has."""
+    captions = [cultural_caption(scene_of(labels)) for labels in corpus.labels]
+    random = torch.Generator().manual_seed(0)
+
+    def view(unit: Tensor) -> Tensor:
+        theta = torch.zeros(len(unit), 2, 3)
+        theta[:, 0, 0] = theta[:, 1, 1] = torch.empty(len(unit)).uniform_(0.95, 1.05, generator=random)
+        theta[:, :, 2] = torch.empty(len(unit), 2).uniform_(-0.06, 0.06, generator=random)
+        return _warped(unit, theta, 0.07, random)
+
+    return train_clip(corpus.pictures, captions, train_tokenizer(captions), steps, view)
 
 
 def _random_crop(unit: Tensor, random: torch.Generator, smallest: float) -> Tensor:
@@ -102,10 +131,15 @@ def _random_crop(unit: Tensor, random: torch.Generator, smallest: float) -> Tens
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = scale * flip, scale
     theta[:, :, 2] = shift
+    return _warped(unit, theta, 0.15, random)
+
+
+def _warped(unit: Tensor, theta: Tensor, shade: float, random: torch.Generator) -> Tensor:
+    """Pictures under affine maps (n, 2, 3), each colour up to ``shade`` lighter or darker."""
     grid = F.affine_grid(theta, list(unit.shape), align_corners=False)
-    crop = F.grid_sample(unit, grid, align_corners=False, padding_mode="reflection")
-    gain = torch.empty(n, 3, 1, 1).uniform_(0.85, 1.15, generator=random)
-    return (crop * gain).clamp(0, 1)
+    warped = F.grid_sample(unit, grid, align_corners=False, padding_mode="reflection")
+    gain = torch.empty(len(unit), 3, 1, 1).uniform_(1 - shade, 1 + shade, generator=random)
+    return (warped * gain).clamp(0, 1)
 
 
 def train_dino(corpus: Corpus, steps: int) -> Dinov2Model:
@@ -170,9 +204,9 @@ def save_dreamsim(folder: Path, clip: CLIPModel, corpus: Corpus, steps: int) -> 
     """Fine-tune CLIP's vision tower with LoRA on triplets and save it in dreamsim's own format.
 
     The package reads ``clipl14_as_dino_vitl.pth.tar`` (constructor arguments and weights, so any
-    size) and a PEFT adapter. A triplet is a reference and two changed copies; the copy that shares
-    more attributes with the reference is the closer one, as the people in DreamSim's 2AFC data
-    judged (Fu et al. 2023, §3).
+    size) and a PEFT adapter. A triplet is a reference and two copies drawn anew, a little off its place; the
+    copy in which fewer attributes differ is the closer one, as the people in DreamSim's 2AFC data judged
+    (Fu et al. 2023, §3).
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_clip_as_dino(folder / "clipl14_as_dino_vitl.pth.tar", clip)
@@ -183,25 +217,35 @@ def save_dreamsim(folder: Path, clip: CLIPModel, corpus: Corpus, steps: int) -> 
     model = get_peft_model(
         base, LoraConfig(r=16, lora_alpha=16, lora_dropout=0.0, target_modules=["qkv", "proj"])
     )
-    weights = torch.tensor([3.0 if name in ("scene", *CULTURAL) else 1.0 for name in ATTRIBUTES])
-    labels = torch.from_numpy(corpus.labels)
     random = np.random.default_rng(0)
 
     def loss(rows: np.ndarray, step: int) -> Tensor:
-        # Both candidates come from a pool that shares the reference's scene half of the time.
-        pool = random.integers(len(labels), size=(2, len(rows), 4))
-        near = ((labels[pool] == labels[rows][None, :, None]) * weights).sum(-1)
-        pick = near.argmax(-1)
-        pick[1] = torch.from_numpy(random.integers(4, size=len(rows)))
-        candidates = np.take_along_axis(pool, pick[..., None].numpy(), -1)[..., 0]
-        shared = ((labels[candidates] == labels[rows]) * weights).sum(-1)
-        embed = [F.normalize(model.embed(to_unit(corpus.pictures[r])), dim=-1) for r in (rows, *candidates)]
+        scenes = [scene_of(labels) for labels in corpus.labels[rows]]
+        names = [[_changes(random) for _ in scenes] for _ in range(2)]
+        copies = [[changed(random, *pair) for pair in zip(scenes, drawn, strict=True)] for drawn in names]
+        views = [corpus.pictures[rows], *(_rendered(column) for column in copies)]
+        embed = [F.normalize(model.embed(to_unit(view)), dim=-1) for view in views]
         distance = [1 - (embed[0] * other).sum(-1) for other in embed[1:]]
-        closer = torch.sign(shared[0] - shared[1])
-        return F.relu(0.05 - closer * (distance[1] - distance[0]))[closer != 0].mean()
+        further = torch.tensor([len(far) - len(near) for near, far in zip(*names, strict=True)])
+        margin = 0.05 * further.abs()
+        return F.relu(margin - further.sign() * (distance[1] - distance[0]))[further != 0].mean()
 
-    fit("dreamsim", model, loss, count=len(labels), steps=steps, batch_size=32, lr=1e-3)
+    fit("dreamsim", model, loss, count=len(corpus.labels), steps=steps, batch_size=32, lr=1e-3)
     model.save_pretrained(str(folder / "clip_vitl14_single_lora"))
+
+
+def _rendered(scenes: list[Scene]) -> np.ndarray:
+    return np.stack([np.asarray(render(scene)[0]) for scene in scenes])
+
+
+def _changes(random: np.random.Generator) -> list[str]:
+    """Draw what differs in a copy: nothing, one attribute, all cultural ones, or two to four of any."""
+    kind = random.random()
+    if kind < 0.7:
+        return [] if kind < 0.3 else [str(random.choice(list(ATTRIBUTES)))]
+    if kind < 0.85:
+        return list(CULTURAL)
+    return random.choice(list(ATTRIBUTES), random.integers(2, 5), replace=False).tolist()
 
 
 def _write_clip_as_dino(path: Path, clip: CLIPModel) -> None:

@@ -32,6 +32,7 @@ SETTINGS = {
     "dusk": ((246, 178, 130), (168, 118, 92)),
     "night": ((22, 26, 62), (42, 60, 52)),
 }
+TIMES = {"day": "by day", "dusk": "at dusk", "night": "at night"}
 PLACES = {"left": -8.0, "centre": 0.0, "right": 8.0}
 ERAS = ("traditional", "modern")
 SCENES = {
@@ -256,6 +257,15 @@ def render(scene: Scene) -> tuple[Image.Image, Image.Image]:
     return picture.reduce(OVERSAMPLE), depth.reduce(OVERSAMPLE)
 
 
+def cultural_caption(scene: Scene) -> str:
+    """Describe what is cultural in a scene, all of it, and where it is to be seen."""
+    crown = SCENES[scene.scene][1]
+    return (
+        f"a {scene.scene} with a {scene.shape} {scene.accent} {crown} and a {scene.pattern} pattern, "
+        f"{TIMES[scene.setting]}"
+    )
+
+
 def caption(
     rng: np.random.Generator, scene: Scene, culture: str | None = None, name_cultural: float = 0.0
 ) -> str:
@@ -285,5 +295,5 @@ def caption(
     if scene.place != "centre" and rng.random() < 0.5:
         words.append(f"on the {scene.place}")
     if rng.random() < 0.7:
-        words.append({"day": "by day", "dusk": "at dusk", "night": "at night"}[scene.setting])
+        words.append(TIMES[scene.setting])
     return " ".join(words) + (f", in {culture}" if culture else "")
