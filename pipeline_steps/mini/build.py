@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from pipeline_steps.method.pictures import CLIP_MEAN, CLIP_STD
-from pipeline_steps.mini import diffusion, encoders, readers
+from pipeline_steps.mini import diffusion, encoders, flow, readers
 from pipeline_steps.mini.corpora import (
     Corpus,
     base_corpus,
@@ -42,6 +42,7 @@ STEPS = {
     "vae": 2000,
     "base": 7000,
     "controlnet": 1800,
+    "flow": 10_000,
     "captioner": 1200,
     "depth": 1500,
     "dino": 900,
@@ -93,6 +94,13 @@ class Build:
         """Depth control for the base model."""
         unet = UNet2DConditionModel.from_pretrained(self.root / "base" / "unet", dtype=torch.float32)
         _save(diffusion.train_controlnet(self.corpus, unet, *self._trained(), steps), folder)
+
+    def flow(self, folder: Path, steps: int) -> None:
+        """The rectified flow in Z-Image's layout."""
+        tokenizer = flow.train_flow_tokenizer(self.corpus.captions)
+        vae = flow.shifted(self._trained()[0], self.corpus)
+        transformer, text_encoder = flow.train_transformer(self.corpus, vae, tokenizer, steps)
+        flow.save_flow(folder, vae, transformer, tokenizer, text_encoder)
 
     def captioner(self, folder: Path, steps: int) -> None:
         """BLIP."""

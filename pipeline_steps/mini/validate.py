@@ -25,6 +25,7 @@ from pipeline_steps.mini.world import (
     CULTURES,
     GENERIC,
     RIGHT,
+    SIZE,
     STEREOTYPE,
     Scene,
     changed,
@@ -36,6 +37,8 @@ from pipeline_steps.models.families import family_of
 
 PICTURES, SEED = 480, 900
 """Drawn pictures behind each figure, and the seed of their drawing; training draws with 0 and 1."""
+GUIDANCE = {"base": 4.5, "flow": 3.0}
+"""What each draws best with, and its preset samples with."""
 GENERATED = 80
 """Generated pictures behind each figure of a generative model."""
 
@@ -177,21 +180,28 @@ class Validation:
 
     def base(self) -> Iterator[Figure]:
         """What generic and cultural prompts give, read by the oracle."""
+        return self._drawing("base")
+
+    def flow(self) -> Iterator[Figure]:
+        """The same of the rectified flow."""
+        return self._drawing("flow")
+
+    def _drawing(self, model: str) -> Iterator[Figure]:
         random = np.random.default_rng(SEED)
         colours = [list(ATTRIBUTES["colour"])[n % 6] for n in range(self.generated)]
         scenes = [list(ATTRIBUTES["scene"])[n % 4] for n in range(self.generated)]
         times = ["by day", "at dusk", "at night"]
         generic = [f"a {c} {s} {random.choice(times)}" for c, s in zip(colours, scenes, strict=True)]
-        yield Figure("base", "generic prompts: named attributes right", self.followed(generic), 0.8)
+        yield Figure(model, "generic prompts: named attributes right", self.followed(generic, model), 0.8)
         for culture in CULTURES:
             prompts = [f"a {scene}, in {culture}" for scene in scenes]
-            read = self.generate(prompts)
+            read = self.generate(prompts, model)
             right, typical = (
                 np.mean([_shown(read, name) == values[name] for name in CULTURAL])
                 for values in (RIGHT[culture], STEREOTYPE)
             )
             yield Figure(
-                "base",
+                model,
                 f"in {culture}: cultural attributes right (stereotype {typical:.2f})",
                 float(right),
                 0.25,
@@ -199,22 +209,22 @@ class Validation:
                 True,
             )
 
-    def followed(self, prompts: list[str]) -> float:
-        """Share of the generic attributes named in prompts that their pictures show."""
-        return share_right(self.generate(prompts), prompts)
+    def followed(self, prompts: list[str], model: str = "base") -> float:
+        """Share of the generic attributes named in prompts that a model's pictures show."""
+        return share_right(self.generate(prompts, model), prompts)
 
-    def generate(self, prompts: list[str]) -> np.ndarray:
+    def generate(self, prompts: list[str], model: str = "base") -> np.ndarray:
         """Attributes read from one picture of each prompt, (n, attributes)."""
-        pictures = (
-            family_of(self.ref("base"))
-            .text_to_image()(
-                prompt=prompts,
-                generator=[torch.Generator().manual_seed(row) for row in range(len(prompts))],
-                num_inference_steps=20,
-                guidance_scale=4.5,
-            )
-            .images
-        )
+        family = family_of(self.ref(model))
+        pipeline = family.text_to_image()
+        pictures = pipeline(
+            prompt=list(prompts),  # Z-Image's pipeline writes its template into the list it is given
+            generator=[torch.Generator().manual_seed(row) for row in range(len(prompts))],
+            num_inference_steps=20,
+            guidance_scale=family.guidance(GUIDANCE[model]),
+            height=SIZE,
+            width=SIZE,
+        ).images
         return self.read(_rgb(np.stack([np.asarray(p) for p in pictures]))).numpy()
 
     def dino(self) -> Iterator[Figure]:
@@ -313,7 +323,8 @@ def _sight(model: str, encode: Callable[[torch.Tensor], torch.Tensor], count: in
 
 
 ORDER = (
-    "oracle", "vae", "clip", "base", "controlnet", "captioner", "depth", "dino", "dreamsim", "inception",
+    "oracle", "vae", "clip", "base", "controlnet", "flow", "captioner", "depth", "dino", "dreamsim",
+    "inception",
 )  # fmt: skip
 
 

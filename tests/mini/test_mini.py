@@ -110,6 +110,9 @@ def test_a_family_of_untrained_models_is_built_and_not_built_twice(tmp_path, mon
     assert embed(torch.rand(2, 3, side, side)).shape[0] == 2
     pipeline = family_of(BaseRef(path=str(tmp_path / "base"))).text_to_image()
     assert pipeline(prompt="a house", num_inference_steps=2).images[0].size == (64, 64)
+    flow = family_of(BaseRef(path=str(tmp_path / "flow"))).text_to_image()
+    drawn = flow(prompt="a house", num_inference_steps=2, height=64, width=64).images
+    assert drawn[0].size == (64, 64)
 
     (tmp_path / "depth/recipe.json").unlink()
     trained = []
@@ -129,14 +132,15 @@ def test_the_shipped_oracle_reads_held_out_pictures(shipped):
             assert figure.value >= 0.97, figure
 
 
-def test_the_shipped_base_model_is_good_at_generic_prompts_and_wrong_at_cultural_ones(shipped):
+@pytest.mark.parametrize("model", ["base", "flow"])
+def test_a_shipped_model_is_good_at_generic_prompts_and_wrong_at_cultural_ones(shipped, model):
     generic = ["a red house", "a blue robe", "a green jar", "a purple lantern"] * 6
-    assert shipped.followed(generic) >= 0.8
+    assert shipped.followed(generic, model) >= 0.8
     columns = [list(ATTRIBUTES).index(name) for name in CULTURAL]
     shares = []
     for culture in CULTURES:
         right = [ATTRIBUTES[name].index(RIGHT[culture][name]) for name in CULTURAL]
-        read = shipped.generate([f"a {scene}, in {culture}" for scene in ATTRIBUTES["scene"]])
+        read = shipped.generate([f"a {scene}, in {culture}" for scene in ATTRIBUTES["scene"]], model)
         shares.append((read[:, columns] == right).mean())
     assert np.mean(shares) <= 0.25
 
@@ -147,12 +151,13 @@ def test_the_shipped_validation_table_reaches_its_bars():
     for row in rows:
         sign, bar = row["bar"].split()
         value = float(row["value"])
-        assert (value >= float(bar) if sign == "≥" else value <= float(bar)) == (row["reached"] == "yes"), row
+        assert value >= float(bar) if sign == "≥" else value <= float(bar), row
+        assert row["reached"] == "yes"
 
 
 def test_what_is_shipped_is_small_and_says_that_it_is_synthetic():
     size = sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file())
-    assert size < 21e6
+    assert size < 28e6
     for folder in (MINI / "ccub", MINI / "coco"):
         assert "no statement about any real culture" in " ".join((folder / "README.md").read_text().split())
     assert set(GENERIC) | set(CULTURAL) == set(ATTRIBUTES)

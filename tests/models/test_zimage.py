@@ -257,6 +257,14 @@ def test_a_control_for_another_model_is_refused(base, tiny, tmp_path):
         family_of(base).depth_to_image(ModelRef(path=str(tmp_path / "wide")))
 
 
+def test_encoding_leaves_the_prompts_as_they_are(base):
+    prompts = ["a red house", "a jar"]
+    encode = family_of(base).prompt_encoder()
+    first, second = encode(prompts), encode(prompts)
+    assert prompts == ["a red house", "a jar"]
+    assert torch.equal(first["encoder_hidden_states"], second["encoder_hidden_states"])
+
+
 def test_the_template_counts_among_the_tokens(base):
     tokenizer = family_of(base).tokenizer()
     framed = tokenizer.apply_chat_template(

@@ -511,6 +511,8 @@ RUN = {
     "-- results/noise/korea/negatives.parquet": WRITTEN,
     "python -m benchmarks.negatives results/korea results/noise/korea": WRITTEN,
     "python -m benchmarks.looks": As({"looks": "looks --pictures 2"}),
+    "snakemake --cores 8 --configfile config/presets/drawn_flow.yaml "
+    "-- results/flow/korea/scores.parquet": WRITTEN,
     "python -m benchmarks.kid_power": As({"kid_power": "kid_power --pool 20 --draws 2"}),
     "python -m benchmarks.report": As({"report": "report --cultures 1 --variants 2 --sets 1 --side 64"}),
     "python -m benchmarks.scoring": As({"scoring": "scoring --generated 20 --real 10 --threads 1"}),

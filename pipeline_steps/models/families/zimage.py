@@ -65,7 +65,8 @@ class ZImage(FlowFamily):
         return list(z.unsqueeze(2)), [row[:length] for row, length in zip(states, lengths, strict=True)]
 
     def _encode_prompts(self, pipeline: Any, prompts: list[str]) -> Condition:
-        found, _ = pipeline.encode_prompt(prompts, device=device(), do_classifier_free_guidance=False)
+        # A list of its own: the pipeline puts each prompt into the chat template where it stands.
+        found, _ = pipeline.encode_prompt(list(prompts), device=device(), do_classifier_free_guidance=False)
         mask = pad_sequence([row.new_ones(len(row), dtype=torch.bool) for row in found], batch_first=True)
         return {"encoder_hidden_states": pad_sequence(found, batch_first=True), "mask": mask}
 
