@@ -111,9 +111,11 @@ TINY = {
     "runs": {"seed2": {"seed": 2}},
 }
 STUDY = {
-    "sample": TINY["sample"],
-    "runs": {"half": {"train": {"updates": 1}}},
-    "study": {"seeds": ["seed2"], "lengths": ["half"]},
+    "embedded_order.yaml": {"sample": TINY["sample"], "study": {"seeds": ["seed2"]}},
+    "embedded_study.yaml": {
+        "runs": {"half": {"train": {"updates": 1}}},
+        "study": {"seeds": ["seed2"], "lengths": ["half"]},
+    },
 }
 
 
@@ -150,10 +152,11 @@ def lay_out(folder: Path) -> None:
     drawn = yaml.safe_load((presets / "drawn.yaml").read_text())
     drawn["cultures"] = {name: drawn["cultures"][name] for name in ("india", "korea")}
     (presets / "drawn.yaml").write_text(yaml.safe_dump(drawn))
-    study = yaml.safe_load((presets / "embedded_study.yaml").read_text())
-    for control in study["study"]["controls"].values():
-        control.pop("seeds", None)
-    (presets / "embedded_study.yaml").write_text(yaml.safe_dump(laid_over(study, STUDY)))
+    for path, changes in STUDY.items():
+        study = yaml.safe_load((presets / path).read_text())
+        for control in study["study"]["controls"].values():
+            control.pop("seeds", None)
+        (presets / path).write_text(yaml.safe_dump(laid_over(study, changes)))
     (folder / "config/config.yaml").write_text(
         (ROOT / "config/config.yaml").read_text() + yaml.safe_dump(TINY)
     )
@@ -426,6 +429,7 @@ def serve_boards(world: World, text: str) -> None:
 INSTALL = {"install .": "install . --no-deps --no-build-isolation --target installed"}
 """Without the packages it needs, which come from the index, and beside those of this interpreter."""
 
+ORDER_RUN = "snakemake --cores 2 --configfile config/presets/embedded_order.yaml"
 STUDY_RUN = "snakemake --cores 2 --configfile config/presets/embedded_study.yaml"
 RUN = {
     "snakemake --cores 1 models": WRITTEN,
@@ -443,6 +447,7 @@ RUN = {
     "snakemake --cores 8 results/bleed.csv": WRITTEN,
     "snakemake --report results/snakemake_report.html results/report.html results/table1.csv": WRITTEN,
     "snakemake --cores 8 results/korea/runs/seed2/scores/scoft_mpc.parquet": WRITTEN,
+    f"{ORDER_RUN} -- results/embedded_world.csv": WRITTEN,
     f"{STUDY_RUN} -- results/embedded_world.csv": WRITTEN,
     f"{STUDY_RUN} -- results/figures/curves.html": WRITTEN,
     "tensorboard --logdir results": As(by=serve_boards),
