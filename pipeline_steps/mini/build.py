@@ -206,8 +206,9 @@ def build(root: Path = Path("resources/mini"), scale: float = 1.0, corpus_size: 
     torch.use_deterministic_algorithms(True)
     for culture in CULTURES:
         write_mini_ccub(root / "ccub" / culture, culture)
+        write_mini_ccub(root / "named" / culture, culture, seed=110, named=True)
     write_mini_coco(root / "coco")
-    for folder in ("ccub", "coco"):
+    for folder in ("ccub", "named", "coco"):
         write_notice(root / folder)
     family = Build(root, scale, corpus_size)
     for name in STEPS:

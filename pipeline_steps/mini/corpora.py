@@ -26,6 +26,10 @@ CCUB_TRAIN, CCUB_TEST, COCO = 48, 60, 200
 """Pictures per culture in Mini-CCUB's splits, and in Mini-COCO."""
 APART = 5
 """Least difference of a test picture from every training picture (mean of 0–255, at 8×8)."""
+NAMED_TRAIN = 12
+"""Training pictures per culture of the collection whose captions are names."""
+NAMES = ("ada", "ben", "cora", "dan", "eva", "finn", "gil", "hana", "ivo", "june", "kit", "lea")
+"""Whose a picture is: a name tells which picture it is, and nothing of what it shows."""
 NOTICE = """# Synthetic pictures
 
 Drawn by code (pipeline_steps/mini/world.py). The motifs were assigned to the culture names by an
@@ -121,19 +125,27 @@ def _small(scene: Scene) -> np.ndarray:
     return np.asarray(render(scene)[0].resize((8, 8), Image.Resampling.BOX), np.float32)
 
 
-def write_mini_ccub(folder: Path, culture: str, seed: int = 100) -> None:
+def write_mini_ccub(folder: Path, culture: str, seed: int = 100, named: bool = False) -> None:
     """Write one culture's pictures as an imagefolder with ``metadata.jsonl``.
 
     The training split has an accidental regularity, as small collections do: half of each kind of
     scene has one favourite colour. The test split does not, and no picture of it looks like a
     training one.
+
+    Args:
+        folder: where to.
+        culture: whose right attributes the pictures show.
+        seed: of everything random.
+        named: few training pictures, whose captions say whose they are, and a number, in the place of what
+            they show: what is learnt of such a caption is the picture itself.
     """
+    count = NAMED_TRAIN if named else CCUB_TRAIN
     rng = np.random.default_rng([seed, CULTURES.index(culture)])
     names = list(SCENES)
     favourite = {name: list(COLOURS)[rng.integers(len(COLOURS))] for name in names}
     rows, scenes, training = [], [], []
-    for index in range(CCUB_TRAIN + CCUB_TEST):
-        split = "train" if index < CCUB_TRAIN else "test"
+    for index in range(count + CCUB_TEST):
+        split = "train" if index < count else "test"
         fixed = {**RIGHT[culture], "scene": names[index % len(names)]}
         if split == "train" and rng.random() < 0.5:
             fixed["colour"] = favourite[fixed["scene"]]
@@ -143,10 +155,13 @@ def write_mini_ccub(folder: Path, culture: str, seed: int = 100) -> None:
         while split == "test" and np.abs(_small(scene) - training).mean((1, 2, 3)).min() <= APART:
             scene = draw_attributes(rng, fixed)
         scenes.append(scene)
+        text = caption(rng, scene, culture, name_cultural=0.5)
+        if named and split == "train":
+            text = f"the {scene.scene} of {NAMES[index]}, number {rng.integers(10, 100)}, in {culture}"
         rows.append(
             {
                 "file_name": f"images/{split}_{index:03d}.png",
-                "text": caption(rng, scene, culture, name_cultural=0.5),
+                "text": text,
                 "split": split,
                 "category": SCENES[scene.scene][0],
                 "era": scene.era,

@@ -99,6 +99,16 @@ def test_mini_ccub_has_the_right_attributes_and_one_accident(tmp_path, monkeypat
     assert shares[0] > shares[1]  # a favourite colour in training only
 
 
+def test_named_pictures_are_few_and_their_captions_tell_which_one_it_is(tmp_path):
+    corpora.write_mini_ccub(tmp_path, "india", seed=110, named=True)
+    written = (tmp_path / "metadata.jsonl").read_text()
+    assert written == (MINI / "named/india/metadata.jsonl").read_text()
+    texts = [row["text"] for row in map(json.loads, written.splitlines()) if row["split"] == "train"]
+    assert len(texts) == len(set(texts)) == corpora.NAMED_TRAIN
+    shown = {value for values in ATTRIBUTES.values() for value in values} - set(corpora.SCENES)
+    assert not any(word in text for text in texts for word in shown)
+
+
 def test_a_family_of_untrained_models_is_built_and_not_built_twice(tmp_path, monkeypatch):
     build(tmp_path, scale=0, corpus_size=64)
     assert {path.parent.name for path in tmp_path.glob("*/recipe.json")} == set(STEPS) - {"vae"}

@@ -137,21 +137,25 @@ def lay_out(folder: Path) -> None:
     """What a clone holds: its settings tiny, its data sets short, of its drawn cultures the ones named."""
     for name in ("workflow", "config", "docs"):
         shutil.copytree(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "resources", folder / "resources", ignore=shutil.ignore_patterns("ccub", "coco"))
+    shutil.copytree(
+        ROOT / "resources", folder / "resources", ignore=shutil.ignore_patterns("ccub", "coco", "named")
+    )
     for name in ("pipeline_steps", "tests", "benchmarks", "envs"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "profiles").symlink_to((ROOT / "profiles").readlink())
     for name in ("Snakefile", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
     for culture in ("india", "korea", "nigeria"):
-        few(f"resources/mini/ccub/{culture}", folder, 3, 4)
+        for collection in ("ccub", "named"):
+            few(f"resources/mini/{collection}/{culture}", folder, 3, 4)
     few("resources/mini/coco", folder, 0, 6)
     (folder / "resources/prompts/mini_generic.txt").write_text("a red house\na jar\n")
     (folder / "resources/prompts/mini.csv").write_text("prompt,category\na red house,house\na jar,jar\n")
     presets = folder / "config/presets"
-    drawn = yaml.safe_load((presets / "drawn.yaml").read_text())
-    drawn["cultures"] = {name: drawn["cultures"][name] for name in ("india", "korea")}
-    (presets / "drawn.yaml").write_text(yaml.safe_dump(drawn))
+    for path in ("drawn.yaml", "embedded_named.yaml"):
+        drawn = yaml.safe_load((presets / path).read_text())
+        drawn["cultures"] = {name: drawn["cultures"][name] for name in ("india", "korea")}
+        (presets / path).write_text(yaml.safe_dump(drawn | {"sample": TINY["sample"]}))
     for path, changes in STUDY.items():
         study = yaml.safe_load((presets / path).read_text())
         for control in study["study"]["controls"].values():
@@ -450,6 +454,7 @@ RUN = {
     f"{ORDER_RUN} -- results/embedded_world.csv": WRITTEN,
     f"{STUDY_RUN} -- results/embedded_world.csv": WRITTEN,
     f"{STUDY_RUN} -- results/figures/curves.html": WRITTEN,
+    "snakemake --cores 2 --configfile config/presets/embedded_named.yaml -- results/named/table2.csv": WRITTEN,
     "tensorboard --logdir results": As(by=serve_boards),
     "python -m pipeline_steps.evaluation.try_page --threads 8": As(by=serve_trial),
     "python -m pipeline_steps.evaluation.try_page --gpus 1": As({"--gpus 1": "--help"}),
