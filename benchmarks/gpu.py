@@ -5,8 +5,11 @@
     python -m benchmarks.gpu sdxl --out found.json     the same with all losses
     python -m benchmarks.gpu compile --out found.json  updates of SD 1.5 with train.compile
     python -m benchmarks.gpu zimage --out found.json   updates of Z-Image at 1024 pixels
-    python -m benchmarks.gpu draw --out found.json     samples and negatives
-    python -m benchmarks.gpu cap --out found.json      what fits into 8, 12, 16 and 24 GB
+    python -m benchmarks.gpu draw --out found.json     samples and negatives of SD 1.5 and SDXL
+    python -m benchmarks.gpu cap --out found.json      what of them fits into 8, 12, 16 and 24 GB
+    python -m benchmarks.gpu zimage_draw --out found.json
+    python -m benchmarks.gpu zimage_cap --out found.json
+                                                       the same of Z-Image, its text encoder apart
     python -m benchmarks.gpu table found.json          the same as Markdown
 
 A part takes less than eight minutes and adds to the file. Every measurement has a process of its own. It
@@ -85,37 +88,41 @@ def flows() -> Iterator[Row]:
 PRESETS = {
     "sd15": {"sample": 10, "negatives": 8, "cache": 4, "slicing": False, "checkpointing": False},
     "sdxl": {"sample": 2, "negatives": 2, "cache": 1, "slicing": True, "checkpointing": True},
+    "zimage": {"sample": 1, "cache": 1, "slicing": True, "checkpointing": True},
 }
-"""Pictures at once and levers of config/presets."""
+"""Pictures at once and levers of config/presets; Z-Image's depth control is not among the shapes here."""
 
 
-def pictures() -> Iterator[Row]:
+def pictures(*models: str) -> Iterator[Row]:
     """List what is drawn: 50 steps with guidance 4.5 as samples, 20 with 7.5 as negatives."""
-    for model, preset in PRESETS.items():
+    for model in models:
+        preset = PRESETS[model]
         same = {"model": model, "slicing": preset["slicing"]}
         sample = {"what": "sample", "steps": 50, "guidance": 4.5}
         for lora in (False, True):
             yield {**same, **sample, "batch": preset["sample"], "lora": lora}
-        yield {**same, **sample, "batch": 1, "lora": True}
-        yield {
-            **same, "what": "negatives", "steps": 20, "guidance": 7.5, "batch": preset["negatives"],
-            "lora": False,
-        }  # fmt: skip
+        if preset["sample"] > 1:
+            yield {**same, **sample, "batch": 1, "lora": True}
+        if "negatives" in preset:
+            negatives = {"what": "negatives", "steps": 20, "guidance": 7.5, "lora": False}
+            yield {**same, **negatives, "batch": preset["negatives"]}
 
 
 CAPS = (8, 12, 16, 24)
 
 
-def levers() -> Iterator[Row]:
+def levers(*models: str) -> Iterator[Row]:
     """List stages under ever stronger levers, the preset's own first."""
-    for model, preset in PRESETS.items():
+    for model in models:
+        preset = PRESETS[model]
         own, train = {"model": model, "slicing": preset["slicing"]}, {"stage": "train", "batch": 1}
         saving = {"gradient_checkpointing": True}
-        yield {**own, **train, "batch": 4, **(saving if preset["checkpointing"] else {})}
+        if model != "zimage":  # which its preset trains one by one
+            yield {**own, **train, "batch": 4, **(saving if preset["checkpointing"] else {})}
         if not preset["checkpointing"]:
             yield {**own, **train}
         yield {**own, **train, **saving}
-        for stage in ("sample", "negatives", "cache"):
+        for stage in (each for each in ("sample", "negatives", "cache") if each in preset):
             yield {**own, "stage": stage, "batch": preset[stage]}
             if not preset["slicing"]:
                 yield {**own, "stage": stage, "batch": preset[stage], "slicing": True}
@@ -130,6 +137,9 @@ UPDATES: dict[str, Callable[[], Iterator[Row]]] = {
     "compile": compiled,
     "zimage": flows,
 }
+DRAW = {"draw": ("sd15", "sdxl"), "zimage_draw": ("zimage",)}
+CAP = {"cap": ("sd15", "sdxl"), "zimage_cap": ("zimage",)}
+"""The models of a part."""
 
 
 def measure(part: str, out: Path | None) -> Row:
@@ -159,12 +169,12 @@ def measure(part: str, out: Path | None) -> Row:
                 result |= {"tflop": work, "tflops": work / result["seconds"]}
                 result["utilisation"] = result["tflops"] / machine["matmul_tflops"]
             note("updates", row | result)
-    elif part == "draw":
-        for row in pictures():
+    elif part in DRAW:
+        for row in pictures(*DRAW[part]):
             asked = row | ({"steps": 2, "batch": 1} if tiny else {})
             note("draw", row | apart(measures.draw, **asked, tiny=tiny))
     else:
-        for row in levers():
+        for row in levers(*CAP[part]):
             note("cap", row | apart(measures.fits, **row, caps=CAPS, tiny=tiny))
     return found
 
@@ -288,7 +298,7 @@ def _cap(row: Row) -> list[str]:
 def main() -> None:
     """Run one part, or show what the parts found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("part", choices=(*UPDATES, "draw", "cap", "table"))
+    parser.add_argument("part", choices=(*UPDATES, *DRAW, *CAP, "table"))
     parser.add_argument("files", nargs="*", type=Path, help="of a table")
     parser.add_argument("--out", type=Path, help="JSON file to add to")
     asked = parser.parse_args()

@@ -43,6 +43,8 @@ DEFAULTS = {
 """What config/presets/authors.yaml leaves as it is; the project's own settings need pydantic."""
 SEEN_BY = {"extractor": "clip", "layers": [-1]}
 """The extractor of S in what is timed: one network where the authors' DreamSim is three of its kind."""
+RANKS = {"zimage": {"lora_rank": 16}}
+"""Where a model's preset has another rank than the authors'."""
 GB = 1e9
 
 
@@ -256,8 +258,32 @@ def _memory() -> dict[str, float]:
     }
 
 
+def flow_pipeline(networks: shapes.FlowNetworks) -> Callable[..., Any]:
+    """Return diffusers' pipeline of Z-Image over random networks, as a function likewise."""
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=networks.noise_process.shift)
+    made = diffusers.ZImagePipeline(
+        scheduler, networks.vae, text_encoder=None, tokenizer=None, transformer=networks.denoiser
+    )
+    made.set_progress_bar_config(disable=True)
+
+    def draw(batch: int, steps: int, guidance: float) -> None:
+        texts = [list(networks.encode(batch)["encoder_hidden_states"]) for _ in range(2)]
+        made(
+            prompt_embeds=texts[0],
+            negative_prompt_embeds=texts[1],
+            num_inference_steps=steps,
+            guidance_scale=guidance - 1,
+            height=networks.side,
+            width=networks.side,
+        )
+
+    return draw
+
+
 def pipeline(networks: shapes.Networks, control: Any | None) -> Callable[..., Any]:
     """Return diffusers' own pipeline over random networks, as a function of a batch, steps and guidance."""
+    if isinstance(networks, shapes.FlowNetworks):
+        return flow_pipeline(networks)
     large = len(networks.texts) == 2
     name = f"StableDiffusion{'XL' if large else ''}{'ControlNet' if control else ''}Pipeline"
     scheduler = diffusers.DPMSolverMultistepScheduler(
@@ -312,13 +338,20 @@ def draw(
 
 
 def _drawing(model: str, what: str, tiny: bool, lora: bool, slicing: bool) -> Callable[..., Any]:
-    device, dtype = accelerator(), torch.float16 if torch.cuda.is_available() else torch.float32
+    device, dtype = accelerator(), _precision(model)
     networks = shapes.build(model, device, dtype, tiny, slicing)
     control = shapes.controlnet(model, device, dtype, tiny) if what == "negatives" else None
     if lora:
-        config = settings()
+        config = settings(**RANKS.get(model, {}))
         networks.denoiser.add_adapter(counting.lora(config.lora_rank, config.lora_targets))
     return pipeline(networks, control)
+
+
+def _precision(model: str) -> torch.dtype:
+    """Return the precision of a model's preset; a CPU's is 32 bits."""
+    if not torch.cuda.is_available():
+        return torch.float32
+    return torch.bfloat16 if model == "zimage" else torch.float16
 
 
 def fits(
@@ -357,8 +390,9 @@ def _hold(cap: float) -> None:
 
 
 def _stage(model: str, stage: str, tiny: bool, batch: int, slicing: bool, levers: dict[str, Any]) -> None:
-    device, dtype = accelerator(), torch.float16 if torch.cuda.is_available() else torch.float32
+    device, dtype = accelerator(), _precision(model)
     if stage == "train":
+        levers = RANKS.get(model, {}) | levers
         config = settings(batch_size=batch, accumulation=PICTURES // batch, **levers)
         networks = shapes.build(model, device, dtype, tiny, slicing)
         run = trainer(networks, "scoft_mpc", config)

@@ -94,11 +94,17 @@ class FlowNetworks(Networks):
     def __init__(self, denoiser: Any, vae: Any, vision: Any, side: int, shift: float) -> None:
         super().__init__(denoiser, vae, [], vision, side)
         self.noise_process = RectifiedFlow(shift)
+        self.width = denoiser.config.cap_feat_dim
 
     def predict(self, denoiser: Any, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Call the transformer: pictures are videos of one frame, and time and velocity run the other way."""
         texts = list(condition["encoder_hidden_states"])
         return -torch.stack(denoiser(list(z.unsqueeze(2)), 1 - t, texts, return_dict=False)[0]).squeeze(2)
+
+    def encode_pictures(self, vae: Any, unit: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of pictures' latents, shifted and scaled."""
+        mean, deviation = super().encode_pictures(vae, unit)
+        return mean - vae.config.shift_factor * vae.config.scaling_factor, deviation
 
     def decode_latents(self, vae: Any, latents: Tensor) -> Tensor:
         """Return latents' pictures in [0, 1], float32, with gradient."""
@@ -106,8 +112,8 @@ class FlowNetworks(Networks):
 
     def encode(self, count: int = 1) -> Condition:
         """Return random states in the place of ``count`` longest prompts."""
-        shape = count, LONGEST, self.denoiser.config.cap_feat_dim
-        states = torch.randn(shape, device=self.denoiser.device, dtype=self.denoiser.dtype)
+        shape = count, LONGEST, self.width
+        states = torch.randn(shape, device=self.vae.device, dtype=self.vae.dtype)
         return {"encoder_hidden_states": states}
 
 

@@ -295,6 +295,8 @@ def _train(settings: PipelineConfig) -> Stage:
     import torch
     from peft import LoraConfig
 
+    from pipeline_steps.method.recomputed import recompute_decoder
+
     config, base = settings.train, settings.models.base
     model = _Base(base, settings.data.resolution)
     eye = _Eye(settings)
@@ -307,7 +309,7 @@ def _train(settings: PipelineConfig) -> Stage:
     plain = model.noise(lora)
     model.denoiser.enable_gradient_checkpointing()
     model.denoiser.train()
-    model.family.recompute_decoder(model.vae)
+    recompute_decoder(model.vae)
     saving, decoded_saving = model.noise(lora), model.decoding(gradient=True)
     chosen, decoding = (saving, decoded_saving) if config.gradient_checkpointing else (plain, decoded)
 

@@ -13,7 +13,6 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from torch.nn import Module
-from torch.utils.checkpoint import checkpoint
 
 from pipeline_steps.errors import UserError
 from pipeline_steps.method import scoft
@@ -21,6 +20,7 @@ from pipeline_steps.method.denoising import Condition, denoise
 from pipeline_steps.method.losses import exact, ldm_loss
 from pipeline_steps.method.perceptual import Extractor
 from pipeline_steps.method.processes import NoiseProcess
+from pipeline_steps.method.recomputed import one_by_one, recompute_decoder
 from pipeline_steps.method.scoft import Looks, Objective, Parts
 from pipeline_steps.training.merged import MergedWeights
 from pipeline_steps.training.optimiser import LossScale, build_optimiser, schedule_factor
@@ -129,8 +129,8 @@ class Trainer:
         del vae.encoder  # nothing is encoded here, and it is two fifths of the weights
         self.decode, self.extract = partial(self.family.decode_latents, vae), extract
         if self.config.gradient_checkpointing:
-            self.family.recompute_decoder(vae)
-            self.decode = partial(_one_by_one, self.decode)
+            recompute_decoder(vae)
+            self.decode = partial(one_by_one, self.decode)
 
     def predict(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Call the denoiser in its own precision; LoRA weights stay float32."""
@@ -364,13 +364,6 @@ class Trainer:
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if self.merged is not None:
             self.merged.forget()
-
-
-def _one_by_one(decode: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
-    """Decode pictures one by one, each computed anew on the way back: one picture's activations live."""
-    if len(latents) == 1:
-        return decode(latents)
-    return torch.cat([checkpoint(decode, one, use_reentrant=False) for one in latents.split(1)])
 
 
 def _check_layers(denoiser: Module, wanted: Sequence[str], family: "Family") -> None:

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from benchmarks import gpu, measures, shapes
@@ -11,6 +12,15 @@ from tests import ROOT
 def test_an_update_of_the_trainer_is_timed_and_finite():
     found = measures.update("sd15", "trainer", "ldm", "float32", 2, tiny=True)
     assert found["finite"] and found["seconds"] > 0
+
+
+@pytest.mark.parametrize("part", gpu.CAP)
+def test_every_stage_under_a_cap_runs(part):
+    kinds = {}
+    for row in gpu.levers(*gpu.CAP[part]):  # of rows that differ in the batch alone the smallest
+        kinds[row["model"], row["stage"], row.get("gradient_checkpointing")] = row
+    for row in kinds.values():
+        assert measures.fits(**row, caps=gpu.CAPS, tiny=True)["cap"] == 8, row
 
 
 def test_an_update_of_a_flow_is_timed_and_finite():
@@ -26,6 +36,16 @@ def test_a_flows_latents_are_shifted_and_scaled():
     found = networks.decode_latents(networks.vae, (latents - 0.1159) * 0.3611)  # as its autoencoder has them
     expected = (networks.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
     torch.testing.assert_close(found, expected)
+    unit = torch.rand(1, 3, networks.side, networks.side)
+    posterior = networks.vae.encode(unit * 2 - 1).latent_dist
+    expected = (posterior.mean - 0.1159) * 0.3611
+    torch.testing.assert_close(networks.encode_pictures(networks.vae, unit)[0], expected)
+
+
+def test_pictures_and_caps_of_a_flow_are_measured():
+    row = next(gpu.pictures("zimage")) | {"steps": 2}
+    assert measures.draw(**row, tiny=True)["pictures_per_minute"] > 0
+    assert {row["stage"] for row in gpu.levers("zimage")} == {"train", "sample", "cache"}
 
 
 def test_the_authors_arrangement_takes_more_operations():

@@ -454,7 +454,8 @@ RUN = {
     f"{ORDER_RUN} -- results/embedded_world.csv": WRITTEN,
     f"{STUDY_RUN} -- results/embedded_world.csv": WRITTEN,
     f"{STUDY_RUN} -- results/figures/curves.html": WRITTEN,
-    "snakemake --cores 2 --configfile config/presets/embedded_named.yaml -- results/named/table2.csv": WRITTEN,
+    "snakemake --cores 2 --configfile config/presets/embedded_named.yaml "
+    "-- results/named/table2.csv": WRITTEN,
     "tensorboard --logdir results": As(by=serve_boards),
     "python -m pipeline_steps.evaluation.try_page --threads 8": As(by=serve_trial),
     "python -m pipeline_steps.evaluation.try_page --gpus 1": As({"--gpus 1": "--help"}),

@@ -4,14 +4,12 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from pipeline_steps.config import BaseRef, ModelRef
 from pipeline_steps.errors import UserError
@@ -202,19 +200,6 @@ class Family(ABC):
         inner = latents / vae.config.scaling_factor + _shift(vae)
         pictures: Tensor = vae.decode(inner.to(vae.dtype)).sample
         return (pictures.float() / 2 + 0.5).clamp(0, 1)
-
-    def recompute_decoder(self, vae: Any) -> None:
-        """Let the decoder's layers be computed anew on the way back, each by itself.
-
-        diffusers' own way takes whole blocks, of which the last holds most of all activations.
-        """
-        from diffusers.models.resnet import ResnetBlock2D
-        from diffusers.models.upsampling import Upsample2D
-
-        for layer in vae.decoder.modules():
-            if isinstance(layer, ResnetBlock2D | Upsample2D):
-                again = partial(checkpoint, layer.forward, use_reentrant=False)
-                layer.forward = again  # type: ignore[method-assign]
 
     def multiple(self) -> int:
         """Return what the sides of pictures are multiples of, in pixels."""
