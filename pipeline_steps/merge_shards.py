@@ -37,7 +37,7 @@ def merge_shards(
 
 
 def _merge_caches(shards: list[Path], merged: Path, origin: Origin) -> None:
-    """Join what belongs to pictures; the null prompt is the same in all."""
+    """Join what belongs to pictures; prompts that belong to none are the same in all."""
     from pipeline_steps.method.caches import join
 
     columns: dict[str, list[Tensor]] = {}

@@ -235,6 +235,7 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
         "evaluation.prompts": ("file", config.evaluation.prompts),
         "evaluation.coco": ("folder", config.evaluation.coco),
         "evaluation.generic_prompts": ("file", config.evaluation.generic_prompts),
+        "cache.generic_captions": ("file", config.cache.generic_captions),
         "survey.translations": ("file", config.survey.translations),
         "survey.codes": ("file", config.survey.codes),
         **{
@@ -275,6 +276,9 @@ def _prompts(config: PipelineConfig) -> Iterator[str]:
         if path is None or not _is_there(path, "file"):
             continue
         yield from _too_few(key, path, config.sample.images_per_prompt)
+    listed = config.cache.generic_captions
+    if listed and _is_there(find(listed), "file"):
+        yield from _too_few("cache.generic_captions", find(listed), 2)
     for name, prompts in config.evaluation.prompt_sets.items():
         key, path = f"evaluation.prompt_sets.{name}", find(prompts.path)
         if HUB_FILE.fullmatch(str(prompts.path)) or not _is_there(path, "file"):

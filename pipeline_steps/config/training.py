@@ -1,6 +1,7 @@
 """Settings of the training: caches, losses, the picture x̂, the optimiser, and how it is watched."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -20,6 +21,8 @@ class CacheConfig(Section):
     held_out: int = Field(0, ge=0)
     """Test pictures, the first of the culture, that are kept beside the training pictures, for
     watch.validate_every; 0: none. Another number makes the cache anew, and what follows."""
+    generic_captions: Path | None = None
+    """Captions that name no culture, one a line, that are kept for train.weight_prior; null: BLIP's alone."""
 
 
 class TargetsConfig(Section):

@@ -116,6 +116,7 @@ class Batch:
         text: the hand-written caption's condition.
         blip: conditions of the BLIP captions, tensors (n, k, ...).
         null: the empty caption's condition.
+        generic: the condition of one caption each that names no culture; needed by the prior.
         looks: the pictures that L_P and L_C look at; None for none.
         losers: latents of one negative each, like z0, for the preference losses.
         paired: bool (n,): which pictures have one.
@@ -127,6 +128,7 @@ class Batch:
     text: Condition
     blip: Condition
     null: Condition
+    generic: Condition = field(default_factory=dict)
     looks: Looks | None = None
     losers: Tensor | None = None
     paired: Tensor | None = None
@@ -183,8 +185,8 @@ def forward(
     Network passes: one with gradient for c_ccub, shared by L_LDM, L_M, the preference losses and the first
     inner step; one without for the BLIP captions and the first null branch together; then, where there is
     something to look at, one per further inner step for both branches together. The prior takes one with
-    gradient for a BLIP caption and one of the un-tuned network, a preference loss one for the negatives and
-    one of the un-tuned.
+    gradient for the generic captions and one of the un-tuned network, a preference loss one for the
+    negatives and one of the un-tuned.
 
     Args:
         batch: the pictures.
@@ -259,11 +261,10 @@ def _compare(parts: Parts, o: Objective, looks: Looks, features: tuple[Tensor, .
 
 
 def _prior(batch: Batch, predict: Predict, base: Predict, z_t: Tensor) -> Tensor:
-    """Hold the network to the un-tuned one for the first of a picture's BLIP captions in the batch."""
-    generic = {name: value[:, 0] for name, value in batch.blip.items()}
+    """Hold the network to the un-tuned one for the generic captions."""
     with torch.no_grad():
-        wanted = base(z_t, batch.t, generic)
-    return losses.prior_loss(predict(z_t, batch.t, generic), wanted)
+        wanted = base(z_t, batch.t, batch.generic)
+    return losses.prior_loss(predict(z_t, batch.t, batch.generic), wanted)
 
 
 def _preference(

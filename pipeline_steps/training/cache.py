@@ -10,6 +10,7 @@ from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, WHOLE, Shard
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, CacheConfig
 from pipeline_steps.errors import UserError
+from pipeline_steps.inputs.prompts import prompts_of
 
 
 def cache(
@@ -20,6 +21,7 @@ def cache(
     base: BaseRef,
     config: CacheConfig,
     shard: Shard = WHOLE,
+    generic_captions: Path | None = None,
 ) -> None:
     """Encode the training pictures, plain and flipped, and all their captions.
 
@@ -27,7 +29,8 @@ def cache(
     (N, 2, c, h, w), the scaled VAE posterior of the picture and its mirror image, padded to the largest
     where sizes differ, and then ``latents_size`` (N, 2), each one's own h and w; and of every tensor the
     denoiser is conditioned on, whose names and shapes its family says, ``text.*`` (N, ...) of c_ccub,
-    ``text_blip.*`` (N, k, ...) of c_blip^i and, where it tells of the prompt alone, ``text_null.*`` (...).
+    ``text_blip.*`` (N, k, ...) of c_blip^i and, where it tells of the prompt alone, ``text_null.*`` (...) and
+    ``text_generic.*`` (G, ...) of G captions that belong to no picture.
     Of the M test pictures that ``config.held_out`` keeps there are the means, ``latents_held_out``
     (M, c, h, w), ``text_held_out.*`` and, where sizes differ, ``latents_held_out_size``; they are in the last
     shard.
@@ -40,13 +43,15 @@ def cache(
         base: the model to be mended.
         config: batch size, and how many test pictures are kept.
         shard: which share of the pictures.
+        generic_captions: text file of captions that name no culture, one a line; or a table of them.
 
     Raises:
-        UserError: pictures whose sizes the model does not take.
+        UserError: pictures whose sizes the model does not take, or captions that cannot be read.
     """
     import torch
 
     from pipeline_steps.method.caches import join
+    from pipeline_steps.method.denoising import aligned
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families import family_of
     from pipeline_steps.training.latents import both_sides, largest_size, padded
@@ -99,6 +104,11 @@ def cache(
                 columns[f"text_held_out.{name}"].append(value)
         for name, value in encode_prompts([""]).items():
             columns[f"text_null.{name}"].append(value[0].cpu())
+        if generic_captions:
+            lines, size = [prompt.text for prompt in prompts_of(generic_captions)], config.batch_size
+            found = [encode_prompts(lines[first : first + size]) for first in range(0, len(lines), size)]
+            for name in found[0]:
+                columns[f"text_generic.{name}"] = [torch.cat(aligned([part[name].cpu() for part in found]))]
     tensors = join(columns)
     about = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
     TRAIN_CACHE.write(train_cache, tensors, origin, {name: json.dumps(ids) for name, ids in about.items()})

@@ -70,7 +70,7 @@ class TrainingSet:
                 for name, value in self.cache.items()
                 if name.startswith(f"{kind}.")
             }
-            for kind in ("text", "text_blip", "text_null", "text_held_out")
+            for kind in ("text", "text_blip", "text_null", "text_held_out", "text_generic")
         }
         self.image_ids: list[str] = json.loads(TRAIN_CACHE.metadata(train_cache)["image_ids"])
         about = TRAIN_CACHE.metadata(train_cache)
@@ -119,11 +119,12 @@ class TrainingSet:
             for name in ("latents_mean", "latents_std")
         )
         blip = {name: value[rows] for name, value in self.conditions["text_blip"].items()}
+        one = {
+            name: value[torch.arange(len(rows)), (caption * value.shape[1]).long()]
+            for name, value in blip.items()
+        }
         if self.config.memorisation_captions == "one":
-            blip = {
-                name: value[torch.arange(len(rows)), (caption * value.shape[1]).long()][:, None]
-                for name, value in blip.items()
-            }
+            blip = {name: value[:, None] for name, value in one.items()}
         text = {name: value[rows] for name, value in self.conditions["text"].items()}
         # What tells of the picture, not of the prompt, goes with the empty prompt as well.
         null = text | {
@@ -137,9 +138,12 @@ class TrainingSet:
             text=text,
             blip=blip,
             null=null,
+            generic=one,
         )
         if self.negatives is not None:
             self._add_losers(batch, rows, side, streams)
+        if self.config.weight_prior > 0 and self.conditions["text_generic"]:
+            self._exchange_generic(batch, streams)
         seen = [
             place
             for place, (g, share) in enumerate(
@@ -214,6 +218,15 @@ class TrainingSet:
             present=members >= 0,
             record_draw=draw[seen],
         )
+
+    def _exchange_generic(self, batch: Batch, streams: list[torch.Generator]) -> None:
+        """Give every other picture, at random, a generic caption of the list in the place of BLIP's."""
+        exchanged = torch.cat([torch.rand(1, generator=s) < 0.5 for s in streams])
+        draw = torch.cat([torch.rand(1, generator=s) for s in streams])
+        for name, listed in self.conditions["text_generic"].items():
+            own = batch.generic[name]
+            chosen = listed[(draw * len(listed)).long()]
+            batch.generic[name] = torch.where(exchanged.view(-1, *[1] * (own.ndim - 1)), chosen, own)
 
     def _add_losers(self, batch: Batch, rows: Tensor, side: Tensor, streams: list[torch.Generator]) -> None:
         """Draw one negative of each picture, mirrored where the picture is."""

@@ -10,6 +10,7 @@ import sys
 import types
 import typing
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from snakemake.utils import update_config
 
 from pipeline_steps import config as module
 from pipeline_steps.config import PipelineConfig, Section
 from pipeline_steps.config import reference as config_reference
-from pipeline_steps.config.checks import load_config, preset_files
+from pipeline_steps.config.checks import load_config, over_presets, preset_files
 from pipeline_steps.errors import UserError
 from tests import ROOT
 
@@ -95,8 +97,9 @@ def test_the_shipped_configurations_are_right():
     base |= yaml.safe_load((ROOT / "config/presets/drawn.yaml").read_text())
     load_config(base)
     for preset in sorted((ROOT / "config/presets").glob("*.yaml")):
-        changes = yaml.safe_load(preset.read_text())
-        PipelineConfig.model_validate_json(json.dumps(base | changes), strict=True)
+        whole = deepcopy(base)
+        update_config(whole, over_presets(yaml.safe_load(preset.read_text())))
+        PipelineConfig.model_validate_json(json.dumps(whole), strict=True)
 
 
 def test_a_preset_comes_after_those_it_names_itself():
@@ -316,6 +319,7 @@ MISSING = {
     "survey.wording": {"survey": {"wording": "n" * 300}},
     "evaluation.coco": {"evaluation": {"coco": "README.md"}},
     "evaluation.generic_prompts": {"evaluation": {"generic_prompts": "nowhere.txt"}},
+    "cache.generic_captions": {"cache": {"generic_captions": "nowhere.txt"}},
     "models.base.path": {"models": {"base": {"path": "resources/mini/bass"}}},
     "train.perceptual.model.path": {"train": {"perceptual": {"model": {"path": "./clip"}}}},
     "runs.x.train.perceptual.model.path": {

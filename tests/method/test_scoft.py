@@ -65,6 +65,7 @@ def to_batch(d, extract, ddpm, seen=None):
             record_draw=d["record"][seen],
             noise=(lambda j: d["inner"][seen, j]) if ddpm else None,
         ),
+        generic={"encoder_hidden_states": d["blip"][:, 0]},
         losers=d["losers"],
         paired=torch.tensor([len(pictures) > 0 for pictures in d["negatives"]]),
     )

@@ -35,11 +35,12 @@ def world(tmp_path_factory):
     IMAGES.write(folder / "images.parquet", rows, ORIGIN)
     captions = [{"image_id": f"picture-{n}", "index": 0, "caption": "a house"} for n in (0, 2)]
     CAPTIONS.write(folder / "captions.parquet", captions, ORIGIN)
+    (folder / "generic.txt").write_text("a jar\na red house by day\na robe at night\n")
     shards = {"whole": (1, 1), "first": (1, 2), "second": (2, 2)}
     for name, shard in shards.items():
         cache(
             folder / "images.parquet", folder / "captions.parquet", folder / f"{name}.safetensors", "wales",
-            BASE, CacheConfig(held_out=2, batch_size=1), shard,
+            BASE, CacheConfig(held_out=2, batch_size=1), shard, folder / "generic.txt",
         )  # fmt: skip
     return folder
 
@@ -78,6 +79,13 @@ def test_shards_merge_to_the_same_bytes(world, tmp_path):
     merge_shards("train_cache", [world / "first.safetensors", world / "second.safetensors"], merged, "wales")
     assert merged.read_bytes() == (world / "whole.safetensors").read_bytes()
     assert len(TRAIN_CACHE.read(merged)["latents_held_out"]) == 2
+
+
+def test_generic_captions_are_kept_once_as_the_model_reads_them(world):
+    kept = TRAIN_CACHE.read(world / "whole.safetensors")["text_generic.encoder_hidden_states"]
+    encode = family_of(BASE).prompt_encoder()
+    read = encode(["a jar", "a red house by day", "a robe at night"])["encoder_hidden_states"]
+    torch.testing.assert_close(kept, read)
 
 
 def test_without_test_pictures_it_is_refused(world, tmp_path):

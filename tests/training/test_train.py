@@ -597,6 +597,30 @@ def test_the_un_tuned_network_is_the_one_without_its_lora(inputs):
     assert all(g.abs().max() > 0 for g in gradient)
 
 
+def test_every_other_picture_takes_a_generic_caption_of_the_list(inputs):
+    def batch_of(**changes):
+        data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(**changes), NOISE)
+        return data.batch(range(400), torch.device("cpu"))
+
+    listed = torch.randn(5, 77, 64)
+    tensors = TRAIN_CACHE.read(inputs["train_cache"])
+    ids = {"image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"]}
+    plain = batch_of(weight_prior=1.0)
+    TRAIN_CACHE.write(
+        inputs["train_cache"], tensors | {"text_generic.encoder_hidden_states": listed}, ORIGIN, ids
+    )
+    batch = batch_of(weight_prior=1.0)
+    own, found = (each.generic["encoder_hidden_states"] for each in (plain, batch))
+    kept = (found == own).flatten(1).all(1)
+    assert 140 < kept.sum() < 260
+    taken = (found[~kept][:, None] == listed).flatten(2).all(2)
+    assert taken.sum(1).eq(1).all() and taken.any(0).all()
+    # What else is random stays as it was, and so does all of a training without the prior.
+    torch.testing.assert_close(batch.z0, plain.z0, rtol=0, atol=0)
+    unused = batch_of()
+    torch.testing.assert_close(unused.generic["encoder_hidden_states"], own, rtol=0, atol=0)
+
+
 def test_the_prior_holds_generic_captions_to_the_un_tuned_network(inputs, tmp_path):
     rows = {}
     for weight in (0.0, 5.0):

@@ -108,6 +108,7 @@ TABLE = [
     ("filter.batch_size", 2, {"filter"}),
     ("cache.batch_size", 2, {"cache", "cache_negatives", "reconstruct"}),
     ("cache.held_out", 2, {"cache"}),
+    ("cache.generic_captions", "list.txt", {"cache"}),
     ("targets.batch_size", 2, {"targets"}),
     ("train.updates", 200, TRAIN),
     ("train.batch_size", 2, TRAIN),

@@ -25,6 +25,8 @@ BEFORE_AND_AFTER = ("sd", FULL_VARIANT)
 # What a LoRA is called where those of many makers lie in one folder.
 NAMED_LORA = f"{RESULTS}/{{culture}}/scoft_{{culture}}_{SETTINGS.models.base.short_name}.safetensors"
 
+GENERIC_CAPTIONS = place(SETTINGS.cache.generic_captions) if SETTINGS.cache.generic_captions else []
+
 
 wildcard_constraints:
     lora="(" + "|".join(LORAS) + ")",
@@ -88,6 +90,7 @@ rule cache:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
         captions=f"{RESULTS}/{{culture}}/captions.parquet",
+        generic_captions=GENERIC_CAPTIONS,
     output:
         train_cache=f"{RESULTS}/{{culture}}/{{shard}}train_cache.safetensors",
     log:
@@ -101,7 +104,8 @@ rule cache:
         gpu=1,
     params:
         base=model("base"),
-        config=section("cache"),
+        config=section("cache", "batch_size", "held_out"),
+        generic_captions=lambda wildcards, input: optional("--generic-captions", input.generic_captions),
         shard=shard,
     shell:
         """
@@ -112,6 +116,7 @@ rule cache:
             --culture {wildcards.culture:q} \
             --base {params.base:q} \
             --config {params.config:q} \
+            {params.generic_captions:q} \
             --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \
