@@ -22,6 +22,9 @@ class SampleConfig(Section):
     """Classifier-free guidance."""
     batch_size: PositiveInt = 20
     """Pictures per forward pass."""
+    offload: bool = False
+    """Keep on the card only the network that is at work, text encoder, denoiser or VAE: less memory, and time
+    to move them for every batch."""
 
 
 class FeaturesConfig(Section):

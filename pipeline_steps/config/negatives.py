@@ -46,6 +46,8 @@ class NegativesConfig(Section):
     """Strength of the depth condition; read where structure is "depth"."""
     batch_size: PositiveInt = 16
     """Pictures per forward pass."""
+    offload: bool = False
+    """Keep on the card only the networks that are at work, as sample.offload does."""
 
 
 class FilterConfig(Section):

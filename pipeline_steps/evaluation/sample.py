@@ -62,7 +62,7 @@ def sample(
     lines = [prompt.text for prompt in prompts_of(prompts, columns, country, most)]
     total = len(lines) * config.images_per_prompt
     family = family_of(base)
-    pipeline, tokenizer = family.text_to_image(lora), family.tokenizer()
+    pipeline, tokenizer = family.text_to_image(lora, config.offload), family.tokenizer()
     for line in lines:
         text.warn_if_long(tokenizer, line + suffix)
     wanted = _wanted(lines, culture, suffix, seed, config.images_per_prompt)
@@ -94,4 +94,6 @@ def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) 
 
 
 if __name__ == "__main__":
-    run_step(sample, lever="lower sample.batch_size, or set models.base.vae_slicing: true")
+    run_step(
+        sample, lever="lower sample.batch_size, or set sample.offload: true or models.base.vae_slicing: true"
+    )

@@ -80,7 +80,7 @@ def _from_depth(family: "Family", controlnet: ModelRef, config: NegativesConfig)
     """Draw with the depth ControlNet."""
     import torch
 
-    pipeline = family.depth_to_image(controlnet)
+    pipeline = family.depth_to_image(controlnet, config.offload)
 
     def draw(batch: list[Row]) -> list[Any]:
         pictures: list[Any] = pipeline(
@@ -106,7 +106,9 @@ def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families.family import STEPS_BAR
 
-    encode_prompts, vae, denoiser = family.prompt_encoder(), family.vae(), family.denoiser()
+    encode_prompts = family.prompt_encoder(config.offload)
+    vae, denoiser = family.vae(), family.denoiser()
+    place = denoiser.device
 
     @torch.inference_mode()
     def draw(batch: list[Row]) -> list[Any]:
@@ -118,8 +120,11 @@ def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
         t = torch.full((len(batch),), process.at(config.strength), device=z0.device)
         told = family.picture_condition(len(batch), unit.shape[-1], unit.shape[-2])
         told = {name: value.to(z0.device) for name, value in told.items()}
+        if config.offload:
+            denoiser.to("cpu")
         text = encode_prompts([row["prompt"] for row in batch])
         null = encode_prompts([""] * len(batch))
+        denoiser.to(place)
         pairs = {name: aligned([value, null[name]]) for name, value in text.items()}
         bar = tqdm(total=config.steps, **STEPS_BAR)
 
@@ -171,4 +176,7 @@ def _wanted(
 
 
 if __name__ == "__main__":
-    run_step(synthesize, lever="lower negatives.batch_size, or set models.base.vae_slicing: true")
+    run_step(
+        synthesize,
+        lever="lower negatives.batch_size, or set negatives.offload: true or models.base.vae_slicing: true",
+    )

@@ -103,6 +103,13 @@ class _Base:
 
         return _bytes(self.base) * parameters(nn.ModuleList(networks))  # what two of them share counts once
 
+    def held(self, drawing: "Sequence[nn.Module]", offload: bool) -> float:
+        """Bytes of what is on the card at once while pictures are drawn: all, or the largest at work."""
+        parts = [self.texts, drawing, [self.vae]]
+        if offload:
+            return max(self.weights(*part) for part in parts)
+        return self.weights(*(network for part in parts for network in part))
+
     def noise(self, gradient: "Sequence[Tensor] | None" = None) -> "Footprint":
         """One picture through the denoiser, and back to the given LoRA."""
         import torch
@@ -206,15 +213,14 @@ def _synthesize(settings: PipelineConfig) -> Stage:
     config, side = settings.negatives, settings.data.resolution
     model = _Base(settings.models.base, side)
     step, decoding = model.noise(), model.decoding()
-    networks = [model.denoiser, model.vae, *model.texts]
+    control: list[nn.Module] = []
     if config.structure == "depth":
-        control = blueprints.diffusion(settings.models.controlnet, "controlnet")
-        control = _half(control, settings.models.base)
-        networks.append(control)
+        found = blueprints.diffusion(settings.models.controlnet, "controlnet")
+        control.append(_half(found, settings.models.base))
 
         def hinted() -> object:
             given = (model.latents, model.time, model.condition)
-            hint = model.family.hint(model.denoiser, control, *given, model.picture)
+            hint = model.family.hint(model.denoiser, control[0], *given, model.picture)
             return hint, model.family.predict(model.denoiser, *given)  # which takes in what is kept here
 
         step = _cost(hinted)
@@ -223,7 +229,7 @@ def _synthesize(settings: PipelineConfig) -> Stage:
     flops = count * (config.steps * branches * step.flops + decoding.flops + model.text())
     one = branches * step.peak
     activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, count, "negatives")
-    weights = model.weights(*networks)
+    weights = model.held([model.denoiser, *control], config.offload)
     return Stage("synthesize", flops, weights, activations, levers, count * side**2 * PNG)
 
 
@@ -347,7 +353,7 @@ def _sample(settings: PipelineConfig) -> Stage:
     flops = count * (config.steps * branches * noise.flops + decoding.flops + model.text())
     one = branches * noise.peak
     activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, count, "sample")
-    weights = model.weights(model.denoiser, model.vae, *model.texts)
+    weights = model.held([model.denoiser], config.offload)
     disk = count * settings.data.resolution**2 * PNG
     return Stage("sample (a variant)", flops, weights, activations, levers, disk)
 

@@ -5,13 +5,14 @@ import pytest
 from PIL import Image
 
 from pipeline_steps.artifacts import IMAGES, SAMPLES, Origin, decode_picture, encode_picture
-from pipeline_steps.config import BaseRef, SampleConfig
+from pipeline_steps.config import BaseRef, ModelRef, SampleConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.sample import sample
 from pipeline_steps.inputs.text import read_prompts
 from pipeline_steps.models.families import family, family_of
 
 BASE = BaseRef(path="resources/mini/base")
+CONTROL = ModelRef(path="resources/mini/controlnet")
 PROMPTS = ["a red jar", "a robe", "a house"]
 
 
@@ -25,11 +26,12 @@ def draw(tmp_path_factory):
     for culture in ("korea", "india"):
         IMAGES.write(folder / f"{culture}.parquet", [about | {"image": cell}], Origin(culture, "f" * 64))
 
-    def run(prompts, batch_size=2, culture="korea", seed=7, lora=None, each=2, steps=3):
+    def run(prompts, batch_size=2, culture="korea", seed=7, lora=None, each=2, steps=3, **more):
         (folder / "prompts.txt").write_text("# a comment\n" + "\n".join(prompts))
         sample(
             folder / f"{culture}.parquet", folder / "prompts.txt", folder / "s.parquet", culture, seed, BASE,
-            SampleConfig(images_per_prompt=each, steps=steps, batch_size=batch_size), ", in korea", lora,
+            SampleConfig(images_per_prompt=each, steps=steps, batch_size=batch_size, **more), ", in korea",
+            lora,
         )  # fmt: skip
         return {(row["prompt"], row["index"]): row for row in SAMPLES.rows(folder / "s.parquet")}
 
@@ -73,6 +75,20 @@ def test_the_batch_changes_nothing(draw, first, batch_size):
     again = draw(PROMPTS, batch_size)
     assert again.keys() == first.keys()
     assert all(alike(again[key], first[key]) for key in first)
+
+
+def test_networks_that_leave_the_device_when_not_at_work_draw_the_same(draw, first, tmp_path):
+    assert draw(PROMPTS, offload=True) == first
+    lora = strong_lora(tmp_path / "lora.safetensors")
+    assert draw(PROMPTS, lora=lora, offload=True) == draw(PROMPTS, lora=lora)
+    for pipeline, parts in (
+        (family_of(BASE).text_to_image(offload=True), {"text_encoder", "unet", "vae"}),
+        (
+            family_of(BASE).depth_to_image(CONTROL, offload=True),
+            {"text_encoder", "unet", "vae", "controlnet"},
+        ),
+    ):
+        assert {name for name in parts if hasattr(getattr(pipeline, name), "_hf_hook")} == parts
 
 
 def test_neither_do_other_prompts_their_order_or_more_pictures(draw, first):

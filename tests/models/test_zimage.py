@@ -204,7 +204,9 @@ def test_negatives_by_either_structure(base, tiny, world, tmp_path, structure):
     found = []
     for size in (1, 4):
         out = tmp_path / f"{size}.parquet"
-        config = NegativesConfig(structure=structure, per_positive=2, steps=2, batch_size=size)
+        config = NegativesConfig(
+            structure=structure, per_positive=2, steps=2, batch_size=size, offload=size == 4
+        )
         synthesize(
             world / "captions.parquet", source, out, "wales", ", there", 3, base,
             ModelRef(path=str(tiny / "controlnet")), config,

@@ -182,6 +182,17 @@ def test_batches_are_counted_as_a_collection_fills_them():
         assert not _depth(load_config(raw | {"plan": many})).levers
 
 
+def test_offloaded_networks_are_counted_one_at_a_time():
+    raw = {"cultures": {"wales": {"suffix": ", in Wales", "images": "resources"}}}
+    off = {"sample": {"offload": True}, "negatives": {"offload": True}}
+    whole, apart = (load_config(over_presets({"presets": ["sdxl"], **raw, **more})) for more in ({}, off))
+    with torch.device("meta"):
+        drawn = _sample(whole).weights - _sample(apart).weights
+        negatives = _synthesize(whole).weights - _synthesize(apart).weights
+    # In 16 bits the two text encoders and the autoencoder, 123 + 695 + 84 million weights, beside the UNet.
+    assert drawn == pytest.approx(2 * 902e6, rel=0.01) and negatives == drawn
+
+
 def test_what_rn101_leaves_of_a_picture_is_counted():
     """Four stages of 56, 28, 14 and 7 positions a side, twice for mirrored pictures."""
     raw = {

@@ -136,16 +136,22 @@ class Family(ABC):
 
     # --- what it is conditioned on
 
-    def prompt_encoder(self) -> Callable[[Sequence[str]], Condition]:
+    def prompt_encoder(self, offload: bool = False) -> Callable[[Sequence[str]], Condition]:
         """Load the text encoders as a function of n prompts to their condition; "" is the empty prompt.
 
         The pipeline's own code encodes: prompts over the limit are cut with the end token kept.
+
+        Args:
+            offload: take them off the device after each call.
         """
         pipeline = self._load_pipeline(self.pipeline, **{self.denoiser_part: None}, vae=None)
 
         @torch.inference_mode()
         def encode(prompts: Sequence[str]) -> Condition:
-            return self._encode_prompts(pipeline, list(prompts))
+            found = self._encode_prompts(pipeline.to(device()), list(prompts))
+            if offload:
+                pipeline.to("cpu")
+            return found
 
         return encode
 
@@ -209,8 +215,12 @@ class Family(ABC):
 
     # --- pipelines
 
-    def text_to_image(self, lora: Path | None = None) -> Any:
+    def text_to_image(self, lora: Path | None = None, offload: bool = False) -> Any:
         """Load the model's pipeline for drawing, with a LoRA where one is given.
+
+        Args:
+            lora: a LoRA's file.
+            offload: keep on the device only the network that is at work.
 
         Raises:
             UserError: the LoRA is one for another kind of model.
@@ -219,7 +229,7 @@ class Family(ABC):
         if lora is not None:
             self._check_lora(lora, getattr(pipeline, self.denoiser_part))
             pipeline.load_lora_weights(lora.parent, weight_name=lora.name)
-        return self._with_sampler(pipeline)
+        return self._with_sampler(_placed(pipeline, offload))
 
     def _check_lora(self, lora: Path, denoiser: nn.Module) -> None:
         """Refuse a LoRA of another kind of model, of which diffusers would load nothing and say little."""
@@ -244,8 +254,12 @@ class Family(ABC):
         """Return how the pipeline with depth control takes depth pictures, which are of one size."""
         return {"image": pictures}
 
-    def depth_to_image(self, controlnet: ModelRef) -> Any:
+    def depth_to_image(self, controlnet: ModelRef, offload: bool = False) -> Any:
         """Load the un-tuned model's pipeline with depth control, for the negatives.
+
+        Args:
+            controlnet: the depth control.
+            offload: keep on the device only the networks that are at work.
 
         Raises:
             UserError: there is none for this family, or the given one is for another model.
@@ -254,7 +268,8 @@ class Family(ABC):
             raise self._uncontrolled()
         self._check_control(controlnet)
         control = self._control(controlnet)
-        return self._with_sampler(self._load_pipeline(self.controlled, controlnet=control, vae=self._vae()))
+        pipeline = self._load_pipeline(self.controlled, controlnet=control, vae=self._vae())
+        return self._with_sampler(_placed(pipeline, offload))
 
     def _check_control(self, controlnet: ModelRef) -> None:
         """Refuse a control for another kind or version of model, which would fail in the midst of drawing."""
@@ -288,7 +303,7 @@ class Family(ABC):
         options = weights(self.base) | self.options | parts
         pipeline = load(_diffusers(name), self.base, "base", **options)
         pipeline.set_progress_bar_config(**STEPS_BAR)
-        return pipeline.to(device())
+        return pipeline
 
     def _with_sampler(self, pipeline: Any) -> Any:
         """Give a pipeline the sampler to draw with; by default it keeps the model's own."""
@@ -329,6 +344,14 @@ def _diffusers(name: str) -> Any:
     import diffusers
 
     return getattr(diffusers, name)
+
+
+def _placed(pipeline: Any, offload: bool) -> Any:
+    """Put a pipeline on the device, whole or, by diffusers' own hooks, the part of it that is at work."""
+    if not offload:
+        return pipeline.to(device())
+    pipeline.enable_model_cpu_offload(device=device())
+    return pipeline
 
 
 def _shift(vae: Any) -> float:
