@@ -22,6 +22,8 @@ FIG7 = "fig7_"
 """What the names of Fig. 7's own runs begin with."""
 ABROAD = "in_"
 """What the names of the runs begin with that draw another culture's prompts."""
+KEPT_NAMES = {FIG7: "are the trainings of Fig. 7", ABROAD: "draw another culture's prompts"}
+"""What no named run can begin with, and why."""
 RUN_SETTINGS = ("seed", "filter", "train", "sample")
 """What a named run may change; all that comes before is the default run's."""
 SHEETS = ("samples", "fig6", "fig8")
@@ -102,10 +104,9 @@ class PipelineConfig(Section):
     def _changes_of_runs(cls, runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if taken := sorted(set(runs) & set(PROMPT_SETS)):
             raise ValueError(f"no run can be called {taken[0]!r} (nor {', '.join(PROMPT_SETS)})")
-        if taken := sorted(name for name in runs if name.startswith(FIG7)):
-            raise ValueError(f"no run can be called {taken[0]!r}: {FIG7}… are the trainings of Fig. 7")
-        if taken := sorted(name for name in runs if name.startswith(ABROAD)):
-            raise ValueError(f"no run can be called {taken[0]!r}: {ABROAD}… draw another culture's prompts")
+        for start, what in KEPT_NAMES.items():
+            if taken := sorted(name for name in runs if name.startswith(start)):
+                raise ValueError(f"no run can be called {taken[0]!r}: {start}… {what}")
         for name, changes in runs.items():
             if unknown := set(changes) - set(RUN_SETTINGS):
                 raise ValueError(f"{name}: can change {', '.join(RUN_SETTINGS)}, not {sorted(unknown)}")
@@ -114,7 +115,7 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _free_prompt_sets(self) -> "PipelineConfig":
         for name in self.evaluation.prompt_sets:
-            if name in (*PROMPT_SETS, *SHEETS, *self.runs) or name.startswith((FIG7, ABROAD)):
+            if name in (*PROMPT_SETS, *SHEETS, *self.runs) or name.startswith(tuple(KEPT_NAMES)):
                 raise ValueError(f"evaluation.prompt_sets: no set can be called {name!r}: it is taken")
         return self
 

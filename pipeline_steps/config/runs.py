@@ -32,7 +32,7 @@ def all_runs(config: PipelineConfig) -> dict[str, Run]:
     runs |= _fig7(config)
     drawing = (*PROMPT_SETS, *config.evaluation.prompt_sets)
     runs |= {name: Run(_drawing(config, name), name) for name in drawing}
-    runs |= {f"{ABROAD}{culture}": Run(config, abroad=culture) for culture in config.cultures}
+    runs |= {abroad_run(culture): Run(config, abroad=culture) for culture in config.cultures}
     return {"": Run(config)} | {folder(name): run for name, run in runs.items()}
 
 
@@ -44,6 +44,11 @@ def folder(name: str) -> str:
 def control_run(name: str, seed: str) -> str:
     """Return the name of the run of a control of the study with the seed of another run; "": its own."""
     return f"{name}_{seed}" if seed else name
+
+
+def abroad_run(culture: str) -> str:
+    """Return the name of the run in which every culture's LoRA draws this culture's prompts."""
+    return f"{ABROAD}{culture}"
 
 
 def fig7_name(extractor: str, record: str, updates: int) -> str:

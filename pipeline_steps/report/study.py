@@ -110,7 +110,11 @@ def study(
 
 def _read(paths: Iterable[Path]) -> Found:
     """Every score by culture, run and variant; the default run is called after its culture."""
-    return {_key(path): {row["metric"]: row["value"] for row in SCORES.rows(path)} for path in paths}
+    return {_key(path): _values(path) for path in paths}
+
+
+def _values(path: Path) -> dict[str, float]:
+    return {row["metric"]: row["value"] for row in SCORES.rows(path)}
 
 
 def _read_controls(paths: list[Path], runs: list[str]) -> Found:
@@ -119,7 +123,7 @@ def _read_controls(paths: list[Path], runs: list[str]) -> Found:
     for path, run in zip(paths, runs, strict=True):
         culture = _key(path)[0]
         control, _, seed = run.partition(":")
-        found[culture, seed or culture, control] = next(iter(_read([path]).values()))
+        found[culture, seed or culture, control] = _values(path)
     return found
 
 

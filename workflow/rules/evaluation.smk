@@ -11,6 +11,8 @@
 #
 # A run is a named one, a training of Fig. 7, or a set of other prompts: captions of training pictures,
 # MS-COCO's captions, prompts that name no culture, the further sets of evaluation.prompt_sets.
+from pipeline_steps.config.runs import abroad_run
+from pipeline_steps.config.runs import folder as run_folder
 
 
 def lora_read(variant):
@@ -111,8 +113,8 @@ def pictures(wildcards):
 
 def bleed_runs(culture):
     """Whose prompts a culture's LoRA is tried on, and the folder of the run that draws them."""
-    return {name: "" if name == culture else f"runs/in_{name}/" for name in CULTURES} | {
-        "no culture": "runs/generic_prompts/"
+    return {name: "" if name == culture else run_folder(abroad_run(name)) for name in CULTURES} | {
+        "no culture": run_folder("generic_prompts")
     }
 
 
