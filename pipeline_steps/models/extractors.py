@@ -1,7 +1,8 @@
 """The networks behind the perceptual distance S, differentiable (paper §4.3, §6)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,18 @@ from pipeline_steps.method.perceptual import (
 from pipeline_steps.models.loading import device, dtype, frozen, load, load_network, tensors_only
 from pipeline_steps.models.store import OPEN_CLIP, locate
 
-DREAMSIM_TYPES = ("clip_vitb32", "open_clip_vitb32")
-"""dreamsim's own checkpoints that load from files alone."""
+DREAMSIM_TYPES = {
+    "ensemble": (
+        "dino_vitb16_pretrain.pth",
+        "clip_vitb16_pretrain.pth.tar",
+        "open_clip_vitb16_pretrain.pth.tar",
+    ),
+    "clip_vitb32": ("clip_vitb32_pretrain.pth.tar",),
+    "open_clip_vitb32": ("open_clip_vitb32_pretrain.pth.tar",),
+}
+"""dreamsim's own checkpoints that load from files alone, and the backbones that each holds."""
+DINO_BACKBONE = "dino_vitbase16_pretrain.pth"
+"""What torch.hub fetches for the ensemble's DINO, dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain."""
 CLIP_CONV = "RN101-quickgelu"
 """open_clip's name of the network behind "clip_conv"."""
 
@@ -37,15 +48,48 @@ def dreamsim(ref: ModelRef) -> tuple[Callable[[torch.Tensor], torch.Tensor], int
     if (folder / "dreamsim.json").exists():
         side = json.loads((folder / "dreamsim.json").read_text())["image_size"]
         return load_dreamsim(folder).to(device()).embed, side
-    kinds = [kind for kind in DREAMSIM_TYPES if (folder / f"{kind}_pretrain.pth.tar").exists()]
+    kinds = [k for k, files in DREAMSIM_TYPES.items() if all((folder / file).exists() for file in files)]
     if not kinds:
-        wanted = " or ".join(f"{kind}_pretrain.pth.tar" for kind in DREAMSIM_TYPES)
+        wanted = " or ".join(files[0] for files in DREAMSIM_TYPES.values())
         raise UserError(f"models.dreamsim: '{folder}' holds no {wanted} (a dreamsim checkpoint, unzipped)")
     from dreamsim import dreamsim as load_package_model
 
-    tensors_only(folder / f"{kinds[0]}_pretrain.pth.tar", "dreamsim")
-    model, _ = load_package_model(device=str(device()), cache_dir=str(folder), dreamsim_type=kinds[0])
+    for file in DREAMSIM_TYPES[kinds[0]]:
+        tensors_only(folder / file, "dreamsim")
+    with _dino_from(folder) if kinds[0] == "ensemble" else nullcontext():
+        model, _ = load_package_model(device=str(device()), cache_dir=str(folder), dreamsim_type=kinds[0])
     return model.float().embed, 224
+
+
+@contextmanager
+def _dino_from(folder: Path) -> Iterator[None]:
+    """Give the package, which asks torch.hub for another repository's code, its own copy of that network.
+
+    The weights are the teacher's of the checkpoint, or those of :data:`DINO_BACKBONE` beside it.
+    """
+    from dreamsim.feature_extraction.vision_transformer import vit_base
+
+    own, apart = folder / DREAMSIM_TYPES["ensemble"][0], folder / DINO_BACKBONE
+    teacher = torch.load(own, map_location="cpu", weights_only=True).get("teacher", {})
+    backbone = {n.removeprefix("backbone."): v for n, v in teacher.items() if n.startswith("backbone.")}
+    if not backbone:
+        if not apart.exists():
+            raise UserError(
+                f"models.dreamsim: '{own}' holds DINO's head alone; put {DINO_BACKBONE} of "
+                "dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain beside it, or name the checkpoint of "
+                "open_clip_vitb32"
+            )
+        tensors_only(apart, "dreamsim")
+        backbone = torch.load(apart, map_location="cpu", weights_only=True)
+    network = vit_base(patch_size=16)
+    network.load_state_dict(backbone)
+    before = torch.hub.load, torch.hub.get_dir()
+    torch.hub.load = lambda *_, **__: network
+    try:
+        yield
+    finally:
+        torch.hub.load = before[0]
+        torch.hub.set_dir(before[1])
 
 
 def load_dreamsim(folder: Path, adapter: bool = True) -> Any:

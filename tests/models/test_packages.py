@@ -39,9 +39,17 @@ def test_dreamsim_reads_its_checkpoint_and_is_differentiable(kind, tmp_path):
     embed, side = extractors.dreamsim(ModelRef(path=str(tmp_path)))
     pictures = torch.rand(2, 3, side, side, requires_grad=True)
     found = embed(pictures)
-    assert found.shape == (2, 512) and torch.isfinite(found).all()
+    assert found.shape == (2, 768 + 512 + 512 if kind == "ensemble" else 512)
+    assert torch.isfinite(found).all()
     (gradient,) = torch.autograd.grad(found.square().sum(), pictures)
     assert gradient.abs().max() > 0
+
+
+def test_an_ensemble_without_dinos_backbone_says_where_it_is_to_be_had(tmp_path):
+    for file in extractors.DREAMSIM_TYPES["ensemble"]:
+        torch.save({"student": {}}, tmp_path / file)
+    with pytest.raises(UserError, match=r"holds DINO's head alone; put dino_vitbase16_pretrain.pth of dl"):
+        extractors.dreamsim(ModelRef(path=str(tmp_path)))
 
 
 def test_lpips_takes_its_vgg_from_torchvisions_file_and_downloads_nothing(tmp_path, monkeypatch):

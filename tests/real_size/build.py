@@ -13,7 +13,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,7 +28,7 @@ from torch import nn
 from pipeline_steps.config import BaseRef, ModelRef
 from pipeline_steps.config.checks import load_config, over_presets
 from pipeline_steps.models import blueprints, readers
-from pipeline_steps.models.extractors import DREAMSIM_TYPES
+from pipeline_steps.models.extractors import DINO_BACKBONE, DREAMSIM_TYPES, _dino_from
 from pipeline_steps.models.store import OPEN_CLIP, HubId, Link, source
 
 Narrow = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -198,19 +198,27 @@ def dreamsim(file: Path, *_: Any) -> None:
 
 
 def dreamsim_checkpoint(folder: Path, kind: str) -> None:
-    """Write what DreamSim's archive of a kind holds."""
-    from dreamsim.feature_extraction.vision_transformer import vit_base
+    """Write what DreamSim's archive of a kind holds, and for the ensemble DINO's backbone beside it."""
+    from dreamsim.feature_extraction.vision_transformer import DINOHead, vit_base
     from dreamsim.model import PerceptualModel, dreamsim_args
     from peft import LoraConfig, get_peft_model
 
-    backbone = vit_base(patch_size=32)
-    backbone.pos_drop = nn.LayerNorm(backbone.embed_dim)
-    weights = backbone.state_dict() | {"proj": torch.randn(backbone.embed_dim, 512) / 28}
-    torch.save({"state_dict": weights}, folder / f"{kind}_pretrain.pth.tar")
+    for file in DREAMSIM_TYPES[kind]:
+        if "dino" in file:
+            head = {f"module.head.{name}": value for name, value in DINOHead(768, 2048).state_dict().items()}
+            head["module.head.last_layer.weight"] = head.pop("module.head.last_layer.weight_v")
+            torch.save({"student": head}, folder / file)
+            torch.save(vit_base(patch_size=16).state_dict(), folder / DINO_BACKBONE)
+            continue
+        backbone = vit_base(patch_size=16 if "vitb16" in file else 32)
+        backbone.pos_drop = nn.LayerNorm(backbone.embed_dim)
+        weights = backbone.state_dict() | {"proj": torch.randn(backbone.embed_dim, 512) / 28}
+        torch.save({"state_dict": weights}, folder / file)
     settings = dreamsim_args["model_config"][kind]
-    model = PerceptualModel(**settings, device="cpu", load_dir=str(folder), normalize_embeds=True)
+    with _dino_from(folder) if kind == "ensemble" else nullcontext():
+        model = PerceptualModel(**settings, device="cpu", load_dir=str(folder), normalize_embeds=True)
     adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=8, target_modules=["qkv"]))
-    adapted.save_pretrained(folder / f"{kind}_single_lora")
+    adapted.save_pretrained(folder / ("ensemble_lora" if kind == "ensemble" else f"{kind}_single_lora"))
 
 
 def inception(file: Path, *_: Any) -> None:
