@@ -88,9 +88,10 @@ def flows() -> Iterator[Row]:
 PRESETS = {
     "sd15": {"sample": 10, "negatives": 8, "cache": 4, "slicing": False, "checkpointing": False},
     "sdxl": {"sample": 2, "negatives": 2, "cache": 1, "slicing": True, "checkpointing": True},
-    "zimage": {"sample": 1, "cache": 1, "slicing": True, "checkpointing": True},
+    "zimage": {"sample": 1, "slicing": True, "checkpointing": True},
 }
-"""Pictures at once and levers of config/presets; Z-Image's depth control is not among the shapes here."""
+"""Pictures at once and levers of config/presets; Z-Image's text encoder, most of its cache's memory, and its
+depth control are not among the shapes here."""
 
 
 def pictures(*models: str) -> Iterator[Row]:

@@ -100,7 +100,7 @@ def machine() -> dict[str, Any]:
 
 def operations(model: str, variant: str, tiny: bool) -> dict[str, float]:
     """Count an update's operations in both arrangements, in TFLOP, on networks without weights."""
-    config = settings()
+    config = settings(**RANKS.get(model, {}))
     with torch.device("meta"):
         networks = shapes.build(model, torch.device("meta"), torch.float32, tiny)
         found = counting.parts(networks, config, merged=False)

@@ -2,7 +2,7 @@
 
     python benchmarks/plan.py [CULTURES]
 
-Plans all scores of that many cultures, five variants and three seeds from nothing, and prints JSON.
+Plans all scores of that many cultures, the paper's five variants and three seeds from nothing; prints JSON.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from pipeline_steps.config import VARIANTS
+from pipeline_steps.config import PAPER
 from tests import ROOT
 
 SEEDS = ("seed2", "seed3")  # beside the default run
@@ -33,7 +33,7 @@ def main() -> None:
         "runs": {run: {"seed": number} for number, run in enumerate(SEEDS)},
     }
     folders = ["scores", *(f"runs/{run}/scores" for run in SEEDS)]
-    targets = [f"results/{n}/{f}/{v}.parquet" for n in names for f in folders for v in VARIANTS]
+    targets = [f"results/{n}/{f}/{v}.parquet" for n in names for f in folders for v in PAPER]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for name in ("Snakefile", "workflow", "profiles", "resources", "pipeline_steps", "envs"):

@@ -94,7 +94,6 @@ class FlowNetworks(Networks):
     def __init__(self, denoiser: Any, vae: Any, vision: Any, side: int, shift: float) -> None:
         super().__init__(denoiser, vae, [], vision, side)
         self.noise_process = RectifiedFlow(shift)
-        self.width = denoiser.config.cap_feat_dim
 
     def predict(self, denoiser: Any, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Call the transformer: pictures are videos of one frame, and time and velocity run the other way."""
@@ -112,8 +111,8 @@ class FlowNetworks(Networks):
 
     def encode(self, count: int = 1) -> Condition:
         """Return random states in the place of ``count`` longest prompts."""
-        shape = count, LONGEST, self.width
-        states = torch.randn(shape, device=self.vae.device, dtype=self.vae.dtype)
+        shape = count, LONGEST, self.denoiser.config.cap_feat_dim
+        states = torch.randn(shape, device=self.denoiser.device, dtype=self.denoiser.dtype)
         return {"encoder_hidden_states": states}
 
 

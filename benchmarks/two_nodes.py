@@ -52,7 +52,7 @@ def main() -> None:
             # Only synthesis is to be split: what is there already counts as made.
             for name in ("captions", "depth"):
                 os.utime(korea / f"{name}.parquet")
-            until = ("--allowed-rules", "synthesize", "synthesize_shard", "merge_shards")
+            until = ("--allowed-rules", "synthesize", "merge_shards")
             seconds[shards] = snakemake(
                 *options, *until, "--config", f"shards={shards}", "--", "results/korea/negatives.parquet"
             )

@@ -42,14 +42,14 @@ def _merge_caches(shards: list[Path], merged: Path, origin: Origin) -> None:
 
     columns: dict[str, list[Tensor]] = {}
     image_ids: list[str] = []
-    held_out = TRAIN_CACHE.metadata(shards[-1]).get("held_out_ids", "[]")
+    about = TRAIN_CACHE.metadata(shards[-1])
     for shard in shards:
         image_ids += json.loads(TRAIN_CACHE.metadata(shard)["image_ids"])
         for name, tensor in TRAIN_CACHE.read(shard).items():
             columns.setdefault(name, []).append(tensor)
     tensors = join(columns)
-    about = {"image_ids": json.dumps(image_ids), "held_out_ids": held_out}
-    TRAIN_CACHE.write(merged, tensors, origin, about)
+    kept = {name: about[name] for name in ("held_out_ids", "generic_captions") if name in about}
+    TRAIN_CACHE.write(merged, tensors, origin, {"image_ids": json.dumps(image_ids)} | kept)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ class CacheConfig(Section):
     """Test pictures, the first of the culture, that are kept beside the training pictures, for
     watch.validate_every; 0: none. Another number makes the cache anew, and what follows."""
     generic_captions: Path | None = None
-    """Captions that name no culture, one a line, that are kept for train.weight_prior; null: BLIP's alone."""
+    """File of captions that name no culture, one a line, that are kept for train.weight_prior; null: BLIP's
+    alone. Another file makes the cache anew, and what follows."""
 
 
 class TargetsConfig(Section):
@@ -36,7 +37,7 @@ class PerceptualConfig(Section):
     """The perceptual distance S (paper §4.3, §6)."""
 
     extractor: Literal["clip", "clip_conv", "dreamsim", "dino", "blip", "blip2", "lpips"] = "clip"
-    """Feature extractor: "clip" is the vision transformer of models.clip (the authors' code), "clip_conv"
+    """Feature extractor: "clip" is the vision transformer of models.clip, "clip_conv"
     its convolutional RN101 (the paper)."""
     model: ModelRef | None = None
     """Weights of the extractor; by default the model of the same name in "models"."""
@@ -126,8 +127,9 @@ class TrainConfig(Section):
     perceptual_clip: float | None = Field(None, gt=0)
     """Clip L_P's and L_C's gradients apart, before they are added; null: not."""
     weight_prior: Weight = 0.0
-    """Weight of holding the network to the un-tuned one for BLIP's captions, against bleeding into prompts
-    that name no culture; two network calls more for each picture of an update that has it."""
+    """Weight of holding the network to the un-tuned one for generic captions, BLIP's and those of
+    cache.generic_captions, against bleeding into prompts that name no culture; two network calls more for
+    each picture of an update that has it."""
     prior_every: PositiveInt = 1
     """Updates that have it: every n-th."""
     dpo_beta: float = Field(5000.0, gt=0)

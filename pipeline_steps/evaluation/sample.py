@@ -24,6 +24,7 @@ def sample(
     shard: Shard = WHOLE,
     prompt_set: PromptSet | None = None,
     country: Sequence[str] = (),
+    offload: bool = False,
 ) -> None:
     """Generate ``images_per_prompt`` pictures of every prompt, a diffusion model's with DPM-Solver++.
 
@@ -46,6 +47,7 @@ def sample(
         prompt_set: how to read a set of prompts beside the test prompts; None: its columns are called prompt,
             category and era.
         country: what such a set may call the culture's country.
+        offload: keep on the card only the network that is at work.
 
     Raises:
         UserError: no prompts, repeated prompts, or a LoRA made from other pictures.
@@ -62,7 +64,7 @@ def sample(
     lines = [prompt.text for prompt in prompts_of(prompts, columns, country, most)]
     total = len(lines) * config.images_per_prompt
     family = family_of(base)
-    pipeline, tokenizer = family.text_to_image(lora, config.offload), family.tokenizer()
+    pipeline, tokenizer = family.text_to_image(lora, offload), family.tokenizer()
     for line in lines:
         text.warn_if_long(tokenizer, line + suffix)
     wanted = _wanted(lines, culture, suffix, seed, config.images_per_prompt)

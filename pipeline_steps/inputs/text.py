@@ -87,11 +87,13 @@ def read_prompts(path: Path) -> list[str]:
     prompts = [clean_text(line) for line in read_lines(path)]
     if not prompts:
         raise UserError(f"{path}: no prompts; write one a line")
+    before: set[str] = set()
     for number, prompt in enumerate(prompts):
         if not is_visible(prompt):
             raise UserError(f"{path}: prompt {number + 1} has no visible character; delete its line")
-        if prompt in prompts[:number]:
+        if prompt in before:
             raise UserError(f"{path}: the prompt {prompt!r} stands there twice; leave one out")
+        before.add(prompt)
     return prompts
 
 

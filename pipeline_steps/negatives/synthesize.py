@@ -30,6 +30,7 @@ def synthesize(
     controlnet: ModelRef,
     config: NegativesConfig,
     shard: Shard = WHOLE,
+    offload: bool = False,
 ) -> None:
     """Draw x⁻ = Θ(structure of x⁺, c_blip + suffix) with the un-tuned model.
 
@@ -50,6 +51,7 @@ def synthesize(
         controlnet: depth ControlNet for it; read where the structure is the depth.
         config: how many, by which structure, steps, guidance.
         shard: which share of them.
+        offload: keep on the card only the networks that are at work.
 
     Raises:
         UserError: there is no depth control for this kind of model.
@@ -67,7 +69,9 @@ def synthesize(
     wanted = _wanted(captions, pictures(), culture, suffix, seed, config.per_positive)
     total = sum(1 for _ in pictures("split" if noised else "image_id")) * config.per_positive
     family = family_of(base)
-    draw = _from_noise(family, config) if noised else _from_depth(family, controlnet, config)
+    draw = (
+        _from_noise(family, config, offload) if noised else _from_depth(family, controlnet, config, offload)
+    )
     with NEGATIVES.writer(negatives, origin) as out:
         batches = artifacts.shard_batches(wanted, total, config.batch_size, shard, "synthesize")
         for batch in artifacts.one_size(batches, lambda row: row["picture"].size):
@@ -76,11 +80,11 @@ def synthesize(
                 out.add({**{k: row[k] for k in ("image_id", "index", "prompt", "seed")}, "image": cell})
 
 
-def _from_depth(family: "Family", controlnet: ModelRef, config: NegativesConfig) -> Draw:
+def _from_depth(family: "Family", controlnet: ModelRef, config: NegativesConfig, offload: bool) -> Draw:
     """Draw with the depth ControlNet."""
     import torch
 
-    pipeline = family.depth_to_image(controlnet, config.offload)
+    pipeline = family.depth_to_image(controlnet, offload)
 
     def draw(batch: list[Row]) -> list[Any]:
         pictures: list[Any] = pipeline(
@@ -96,7 +100,7 @@ def _from_depth(family: "Family", controlnet: ModelRef, config: NegativesConfig)
     return draw
 
 
-def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
+def _from_noise(family: "Family", config: NegativesConfig, offload: bool) -> Draw:
     """Draw from the noised picture, with the steps of x̂ and none recorded."""
     import torch
     from PIL import Image
@@ -106,7 +110,7 @@ def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families.family import STEPS_BAR
 
-    encode_prompts = family.prompt_encoder(config.offload)
+    encode_prompts = family.prompt_encoder(offload)
     vae, denoiser = family.vae(), family.denoiser()
     place = denoiser.device
 
@@ -120,7 +124,7 @@ def _from_noise(family: "Family", config: NegativesConfig) -> Draw:
         t = torch.full((len(batch),), process.at(config.strength), device=z0.device)
         told = family.picture_condition(len(batch), unit.shape[-1], unit.shape[-2])
         told = {name: value.to(z0.device) for name, value in told.items()}
-        if config.offload:
+        if offload:
             denoiser.to("cpu")
         text = encode_prompts([row["prompt"] for row in batch])
         null = encode_prompts([""] * len(batch))

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline_steps.config import BaseRef, ModelRef, PipelineConfig
+from pipeline_steps.home import find
+from pipeline_steps.inputs.prompts import prompts_of
 from pipeline_steps.planning.cards import CONTEXT, FRAGMENTS
 
 if TYPE_CHECKING:
@@ -103,11 +105,19 @@ class _Base:
 
         return _bytes(self.base) * parameters(nn.ModuleList(networks))  # what two of them share counts once
 
-    def held(self, drawing: "Sequence[nn.Module]", offload: bool) -> float:
-        """Bytes of what is on the card at once while pictures are drawn: all, or the largest at work."""
+    def held(
+        self, offload: bool, drawing: "Sequence[nn.Module]", beside: "Sequence[nn.Module]" = ()
+    ) -> float:
+        """Bytes of what is on the card at once while pictures are drawn: all, or the largest at work.
+
+        Args:
+            offload: whether what is not at work leaves the card.
+            drawing: what is at work in every step.
+            beside: what stays in any case.
+        """
         parts = [self.texts, drawing, [self.vae]]
         if offload:
-            return max(self.weights(*part) for part in parts)
+            return max(self.weights(*part, *beside) for part in parts)
         return self.weights(*(network for part in parts for network in part))
 
     def noise(self, gradient: "Sequence[Tensor] | None" = None) -> "Footprint":
@@ -229,7 +239,13 @@ def _synthesize(settings: PipelineConfig) -> Stage:
     flops = count * (config.steps * branches * step.flops + decoding.flops + model.text())
     one = branches * step.peak
     activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, count, "negatives")
-    weights = model.held([model.denoiser, *control], config.offload)
+    at_work = [model.denoiser, *control]
+    beside = [] if control else [model.vae]  # it encodes what the noise is laid over, and decodes
+    weights = model.held(config.offload, at_work, beside)
+    spared = weights - model.held(True, at_work, beside)
+    levers |= {
+        f"{name}, negatives.offload": value - spared for name, value in [*levers.items()][-1:] if spared
+    }
     return Stage("synthesize", flops, weights, activations, levers, count * side**2 * PNG)
 
 
@@ -237,6 +253,8 @@ def _cache(settings: PipelineConfig) -> Stage:
     model = _Base(settings.models.base, settings.data.resolution)
     encoding, count = model.encoding(), settings.plan.pictures
     prompts = count * (1 + settings.caption.captions_per_image)
+    if settings.cache.generic_captions:
+        prompts += len(prompts_of(find(settings.cache.generic_captions)))
     flops = 2 * count * encoding.flops + prompts * model.text()
     if settings.models.base.vae_slicing:
         activations, levers = float(encoding.peak), dict[str, float]()
@@ -353,7 +371,9 @@ def _sample(settings: PipelineConfig) -> Stage:
     flops = count * (config.steps * branches * noise.flops + decoding.flops + model.text())
     one = branches * noise.peak
     activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, count, "sample")
-    weights = model.held([model.denoiser], config.offload)
+    weights = model.held(config.offload, [model.denoiser])
+    spared = weights - model.held(True, [model.denoiser])
+    levers |= {f"{name}, sample.offload": value - spared for name, value in [*levers.items()][-1:] if spared}
     disk = count * settings.data.resolution**2 * PNG
     return Stage("sample (a variant)", flops, weights, activations, levers, disk)
 

@@ -33,7 +33,7 @@ def cache(
     ``text_generic.*`` (G, ...) of G captions that belong to no picture.
     Of the M test pictures that ``config.held_out`` keeps there are the means, ``latents_held_out``
     (M, c, h, w), ``text_held_out.*`` and, where sizes differ, ``latents_held_out_size``; they are in the last
-    shard.
+    shard. The header names the pictures, and the SHA-256 of the file with the G captions.
 
     Args:
         images: table of pictures; its ``train`` rows are used.
@@ -110,8 +110,11 @@ def cache(
             for name in found[0]:
                 columns[f"text_generic.{name}"] = [torch.cat(aligned([part[name].cpu() for part in found]))]
     tensors = join(columns)
-    about = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
-    TRAIN_CACHE.write(train_cache, tensors, origin, {name: json.dumps(ids) for name, ids in about.items()})
+    ids = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
+    about = {name: json.dumps(found) for name, found in ids.items()}
+    if generic_captions:
+        about["generic_captions"] = artifacts.file_sha256(generic_captions)
+    TRAIN_CACHE.write(train_cache, tensors, origin, about)
 
 
 def _check(sizes: list[tuple[int, int]], multiple: int, title: str) -> None:

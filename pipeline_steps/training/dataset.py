@@ -72,9 +72,12 @@ class TrainingSet:
             }
             for kind in ("text", "text_blip", "text_null", "text_held_out", "text_generic")
         }
-        self.image_ids: list[str] = json.loads(TRAIN_CACHE.metadata(train_cache)["image_ids"])
         about = TRAIN_CACHE.metadata(train_cache)
+        self.image_ids: list[str] = json.loads(about["image_ids"])
         self.held_out_ids: list[str] = json.loads(about.get("held_out_ids", "[]"))
+        # Of the generic captions, where a list is used: whose bytes they are.
+        listed = config.weight_prior > 0 and about.get("generic_captions")
+        self.listed = {"generic_captions": listed} if listed else {}
         self.targets = TARGETS.read(targets) if targets else None
         self.negatives = NEGATIVE_CACHE.read(negative_cache) if negative_cache else None
         for contract, path in ((TARGETS, targets), (NEGATIVE_CACHE, negative_cache)):
@@ -138,12 +141,11 @@ class TrainingSet:
             text=text,
             blip=blip,
             null=null,
-            generic=one,
         )
         if self.negatives is not None:
             self._add_losers(batch, rows, side, streams)
-        if self.config.weight_prior > 0 and self.conditions["text_generic"]:
-            self._exchange_generic(batch, streams)
+        if self.config.weight_prior > 0:
+            batch.generic = self._generic(one, places)
         seen = [
             place
             for place, (g, share) in enumerate(
@@ -219,14 +221,22 @@ class TrainingSet:
             record_draw=draw[seen],
         )
 
-    def _exchange_generic(self, batch: Batch, streams: list[torch.Generator]) -> None:
-        """Give every other picture, at random, a generic caption of the list in the place of BLIP's."""
+    def _generic(self, blip: Condition, places: Sequence[tuple[int, int]]) -> Condition:
+        """Give every other picture, at random, one of the listed captions, if any, in BLIP's place.
+
+        What tells of the picture, not of the caption, stays its own.
+        """
+        streams = [
+            generator(self.seed, "generic", self.culture, self.image_ids[row], epoch) for epoch, row in places
+        ]
         exchanged = torch.cat([torch.rand(1, generator=s) < 0.5 for s in streams])
         draw = torch.cat([torch.rand(1, generator=s) for s in streams])
-        for name, listed in self.conditions["text_generic"].items():
-            own = batch.generic[name]
-            chosen = listed[(draw * len(listed)).long()]
-            batch.generic[name] = torch.where(exchanged.view(-1, *[1] * (own.ndim - 1)), chosen, own)
+        return blip | {
+            name: torch.where(
+                exchanged.view(-1, *[1] * (listed.ndim - 1)), listed[(draw * len(listed)).long()], blip[name]
+            )
+            for name, listed in self.conditions["text_generic"].items()
+        }
 
     def _add_losers(self, batch: Batch, rows: Tensor, side: Tensor, streams: list[torch.Generator]) -> None:
         """Draw one negative of each picture, mirrored where the picture is."""

@@ -130,7 +130,7 @@ def train(
     if main:
         TRAIN_LOG.write(train_log, rows, origin)
         weights = trainer.lora_weights()
-        training = identity | {"versions": _versions(), "pictures": len(data)}
+        training = identity | {"versions": _versions(), "pictures": len(data)} | data.listed
         names = header(weights, training, family, culture, suffix, "diffusers")
         LORA.write(lora, weights, origin, trainer.lora_metadata() | names)
         checkpoints.remove()

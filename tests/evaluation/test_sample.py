@@ -30,8 +30,8 @@ def draw(tmp_path_factory):
         (folder / "prompts.txt").write_text("# a comment\n" + "\n".join(prompts))
         sample(
             folder / f"{culture}.parquet", folder / "prompts.txt", folder / "s.parquet", culture, seed, BASE,
-            SampleConfig(images_per_prompt=each, steps=steps, batch_size=batch_size, **more), ", in korea",
-            lora,
+            SampleConfig(images_per_prompt=each, steps=steps, batch_size=batch_size), ", in korea", lora,
+            **more,
         )  # fmt: skip
         return {(row["prompt"], row["index"]): row for row in SAMPLES.rows(folder / "s.parquet")}
 

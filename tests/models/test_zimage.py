@@ -204,12 +204,10 @@ def test_negatives_by_either_structure(base, tiny, world, tmp_path, structure):
     found = []
     for size in (1, 4):
         out = tmp_path / f"{size}.parquet"
-        config = NegativesConfig(
-            structure=structure, per_positive=2, steps=2, batch_size=size, offload=size == 4
-        )
+        config = NegativesConfig(structure=structure, per_positive=2, steps=2, batch_size=size)
         synthesize(
             world / "captions.parquet", source, out, "wales", ", there", 3, base,
-            ModelRef(path=str(tiny / "controlnet")), config,
+            ModelRef(path=str(tiny / "controlnet")), config, offload=size == 4,
         )  # fmt: skip
         found.append([np.asarray(artifacts.decode_picture(r["image"]), int) for r in NEGATIVES.rows(out)])
     assert np.shape(found) == (2, 6, 64, 64, 3)

@@ -193,6 +193,16 @@ def test_offloaded_networks_are_counted_one_at_a_time():
     assert drawn == pytest.approx(2 * 902e6, rel=0.01) and negatives == drawn
 
 
+def test_the_plan_names_offloading_where_nothing_less_fits():
+    raw = {"cultures": {"wales": {"suffix": ", in Wales", "images": "resources"}}}
+    settings = load_config(
+        {k: v for k, v in over_presets({"presets": ["authors", "zimage"], **raw}).items() if k != "presets"}
+    )
+    with torch.device("meta"):
+        stage = _sample(settings)
+    assert stage.fit(30e9) == "yes" and stage.fit(24e9).endswith("sample.offload") and stage.fit(12e9) == "no"
+
+
 def test_what_rn101_leaves_of_a_picture_is_counted():
     """Four stages of 56, 28, 14 and 7 positions a side, twice for mirrored pictures."""
     raw = {

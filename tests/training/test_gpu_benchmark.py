@@ -45,7 +45,7 @@ def test_a_flows_latents_are_shifted_and_scaled():
 def test_pictures_and_caps_of_a_flow_are_measured():
     row = next(gpu.pictures("zimage")) | {"steps": 2}
     assert measures.draw(**row, tiny=True)["pictures_per_minute"] > 0
-    assert {row["stage"] for row in gpu.levers("zimage")} == {"train", "sample", "cache"}
+    assert {row["stage"] for row in gpu.levers("zimage")} == {"train", "sample"}
 
 
 def test_the_authors_arrangement_takes_more_operations():

@@ -79,6 +79,7 @@ def test_shards_merge_to_the_same_bytes(world, tmp_path):
     merge_shards("train_cache", [world / "first.safetensors", world / "second.safetensors"], merged, "wales")
     assert merged.read_bytes() == (world / "whole.safetensors").read_bytes()
     assert len(TRAIN_CACHE.read(merged)["latents_held_out"]) == 2
+    assert len(TRAIN_CACHE.metadata(merged)["generic_captions"]) == 64
 
 
 def test_generic_captions_are_kept_once_as_the_model_reads_them(world):

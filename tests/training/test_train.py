@@ -602,23 +602,44 @@ def test_every_other_picture_takes_a_generic_caption_of_the_list(inputs):
         data = TrainingSet(inputs["train_cache"], None, "wales", 3, settings(**changes), NOISE)
         return data.batch(range(400), torch.device("cpu"))
 
-    listed = torch.randn(5, 77, 64)
+    states, mask, sizes = "encoder_hidden_states", "mask", "time_ids"
     tensors = TRAIN_CACHE.read(inputs["train_cache"])
+    tensors |= {f"text_blip.{mask}": torch.ones(PICTURES, 3, 77, dtype=torch.bool)}
+    tensors |= {f"text_blip.{sizes}": torch.arange(PICTURES).view(-1, 1, 1).expand(-1, 3, 6)}
     ids = {"image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"]}
+    TRAIN_CACHE.write(inputs["train_cache"], tensors, ORIGIN, ids)
     plain = batch_of(weight_prior=1.0)
-    TRAIN_CACHE.write(
-        inputs["train_cache"], tensors | {"text_generic.encoder_hidden_states": listed}, ORIGIN, ids
-    )
+    listed = torch.randn(5, 77, 64)
+    tensors |= {
+        f"text_generic.{states}": listed,
+        f"text_generic.{mask}": torch.zeros(5, 77, dtype=torch.bool),
+    }
+    TRAIN_CACHE.write(inputs["train_cache"], tensors, ORIGIN, ids)
     batch = batch_of(weight_prior=1.0)
-    own, found = (each.generic["encoder_hidden_states"] for each in (plain, batch))
+    own, found = plain.generic[states], batch.generic[states]
     kept = (found == own).flatten(1).all(1)
     assert 140 < kept.sum() < 260
     taken = (found[~kept][:, None] == listed).flatten(2).all(2)
     assert taken.sum(1).eq(1).all() and taken.any(0).all()
-    # What else is random stays as it was, and so does all of a training without the prior.
-    torch.testing.assert_close(batch.z0, plain.z0, rtol=0, atol=0)
-    unused = batch_of()
-    torch.testing.assert_close(unused.generic["encoder_hidden_states"], own, rtol=0, atol=0)
+    # The mask goes with its caption, what tells of the picture stays.
+    assert batch.generic[mask].all(1).equal(kept) and not batch.generic[mask][~kept].any()
+    assert batch.generic[sizes].equal(plain.generic[sizes]) and not batch_of().generic
+    for name in ("z0", "noise", "t"):
+        assert getattr(batch, name).equal(getattr(plain, name))
+
+
+def test_a_lora_names_the_list_of_captions_that_it_was_held_to(inputs, tmp_path):
+    tensors = TRAIN_CACHE.read(inputs["train_cache"])
+    about = {
+        "image_ids": TRAIN_CACHE.metadata(inputs["train_cache"])["image_ids"],
+        "generic_captions": "5a17",
+    }
+    listed = {"text_generic.encoder_hidden_states": torch.randn(5, 77, 64)}
+    TRAIN_CACHE.write(inputs["train_cache"], tensors | listed, ORIGIN, about)
+    for weight, named in ((0.0, None), (1.0, "5a17")):
+        lora = run(inputs, tmp_path / str(weight), settings(weight_prior=weight, updates=2), "ldm")
+        training = json.loads(LORA.metadata(lora)["scoft_training"])
+        assert training.get("generic_captions") == named
 
 
 def test_the_prior_holds_generic_captions_to_the_un_tuned_network(inputs, tmp_path):

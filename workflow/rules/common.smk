@@ -131,6 +131,11 @@ def section(name, *fields):
     return lambda wildcards: _json(wildcards.get("run", ""), name, fields)
 
 
+def fields_but(name, *left_out):
+    """The fields of a section, less some that change nothing of what a step leaves."""
+    return [field for field in type(getattr(SETTINGS, name)).model_fields if field not in left_out]
+
+
 def seed(wildcards):
     return settings(wildcards).seed
 

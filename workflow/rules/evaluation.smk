@@ -203,7 +203,9 @@ rule sample:
         prompt_set=prompt_set,
         seed=seed,
         base=model("base"),
-        config=section("sample"),
+        config=section("sample", *fields_but("sample", "offload")),
+        # What asks for `input` Snakemake takes for derived from it: where networks wait changes no picture.
+        offload=lambda wildcards, input: "--offload" if settings(wildcards).sample.offload else "",
         shard=shard,
     shell:
         """
@@ -218,6 +220,7 @@ rule sample:
             --seed {params.seed} \
             --base {params.base:q} \
             --config {params.config:q} \
+            {params.offload} \
             --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \

@@ -97,7 +97,9 @@ rule synthesize:
         seed=seed,
         base=model("base"),
         controlnet=model("controlnet"),
-        config=section("negatives"),
+        config=section("negatives", *fields_but("negatives", "offload")),
+        # What asks for `input` Snakemake takes for derived from it: where networks wait changes no picture.
+        offload=lambda wildcards, input: "--offload" if SETTINGS.negatives.offload else "",
         shard=shard,
     shell:
         """
@@ -111,6 +113,7 @@ rule synthesize:
             --base {params.base:q} \
             --controlnet {params.controlnet:q} \
             --config {params.config:q} \
+            {params.offload} \
             --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \

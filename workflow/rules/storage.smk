@@ -1,5 +1,6 @@
 # Needs:  a default storage; prompts that the settings name, where the run was started
 # Leaves: {results}/{culture}/{run}prompts.*        the same in the storage, where jobs see nothing else
+#         {results}/generic_captions.*              likewise
 from snakemake.io import update_wildcard_constraints
 
 
@@ -32,6 +33,21 @@ if not SHARED:
             "../../envs/pipeline.yaml"
         shell:
             "cp {input.given:q} {output.prompts:q} 2>&1 | tee {log:q}"
+
+    if SETTINGS.cache.generic_captions:
+
+        rule carry_generic_captions:
+            input:
+                given=place(SETTINGS.cache.generic_captions),
+            output:
+                captions=generic_captions(),
+            log:
+                f"{RESULTS}/logs/carry_generic_captions.log",
+            localrule: True
+            conda:
+                "../../envs/pipeline.yaml"
+            shell:
+                "cp {input.given:q} {output.captions:q} 2>&1 | tee {log:q}"
 
 
 keep_constraints()

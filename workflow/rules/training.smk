@@ -25,11 +25,17 @@ BEFORE_AND_AFTER = ("sd", FULL_VARIANT)
 # What a LoRA is called where those of many makers lie in one folder.
 NAMED_LORA = f"{RESULTS}/{{culture}}/scoft_{{culture}}_{SETTINGS.models.base.short_name}.safetensors"
 
-GENERIC_CAPTIONS = place(SETTINGS.cache.generic_captions) if SETTINGS.cache.generic_captions else []
-
 
 wildcard_constraints:
     lora="(" + "|".join(LORAS) + ")",
+
+
+def generic_captions():
+    """The captions that belong to no picture, if any, where the cache's job sees them."""
+    given = SETTINGS.cache.generic_captions
+    if not given:
+        return []
+    return place(given) if SHARED else f"{RESULTS}/generic_captions{given.suffix}"
 
 
 def negatives_read(settings):
@@ -90,7 +96,7 @@ rule cache:
     input:
         images=f"{RESULTS}/{{culture}}/images.parquet",
         captions=f"{RESULTS}/{{culture}}/captions.parquet",
-        generic_captions=GENERIC_CAPTIONS,
+        generic_captions=generic_captions(),
     output:
         train_cache=f"{RESULTS}/{{culture}}/{{shard}}train_cache.safetensors",
     log:

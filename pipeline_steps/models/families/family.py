@@ -150,7 +150,7 @@ class Family(ABC):
         def encode(prompts: Sequence[str]) -> Condition:
             found = self._encode_prompts(pipeline.to(device()), list(prompts))
             if offload:
-                pipeline.to("cpu")
+                pipeline.to("cpu", silence_dtype_warnings=True)  # it only waits there
             return found
 
         return encode
