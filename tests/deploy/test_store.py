@@ -25,6 +25,7 @@ from tests.warm_python import WarmPython
 
 SETTINGS = TINY | {
     "presets": ["own"],
+    "cache": {"generic_captions": "data/captions.txt"},
     "cultures": {"korea": {"suffix": ", in Korea", "images": "data/korea", "prompts": "data/prompts.txt"}},
     "train": TINY["train"] | {"updates": 8},
     "sample": {"images_per_prompt": 2, "steps": 1},
@@ -109,6 +110,7 @@ def project(folder: Path) -> Path:
         shutil.copy(source / row["file_name"], target / row["file_name"])
     (target / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
     (folder / "data/prompts.txt").write_text("a red house\na jar\n")
+    (folder / "data/captions.txt").write_text("a robe at night\na lantern on the left\n")
     return folder
 
 
@@ -172,7 +174,8 @@ def test_the_main_job_on_machines_that_share_nothing(tmp_path, environment, buck
     steps = [step for steps in ran for step in set(steps)]
     assert all(len(set(steps)) == 1 for steps in ran) and steps.count("training.train") == 2
     # What reads files that people hand in runs where these lie.
-    assert {"negatives.synthesize", "evaluation.sample"} < set(steps) and "data.ingest" not in steps
+    assert {"negatives.synthesize", "training.cache", "evaluation.sample"} < set(steps)
+    assert "data.ingest" not in steps
     assert not [*nodes.glob("*/data"), *nodes.glob("*/results")]
     assert "Nothing to be done" in said(start(folder, environment, *words, SCORES))
 
