@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,9 +12,11 @@ from pipeline_steps.artifacts import IMAGES
 from pipeline_steps.new_culture import new_culture
 from tests import ROOT
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def snakemake(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+    command = ["python", "-m", "snakemake", "--cores", "1", *arguments]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )

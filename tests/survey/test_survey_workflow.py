@@ -4,7 +4,6 @@ import csv
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 import yaml
@@ -13,6 +12,8 @@ from pipeline_steps.artifacts import ANSWERS, PAGES, REJECTED
 from pipeline_steps.survey.answer_files import GENERIC
 from pipeline_steps.survey.shown import ITEMS
 from tests.survey.survey_world import ROOT, VARIANTS, write_samples
+
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def folder(tmp_path_factory):
 
 
 def snakemake(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+    command = ["python", "-m", "snakemake", "--cores", "1", *arguments]
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
