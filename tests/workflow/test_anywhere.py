@@ -75,6 +75,15 @@ def config_of(snakefile: Path, folder: Path, settings: ConfigSettings) -> dict:
         return json.loads(json.dumps(workflow._workflow.config))
 
 
+def layers(presets: list[str]) -> list[str]:
+    """The files of presets, each after those that it names itself."""
+    files = []
+    for name in presets:
+        file = ROOT / f"config/presets/{name}.yaml"
+        files += [*layers(yaml.safe_load(file.read_text()).get("presets", [])), str(file)]
+    return files
+
+
 @pytest.mark.parametrize("presets", [*([name] for name in PRESETS), ["sd15", "paper"], ["drawn", "authors"]])
 def test_presets_are_laid_as_snakemake_lays_configuration_files(tmp_path, presets):
     """Snakemake's own reading of each file in turn, the configuration last and the command line over it."""
@@ -90,9 +99,7 @@ def test_presets_are_laid_as_snakemake_lays_configuration_files(tmp_path, preset
         "train: {learning_rate: 0.5}\ncultures: {korea: {suffix: ', said'}}\n"
     )
     settings = ConfigSettings(config={"seed": 3}, configfiles=[tmp_path / "more.yaml"])
-    named = yaml.safe_load((ROOT / f"config/presets/{presets[0]}.yaml").read_text()).get("presets", [])
-    layers = [*named, *presets]
-    files = ["config/config.yaml", *(str(ROOT / f"config/presets/{name}.yaml") for name in layers)]
+    files = ["config/config.yaml", *layers(presets)]
     (tmp_path / "Snakefile").write_text(
         "".join(f'configfile: "{file}"\n' for file in [*files, files[0]]) + "rule all:\n    output: 'x'\n"
     )

@@ -205,7 +205,7 @@ rule sample:
         base=model("base"),
         config=section("sample", *fields_but("sample", "offload")),
         # What asks for `input` Snakemake takes for derived from it: where networks wait changes no picture.
-        offload=lambda wildcards, input: "--offload" if settings(wildcards).sample.offload else "",
+        offload=lambda wildcards, input: ["--offload"] if settings(wildcards).sample.offload else [],
         shard=shard,
     shell:
         """
@@ -220,7 +220,7 @@ rule sample:
             --seed {params.seed} \
             --base {params.base:q} \
             --config {params.config:q} \
-            {params.offload} \
+            {params.offload:q} \
             --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \

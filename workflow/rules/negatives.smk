@@ -99,7 +99,7 @@ rule synthesize:
         controlnet=model("controlnet"),
         config=section("negatives", *fields_but("negatives", "offload")),
         # What asks for `input` Snakemake takes for derived from it: where networks wait changes no picture.
-        offload=lambda wildcards, input: "--offload" if SETTINGS.negatives.offload else "",
+        offload=lambda wildcards, input: ["--offload"] if SETTINGS.negatives.offload else [],
         shard=shard,
     shell:
         """
@@ -113,7 +113,7 @@ rule synthesize:
             --base {params.base:q} \
             --controlnet {params.controlnet:q} \
             --config {params.config:q} \
-            {params.offload} \
+            {params.offload:q} \
             --shard {params.shard} \
             --threads {threads} \
             --gpus {resources.gpu} \
