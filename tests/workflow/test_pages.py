@@ -451,12 +451,14 @@ RUN = {
     "snakemake --cores 8 results/bleed.csv": WRITTEN,
     "snakemake --report results/snakemake_report.html results/report.html results/table1.csv": WRITTEN,
     "snakemake --cores 8 results/korea/runs/seed2/scores/scoft_mpc.parquet": WRITTEN,
-    f"{ORDER_RUN} -- results/embedded_world.csv": WRITTEN,
+    f"{ORDER_RUN} -- results/embedded_world.csv": As(
+        {"results/embedded_world.csv": "results/korea/runs/mp_pc/scores/scoft_mp.parquet"}  # all of it below
+    ),
     f"{STUDY_RUN} -- results/embedded_world.csv": WRITTEN,
     f"{STUDY_RUN} -- results/figures/curves.html": WRITTEN,
     "snakemake --cores 2 --configfile config/presets/embedded_named.yaml -- results/named/table2.csv": As(
         # the table itself is made above, of other pictures
-        {"results/named/table2.csv": "results/named/korea/runs/train_prompts/scores/ldm.parquet"}
+        {"results/named/table2.csv": "results/named/korea/ablations/ldm/lora.safetensors"}
     ),
     "tensorboard --logdir results": As(by=serve_boards),
     "python -m pipeline_steps.evaluation.try_page --threads 8": As(by=serve_trial),
