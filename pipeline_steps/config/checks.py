@@ -273,12 +273,14 @@ def _prompts(config: PipelineConfig) -> Iterator[str]:
         "evaluation.generic_prompts": config.evaluation.generic_prompts,
     }
     for key, path in given.items():
-        if path is None or not _is_there(path, "file"):
-            continue
-        yield from _too_few(key, path, config.sample.images_per_prompt)
+        if path is not None and _is_there(find(path), "file"):
+            yield from _too_few(key, find(path), config.sample.images_per_prompt)
     listed = config.cache.generic_captions
     if listed and _is_there(find(listed), "file"):
-        yield from _too_few("cache.generic_captions", find(listed), 2)
+        try:
+            prompts_of(find(listed))
+        except UserError as error:
+            yield f"cache.generic_captions: {error}"
     for name, prompts in config.evaluation.prompt_sets.items():
         key, path = f"evaluation.prompt_sets.{name}", find(prompts.path)
         if HUB_FILE.fullmatch(str(prompts.path)) or not _is_there(path, "file"):

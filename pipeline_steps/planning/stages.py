@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline_steps.config import BaseRef, ModelRef, PipelineConfig
+from pipeline_steps.config import BaseRef, ModelRef, NegativesConfig, PipelineConfig, SampleConfig
 from pipeline_steps.home import find
 from pipeline_steps.inputs.prompts import prompts_of
 from pipeline_steps.planning.cards import CONTEXT, FRAGMENTS
@@ -105,20 +105,16 @@ class _Base:
 
         return _bytes(self.base) * parameters(nn.ModuleList(networks))  # what two of them share counts once
 
-    def held(
-        self, offload: bool, drawing: "Sequence[nn.Module]", beside: "Sequence[nn.Module]" = ()
-    ) -> float:
-        """Bytes of what is on the card at once while pictures are drawn: all, or the largest at work.
+    def held(self, drawing: "Sequence[nn.Module]", beside: "Sequence[nn.Module]" = ()) -> tuple[float, float]:
+        """Bytes of what is on the card while pictures are drawn: all of it, and the largest part at work.
 
         Args:
-            offload: whether what is not at work leaves the card.
             drawing: what is at work in every step.
             beside: what stays in any case.
         """
         parts = [self.texts, drawing, [self.vae]]
-        if offload:
-            return max(self.weights(*part, *beside) for part in parts)
-        return self.weights(*(network for part in parts for network in part))
+        whole = self.weights(*(network for part in parts for network in part))
+        return whole, max(self.weights(*part, *beside) for part in parts)
 
     def noise(self, gradient: "Sequence[Tensor] | None" = None) -> "Footprint":
         """One picture through the denoiser, and back to the given LoRA."""
@@ -161,15 +157,37 @@ def _batches(one: float, size: int, count: int, section: str) -> tuple[float, di
 
 
 def _drawing(
-    settings: PipelineConfig, one: float, decoding: float, size: int, count: int, section: str
-) -> tuple[float, dict[str, float]]:
-    """Activations of a batch that is drawn and then decoded, and under ever stronger levers."""
-    drawing, smaller = _batches(one, size, count, section)
-    at_end = decoding * (1 if settings.models.base.vae_slicing else min(size, count))
+    settings: PipelineConfig,
+    section: Literal["negatives", "sample"],
+    count: int,
+    one: float,
+    decoding: float,
+    held: tuple[float, float],
+) -> tuple[float, float, dict[str, float]]:
+    """Weights and activations of a batch that is drawn and then decoded, and what is left under levers.
+
+    Args:
+        settings: all of them.
+        section: of the settings, with the size of a batch and ``offload``.
+        count: pictures, which may not fill a batch.
+        one: activations of a picture that is drawn.
+        decoding: and of one that is decoded.
+        held: bytes of networks on the card, without and with ``offload``.
+    """
+    config: NegativesConfig | SampleConfig = getattr(settings, section)
+    drawing, smaller = _batches(one, config.batch_size, count, section)
+    at_end = decoding * (1 if settings.models.base.vae_slicing else min(config.batch_size, count))
     sliced = {"models.base.vae_slicing": drawing} | {
         f"{name}, models.base.vae_slicing": value for name, value in smaller.items()
     }
-    return max(drawing, at_end), {name: max(value, decoding) for name, value in sliced.items()}
+    levers = {name: max(value, decoding) for name, value in sliced.items()}
+    weights, least = held
+    if config.offload:
+        weights = least
+    elif least < weights:
+        name, value = [*levers.items()][-1]
+        levers[f"{name}, {section}.offload"] = value - (weights - least)
+    return weights, max(drawing, at_end), levers
 
 
 def _caption(settings: PipelineConfig) -> Stage:
@@ -223,29 +241,23 @@ def _synthesize(settings: PipelineConfig) -> Stage:
     config, side = settings.negatives, settings.data.resolution
     model = _Base(settings.models.base, side)
     step, decoding = model.noise(), model.decoding()
-    control: list[nn.Module] = []
+    # Without a ControlNet the VAE stays: it encodes what the noise is laid over, and decodes.
+    held = model.held([model.denoiser], beside=[model.vae])
     if config.structure == "depth":
-        found = blueprints.diffusion(settings.models.controlnet, "controlnet")
-        control.append(_half(found, settings.models.base))
+        control = _half(blueprints.diffusion(settings.models.controlnet, "controlnet"), settings.models.base)
 
         def hinted() -> object:
             given = (model.latents, model.time, model.condition)
-            hint = model.family.hint(model.denoiser, control[0], *given, model.picture)
+            hint = model.family.hint(model.denoiser, control, *given, model.picture)
             return hint, model.family.predict(model.denoiser, *given)  # which takes in what is kept here
 
-        step = _cost(hinted)
+        step, held = _cost(hinted), model.held([model.denoiser, control])
     branches = 2 if config.guidance_scale > 1 else 1
     count = settings.plan.pictures * config.per_positive
     flops = count * (config.steps * branches * step.flops + decoding.flops + model.text())
-    one = branches * step.peak
-    activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, count, "negatives")
-    at_work = [model.denoiser, *control]
-    beside = [] if control else [model.vae]  # it encodes what the noise is laid over, and decodes
-    weights = model.held(config.offload, at_work, beside)
-    spared = weights - model.held(True, at_work, beside)
-    levers |= {
-        f"{name}, negatives.offload": value - spared for name, value in [*levers.items()][-1:] if spared
-    }
+    weights, activations, levers = _drawing(
+        settings, "negatives", count, branches * step.peak, decoding.peak, held
+    )
     return Stage("synthesize", flops, weights, activations, levers, count * side**2 * PNG)
 
 
@@ -369,11 +381,10 @@ def _sample(settings: PipelineConfig) -> Stage:
     branches = 2 if config.guidance_scale > 1 else 1
     count = settings.plan.prompts * config.images_per_prompt
     flops = count * (config.steps * branches * noise.flops + decoding.flops + model.text())
-    one = branches * noise.peak
-    activations, levers = _drawing(settings, one, decoding.peak, config.batch_size, count, "sample")
-    weights = model.held(config.offload, [model.denoiser])
-    spared = weights - model.held(True, [model.denoiser])
-    levers |= {f"{name}, sample.offload": value - spared for name, value in [*levers.items()][-1:] if spared}
+    held = model.held([model.denoiser])
+    weights, activations, levers = _drawing(
+        settings, "sample", count, branches * noise.peak, decoding.peak, held
+    )
     disk = count * settings.data.resolution**2 * PNG
     return Stage("sample (a variant)", flops, weights, activations, levers, disk)
 

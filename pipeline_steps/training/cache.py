@@ -2,8 +2,10 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, WHOLE, Shard
@@ -11,6 +13,9 @@ from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, CacheConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.prompts import prompts_of
+
+if TYPE_CHECKING:
+    from pipeline_steps.method.denoising import Condition
 
 
 def cache(
@@ -51,7 +56,6 @@ def cache(
     import torch
 
     from pipeline_steps.method.caches import join
-    from pipeline_steps.method.denoising import aligned
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families import family_of
     from pipeline_steps.training.latents import both_sides, largest_size, padded
@@ -104,17 +108,28 @@ def cache(
                 columns[f"text_held_out.{name}"].append(value)
         for name, value in encode_prompts([""]).items():
             columns[f"text_null.{name}"].append(value[0].cpu())
-        if generic_captions:
-            lines, size = [prompt.text for prompt in prompts_of(generic_captions)], config.batch_size
-            found = [encode_prompts(lines[first : first + size]) for first in range(0, len(lines), size)]
-            for name in found[0]:
-                columns[f"text_generic.{name}"] = [torch.cat(aligned([part[name].cpu() for part in found]))]
-    tensors = join(columns)
+        lines = [prompt.text for prompt in prompts_of(generic_captions)] if generic_captions else []
+        for name, value in _of_no_picture(encode_prompts, lines, config.batch_size).items():
+            columns[f"text_generic.{name}"].append(value)
     ids = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
     about = {name: json.dumps(found) for name, found in ids.items()}
     if generic_captions:
         about["generic_captions"] = artifacts.file_sha256(generic_captions)
-    TRAIN_CACHE.write(train_cache, tensors, origin, about)
+    TRAIN_CACHE.write(train_cache, join(columns), origin, about)
+
+
+def _of_no_picture(
+    encode_prompts: "Callable[[Sequence[str]], Condition]", captions: list[str], batch_size: int
+) -> "Condition":
+    """Encode captions that belong to no picture, as many at a time as pictures."""
+    import torch
+
+    from pipeline_steps.method.denoising import aligned
+
+    firsts = range(0, len(captions), batch_size)
+    found = [encode_prompts(captions[first : first + batch_size]) for first in firsts]
+    names = found[0] if found else ()
+    return {name: torch.cat(aligned([part[name].cpu() for part in found])) for name in names}
 
 
 def _check(sizes: list[tuple[int, int]], multiple: int, title: str) -> None:
