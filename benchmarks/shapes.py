@@ -61,13 +61,14 @@ class Networks:
         return denoiser(z, t, encoder_hidden_states=condition["encoder_hidden_states"], **more).sample
 
     def encode_pictures(self, vae: Any, unit: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of pictures' latents, scaled."""
-        posterior = vae.encode(unit.to(vae.dtype) * 2 - 1).latent_dist
-        return posterior.mean * vae.config.scaling_factor, posterior.std * vae.config.scaling_factor
+        """Return mean and deviation of pictures' latents, shifted and scaled."""
+        posterior, scale = vae.encode(unit.to(vae.dtype) * 2 - 1).latent_dist, vae.config.scaling_factor
+        return (posterior.mean - (vae.config.shift_factor or 0)) * scale, posterior.std * scale
 
     def decode_latents(self, vae: Any, latents: Tensor) -> Tensor:
         """Return latents' pictures in [0, 1], float32, with gradient."""
-        found = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
+        unscaled = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0)
+        found = vae.decode(unscaled.to(vae.dtype)).sample
         return (found.float() / 2 + 0.5).clamp(0, 1)
 
     @torch.no_grad()
@@ -99,15 +100,6 @@ class FlowNetworks(Networks):
         """Call the transformer: pictures are videos of one frame, and time and velocity run the other way."""
         texts = list(condition["encoder_hidden_states"])
         return -torch.stack(denoiser(list(z.unsqueeze(2)), 1 - t, texts, return_dict=False)[0]).squeeze(2)
-
-    def encode_pictures(self, vae: Any, unit: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of pictures' latents, shifted and scaled."""
-        mean, deviation = super().encode_pictures(vae, unit)
-        return mean - vae.config.shift_factor * vae.config.scaling_factor, deviation
-
-    def decode_latents(self, vae: Any, latents: Tensor) -> Tensor:
-        """Return latents' pictures in [0, 1], float32, with gradient."""
-        return super().decode_latents(vae, latents + vae.config.shift_factor * vae.config.scaling_factor)
 
     def encode(self, count: int = 1) -> Condition:
         """Return random states in the place of ``count`` longest prompts."""

@@ -5,9 +5,9 @@
     python -m benchmarks.train_step --width 320          SD 1.5's sizes, random weights (wants a GPU)
     python -m benchmarks.train_step --width 320 --dry    count FLOPs, run nothing
 
-Both have the same networks, pictures and settings (config/presets/authors.yaml, effective batch 4) and run
-in processes of their own, taking turns. The authors' arrangement is in benchmarks/authors.py. JSON goes to
-standard output.
+All have the same networks, pictures and settings (config/presets/authors.yaml, effective batch 4) and run
+in processes of their own, taking turns; ``trainer_by_time`` alone takes as many inner steps as a picture's t
+asks for, at most ten. The authors' arrangement is in benchmarks/authors.py. JSON goes to standard output.
 """
 
 import copy
@@ -48,13 +48,19 @@ CUDA = torch.cuda.is_available()
 DTYPE = "float16" if CUDA else "float32"
 EFFECTIVE_BATCH, CAPTIONS_EACH = PICTURES, 5
 Variant = Literal["ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
-Arrangement = Literal["authors", "trainer", "trainer_micro_batch_1"]
+TRAINERS: dict[str, tuple[int, dict[str, Any]]] = {
+    "trainer": (EFFECTIVE_BATCH, {}),
+    "trainer_micro_batch_1": (1, {}),
+    "trainer_by_time": (EFFECTIVE_BATCH, {"steps": 10, "by_time": True}),
+}
+"""Pictures of a micro-batch and what is not the authors' about the inner steps, by arrangement."""
 
 
-def settings(micro_batch: int) -> TrainConfig:
+def settings(micro_batch: int, denoising: dict[str, Any] | None = None) -> TrainConfig:
     """The authors' settings in micro-batches; one CLIP stands for the three networks of DreamSim."""
     section = yaml.safe_load(Path("config/presets/authors.yaml").read_text())["train"]
     section["perceptual"] = {"extractor": "clip", "layers": [-1]}
+    section["denoising"] |= denoising or {}
     section |= {"batch_size": micro_batch, "accumulation": EFFECTIVE_BATCH // micro_batch}
     return TrainConfig.model_validate(section)
 
@@ -222,9 +228,9 @@ class Ours:
     """The trainer, with a stopwatch around its parts."""
 
     def __init__(
-        self, folder: Path, width: int | None, variant: Variant, watch: Stopwatch, micro_batch: int
+        self, folder: Path, width: int | None, variant: Variant, watch: Stopwatch, config: TrainConfig
     ) -> None:
-        base, config = _base(folder, width), settings(micro_batch)
+        base = _base(folder, width)
         family, objective = family_of(base), build_objective(variant, config)
         parts = family.denoiser(), family, family.noise_process()
         self.trainer = Trainer(*parts, objective, config, 1, Processes(1))
@@ -252,9 +258,7 @@ class Ours:
         self.trainer.update(number, self.data)
 
 
-def measure(
-    folder: Path, width: int | None, variant: Variant, arrangement: Arrangement, periods: int
-) -> dict:
+def measure(folder: Path, width: int | None, variant: Variant, arrangement: str, periods: int) -> dict:
     """Time whole periods of the perceptual term in this process."""
     torch.manual_seed(0)
     watch = Stopwatch()
@@ -262,7 +266,7 @@ def measure(
         config = settings(1)
         loop = Authors(material(folder, width), build_objective(variant, config), config, watch)
     else:
-        loop = Ours(folder, width, variant, watch, EFFECTIVE_BATCH if arrangement == "trainer" else 1)
+        loop = Ours(folder, width, variant, watch, settings(*TRAINERS[arrangement]))
     period = settings(1).perceptual_every
     loop.update(0)
     loop.update(1)
@@ -389,7 +393,7 @@ def compare(
     if dry:
         return report
     torch.set_num_threads(threads)
-    found: dict[str, list[dict[str, Any]]] = {"authors": [], "trainer": [], "trainer_micro_batch_1": []}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in ("authors", *TRAINERS)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _child("prepare", folder, width, variant, pictures, threads)
@@ -398,14 +402,17 @@ def compare(
                 runs.append(_child(arrangement, folder, width, variant, periods, threads))
         efficiency, rate = batch_efficiency(_base(folder, width)), matmul_rate(loading.device())
     best = {name: min(runs, key=lambda run: run["seconds"]) for name, runs in found.items()}
-    for name, run in best.items():
+    for name in ("authors", "trainer", "trainer_micro_batch_1"):
+        run = best[name]
         run["utilisation"] = counted["authors" if name == "authors" else "trainer"] / run["seconds"] / rate
     theirs, ours = best["authors"], best["trainer"]
     return report | {
         "device": torch.cuda.get_device_name() if CUDA else f"CPU, {threads} threads",
         "arrangements": best,
         "ratio": theirs["seconds"] / ours["seconds"],
-        "ratio_of_cpu_seconds": theirs["cpu_seconds"] / ours["cpu_seconds"],
+        "ratio_of_cpu_seconds": {
+            name: theirs["cpu_seconds"] / best[name]["cpu_seconds"] for name in TRAINERS
+        },
         "batch_efficiency": efficiency,
         "bound": bound * efficiency,
         "matmul_gflops": rate / 1e9,

@@ -1,11 +1,12 @@
 """The whole chain at the published size, on random weights, from the fetch of its models to the report.
 
-    python -m tests.real_size.chain FOLDER            all of it, then what it took beside what was planned
-    python -m tests.real_size.chain FOLDER --table    the table alone, of what was run so far
+    python -m tests.real_size.chain sd15 FOLDER            all of it, then what it took beside the plan
+    python -m tests.real_size.chain sd15 FOLDER --table    the table alone, of what was run so far
 
-It is run with the authors' settings and then with the paper's, which takes over what they have in common.
-What is there already is not made again, so that a run that was broken off goes on. FOLDER takes 15 GB, most
-of it the models, once as a hub has them and once fetched.
+SD 1.5 is run with the authors' settings and then with the paper's, which takes over what they have in
+common; SDXL, ``sdxl``, with the authors' alone. What is there already is not made again, so that a run that
+was broken off goes on. FOLDER takes 15 GB for SD 1.5 and 30 for SDXL, most of it the models, once as a hub
+has them and once fetched.
 """
 
 import argparse
@@ -25,7 +26,10 @@ from tests import ROOT
 from tests.hub import Hub
 from tests.real_size import build
 
-MODEL, TRAININGS = "sd15", ("authors", "paper")
+TRAININGS = {"sd15": ("authors", "paper"), "sdxl": ("authors",)}
+"""Presets of training with which each model is run."""
+NUMBERS = {"sd15": {"dtype": "float32"}, "sdxl": {"dtype": "bfloat16"}}
+"""A CPU is slow in float16, and has not every operation in it; SDXL in float32 takes more than 24 GB."""
 PHOTOGRAPHS = ROOT.parent / "shared/ccub_korea"
 SHAPES = ((640, 480), (480, 720), (512, 512), (1024, 400), (300, 900), (2000, 1500))
 """Of the pictures that are drawn where there are no photographs."""
@@ -41,8 +45,6 @@ SETTINGS = {
     "plan": {"pictures": len(SHAPES) - TESTS, "prompts": 1},
 }
 """Few pictures and steps: what is tried is the size of the networks."""
-FULL = {"dtype": "float32"}
-"""A CPU is slow in float16, and has not every operation in it."""
 TARGETS = ("results/korea/lora_kohya.safetensors", "results/korea/scores.parquet", "results/report.html")
 STAGES = {"train (scoft_mpc)": "train", "sample (a variant)": "sample"}
 """The plan's names for steps."""
@@ -52,42 +54,43 @@ GB = 1e9
 def main() -> None:
     """Run the chain, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model", choices=TRAININGS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--table", action="store_true", help="of what was run so far")
     asked = parser.parse_args()
     if not asked.table:
-        run(asked.folder.resolve())
+        run(asked.model, asked.folder.resolve())
     print(table(asked.folder.resolve()))
 
 
-def run(folder: Path) -> None:
+def run(model: str, folder: Path) -> None:
     """Fetch the models; then run all stages with one training's settings after another."""
     project = folder / "project"
     if not (project / "Snakefile").exists():
         call(ROOT, "pipeline_steps.new_project", "--folder", str(project))
         pictures(project / "data/korea")
     if not (folder / "fetched").exists():
-        fetch(folder)
-    for training in TRAININGS:
-        configure(project, training, (folder / "fetched").read_text())
+        fetch(model, folder)
+    for training in TRAININGS[model]:
+        configure(project, model, training, (folder / "fetched").read_text())
         snakemake(folder, "plan")
         (project / "results/plan.md").replace(folder / f"plan_{training}.md")
         snakemake(folder, *TARGETS, SCOFT_MEASURED=str(folder / f"measured_{training}.jsonl"))
 
 
-def fetch(folder: Path) -> None:
+def fetch(model: str, folder: Path) -> None:
     """Fetch every model by `snakemake models` from a hub on the loopback, and note its address."""
     made = folder / "source"
-    build.build(MODEL, made)
+    build.build(model, made)
     with Hub.serving() as hub:
         hub.repos["files"] = {path.name: path for path in (made / "files").glob("[!.]*")}
         for place in (made / "hub").glob("*/*"):
             files = {str(path.relative_to(place)): path for path in place.rglob("*") if path.is_file()}
             hub.repos[str(place.relative_to(made / "hub"))] = files
-        for ref in build.named_by(MODEL).values():
+        for ref in build.named_by(model).values():
             name, _, commit = ref.path.partition("@")
             hub.commits |= {name: commit} if commit else {}
-        configure(folder / "project", TRAININGS[-1], hub.url)  # whose settings name all of them
+        configure(folder / "project", model, "paper", hub.url)  # whose settings name all of them
         snakemake(folder, "models", HF_ENDPOINT=hub.url, HF_HUB_DISABLE_XET="1")
         (folder / "fetched").write_text(hub.url)
 
@@ -124,7 +127,7 @@ def _shape(path: Path) -> float:
         return round(picture.width / picture.height, 3)
 
 
-def configure(project: Path, training: str, hub: str) -> None:
+def configure(project: Path, model: str, training: str, hub: str) -> None:
     """Write the project's settings, as somebody would who has this hub and little time."""
     presets = project / "config/presets"
     presets.mkdir(exist_ok=True)
@@ -133,14 +136,14 @@ def configure(project: Path, training: str, hub: str) -> None:
     (presets / "paper.yaml").write_text("".join(line for line in paper if "blip2" not in line))
     links = {
         role: {"path": f"{hub}/{ref.path.rpartition('/')[2].partition('#')[0]}"}
-        for role, ref in build.named_by(MODEL).items()
+        for role, ref in build.named_by(model).items()
         if "://" in ref.path
     }
     korea = {"suffix": ", in Korea", "images": "data/korea", "prompts": "data/prompts.txt"}
     settings = {
-        "presets": [MODEL, training],
+        "presets": [model, training],
         "cultures": {"korea": korea},
-        "models": links | {"base": FULL, "captioner": FULL, "judge": None},
+        "models": links | {"base": NUMBERS[model], "captioner": {"dtype": "float32"}, "judge": None},
         **SETTINGS,
     }
     (project / "config/config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
@@ -175,10 +178,10 @@ def table(folder: Path) -> str:
 
 def rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield a stage of a training's settings with the most that one of its jobs took."""
-    for training in TRAININGS:
-        file = folder / f"measured_{training}.jsonl"
-        jobs = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        planned = plan(folder / f"plan_{training}.md") if jobs else {}
+    for file in sorted(folder.glob("measured_*.jsonl")):
+        training = file.stem.removeprefix("measured_")
+        jobs = [json.loads(line) for line in file.read_text().splitlines()]
+        planned = plan(folder / f"plan_{training}.md")
         for step in dict.fromkeys(job["step"] for job in jobs):
             own = [job for job in jobs if job["step"] == step]
             found = {name: max(job[name] for job in own) for name in ("seconds", "cpu", "peak")}

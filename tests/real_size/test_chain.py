@@ -1,6 +1,6 @@
-"""The chain at the published size of SD 1.5: it ends, and the plan's memory is that which it took.
+"""The chain at published size: it ends, and the plan's memory is that which it took.
 
-Run by name, ``pytest -n 0 tests/real_size``: it takes an hour, 15 GB of disk and 13 GB of memory.
+Run by name, ``pytest -n 0 tests/real_size -k sd15``: it takes an hour, 15 GB of disk and 15 GB of memory.
 """
 
 import os
@@ -18,8 +18,10 @@ def folder(tmp_path):
     return Path(os.environ.get("SCOFT_REAL_SIZE", tmp_path)).resolve()
 
 
-def test_every_stage_ends_and_takes_the_memory_that_was_planned(folder):
-    chain.run(folder)
+@pytest.mark.parametrize("model", chain.TRAININGS)
+def test_every_stage_ends_and_takes_the_memory_that_was_planned(model, folder):
+    folder = folder / model
+    chain.run(model, folder)
     results = folder / "project/results"
     assert LORA.read(results / "korea/lora.safetensors")
     assert {row["variant"] for row in SCORES.rows(results / "korea/scores.parquet")} == {"sd", "scoft_mpc"}
