@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from pipeline_steps.config import Section
 from pipeline_steps.config.checks import explain
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, first_line
+from pipeline_steps.machine.cores import cores
 from pipeline_steps.machine.gpus import claim
 
 LOG = logging.getLogger("scoft")
@@ -96,7 +97,7 @@ def run_step(
 
 def _out_of_memory(step: str, error: RuntimeError, lever: str) -> str:
     """Return what to do where a GPU's memory does not suffice, after the figures of torch's message."""
-    figures = ". ".join(str(error).splitlines()[0].split(". ")[:3]).rstrip(".")
+    figures = ". ".join(first_line(error).split(". ")[:3]).rstrip(".")
     return f"{step}: the GPU's memory is full ({figures}); {lever} (docs/models.md, Memory levers)"
 
 
@@ -115,8 +116,7 @@ def limit_threads(granted: int) -> None:
 
     The processes of torchrun share what their job was granted.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = min(granted, cores) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    share = min(granted, cores()) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     threads = max(1, share)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)

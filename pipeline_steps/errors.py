@@ -1,4 +1,4 @@
-"""The one exception that means "you can fix this"."""
+"""The one exception that means "you can fix this", and what it says of another one."""
 
 
 class UserError(Exception):
@@ -7,3 +7,10 @@ class UserError(Exception):
     Its message says which file and row or which setting, what is wrong, and how to mend it. The
     command line prints it on one line, without a traceback.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says on its first line, at most 160 letters that can be printed, or its kind."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    printable = "".join(c if c.isprintable() else " " for c in first)
+    return " ".join(printable.split())[:160] or type(error).__name__

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import PipelineConfig
-from pipeline_steps.config.checks import explain, preset_files, read_preset
-from pipeline_steps.errors import UserError
+from pipeline_steps.config.checks import explain, preset_files, read_settings
+from pipeline_steps.errors import UserError, first_line
 
 README = """\
 # Pictures of {name}
@@ -84,14 +84,12 @@ def _with_entry(config: Path, name: str, entry: dict[str, str]) -> str:
         text = config.read_text(encoding="utf-8")
         before: dict[str, Any] = yaml.safe_load(text) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{config}: cannot be read as YAML ({str(error).splitlines()[0]}); mend it"
-        ) from error
+        raise UserError(f"{config}: cannot be read as YAML ({first_line(error)}); mend it") from error
     cultures = before.get("cultures") or {}
     if name in cultures:
         raise UserError(f"{config}: cultures.{name} is there already; choose another name")
     for preset in preset_files(before):
-        if name in (read_preset(preset).get("cultures") or {}):
+        if name in (read_settings(preset).get("cultures") or {}):
             raise UserError(
                 f"{preset}: cultures.{name} is there already; choose another name, or take '{preset.stem}' "
                 f"out of 'presets' in {config}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline_steps.artifacts.files import rebuild
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, first_line
 
 Row = Mapping[str, Any]
 
@@ -53,8 +53,7 @@ def unreadable(path: Path, name: str, error: Exception) -> UserError:
     """Return what to say of a file that could not be read as the artifact ``name``."""
     if not path.exists():
         return UserError(f"{path}: no such file; '{name}' was expected here; {rebuild(path)}")
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UserError(f"{path}: damaged, cannot be read as '{name}' ({reason}); {rebuild(path)}")
+    return UserError(f"{path}: damaged, cannot be read as '{name}' ({first_line(error)}); {rebuild(path)}")
 
 
 def picture_note(origin: Origin) -> PngInfo:

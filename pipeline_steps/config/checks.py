@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pipeline_steps.config import HUB, HUB_FILE, LINK, Models, PerceptualConfig, PipelineConfig
 from pipeline_steps.config.pipeline import changed
 from pipeline_steps.config.runs import control_run
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, first_line
 from pipeline_steps.home import HOME, find
 from pipeline_steps.inputs.prompts import OWN, prompts_of
 
@@ -40,15 +40,26 @@ def preset_files(raw: dict[str, Any]) -> list[Path]:
         if not file.is_file():
             there = {path.stem for folder in (PRESETS, HOME / PRESETS) for path in folder.glob("*.yaml")}
             raise UserError(f"presets: no such preset: {name!r} (there are: {', '.join(sorted(there))})")
-        found |= dict.fromkeys([*preset_files(read_preset(file)), file])
+        found |= dict.fromkeys([*preset_files(read_settings(file)), file])
     return list(found)
 
 
-def read_preset(file: Path) -> dict[str, Any]:
-    """Return what a preset says itself."""
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return what a configuration or a preset says itself.
+
+    Raises:
+        UserError: it cannot be read, or holds no settings.
+    """
     import yaml
 
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        json.dumps(found)
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read as YAML ({first_line(error)})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: holds no settings; write one 'name: value' a line")
+    return found
 
 
 def over_presets(raw: dict[str, Any], arguments: Iterable[str] = ()) -> dict[str, Any]:
@@ -59,11 +70,11 @@ def over_presets(raw: dict[str, Any], arguments: Iterable[str] = ()) -> dict[str
         arguments: of ``--config``, the last word; a section is JSON, or YAML on one line.
 
     Raises:
-        UserError: there is no such preset.
+        UserError: there is no such preset, or it cannot be read.
     """
     raw = changed(raw, _sections(arguments))
     whole: dict[str, Any] = {}
-    for layer in [*map(read_preset, preset_files(raw)), raw]:
+    for layer in [*map(read_settings, preset_files(raw)), raw]:
         whole = changed(whole, layer)
     return whole
 

@@ -1,6 +1,7 @@
 """Settings of the training: caches, losses, the picture x̂, the optimiser, and how it is watched."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline_steps.config.base import PositiveInt, Section, Share, Weight
 from pipeline_steps.config.models import ModelRef
+from pipeline_steps.config.variants import Loss
 
 OUTSIDE = re.compile(r"^(conv_in|conv_out|(time|add)_embedding\b.*|linear_[12])$")
 """Layers of a UNet that belong to none of its blocks."""
@@ -157,6 +159,15 @@ class TrainConfig(Section):
     compile: bool = False
     """Compile the UNet (torch.compile): minutes at the start, faster updates; for long runs on a GPU."""
 
+    def read_by(self, losses: Collection[Loss]) -> "TrainConfig":
+        """Return the settings with those that none of a variant's losses reads as they are by default.
+
+        So no variant is trained anew for what only others read.
+        """
+        unread = [name for readers, names in READ_BY.items() if not {*readers} & {*losses} for name in names]
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].get_default() for name in unread})
+
     @field_validator("lora_targets")
     @classmethod
     def _layers_of_blocks(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
@@ -175,6 +186,27 @@ class TrainConfig(Section):
         if self.warmup >= self.updates:
             raise ValueError(f"warmup ({self.warmup}) must be smaller than updates ({self.updates})")
         return self
+
+
+READ_BY: dict[tuple[Loss, ...], tuple[str, ...]] = {
+    ("m",): ("weight_m", "memorisation_captions"),
+    # weight_c also weighs L_P's S⁺ where L_C is a difference
+    ("p", "c"): (
+        "weight_p",
+        "weight_c",
+        "contrast",
+        "perceptual_every",
+        "perceptual_from",
+        "perceptual_share",
+        "perceptual_clip",
+        "perceptual",
+        "denoising",
+    ),
+    ("c",): ("contrast_lambda", "contrast_margin", "contrast_share"),
+    ("dpo",): ("dpo_beta",),
+    ("mapo",): ("mapo_beta", "mapo_scale"),
+}
+"""Settings that only trainings with one of these losses read; all others are read by every training."""
 
 
 class WatchConfig(Section):

@@ -49,7 +49,7 @@ def duplicate(name: str, twin: str, same: str) -> Finding:
     return Finding(MEND, "duplicate", shown(name), f"{same} {shown(twin)}; keep one of them")
 
 
-def called(culture: str, name: str, suffix: str) -> tuple[str, ...]:
+def culture_names(culture: str, name: str, suffix: str) -> tuple[str, ...]:
     """What a caption may call the culture: its names, and the last word of the suffix of its prompts."""
     last = suffix.strip(" ,.").rpartition(" ")[2]
     return tuple({word.casefold() for word in (culture, name, last) if word})

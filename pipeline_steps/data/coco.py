@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import IMAGES, Origin
+from pipeline_steps.artifacts import IMAGES, Origin, Row
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
@@ -35,39 +35,53 @@ def coco(folder: Path, images: Path, prompts: Path, count: int, seed: int, confi
     """
     import torch
 
-    # One picture per caption: a prompt is drawn once.
-    firsts: dict[str, tuple[str, Path | bytes]] = {}
+    # One picture per caption, one caption per picture: a prompt is drawn once.
+    found: dict[str, tuple[str, Path | bytes]] = {}
     for name, caption, data in sorted(_captioned(folder, config.caption_column), key=lambda one: one[:2]):
-        firsts.setdefault(caption, (name, data))
-    entries = sorted((name, caption) for caption, (name, _) in firsts.items() if not caption.startswith("#"))
-    if len(entries) < 2:
-        raise UserError(f"{folder}: {len(entries)} captioned pictures; need {ANNOTATIONS}, or metadata.jsonl")
-    chosen = torch.randperm(len(entries), generator=generator(seed, "coco"))[:count].sort().values.tolist()
-    rows, digest = [], hashlib.sha256()
-    for name, caption in (entries[number] for number in chosen):
-        _, data = firsts[caption]
-        try:
-            data = data if isinstance(data, bytes) else data.read_bytes()
-            cut = pictures.cut(data, [(config.resolution, config.resolution)], config.max_megapixels)
-        except (OSError, pictures.UnusableError) as error:
-            raise UserError(f"{folder / name}: {error}") from error
-        source = hashlib.sha256(data).hexdigest()
-        digest.update(f"{source} {caption}\n".encode())
-        rows.append(
-            dict.fromkeys(IMAGES.schema.names)
-            | {
-                "image_id": name,
-                "image": artifacts.encode_picture(cut.picture, name),
-                "caption": caption,
-                "split": "test",
-                "source_width": cut.width,
-                "source_height": cut.height,
-                "crop": list(cut.crop),
-                "source_sha256": source,
-            }
+        found.setdefault(caption, (name, data))
+    captioned: dict[str, tuple[str, Path | bytes]] = {}
+    for caption, (name, data) in found.items():
+        if not caption.startswith("#"):
+            captioned.setdefault(name, (caption, data))
+    if len(captioned) < 2:
+        raise UserError(
+            f"{folder}: {len(captioned)} captioned pictures; need {ANNOTATIONS}, or metadata.jsonl"
         )
+    names = sorted(captioned)
+    drawn = torch.randperm(len(names), generator=generator(seed, "coco"))[:count].sort().values.tolist()
+    chosen = [(names[number], *captioned[names[number]]) for number in drawn]
+    digest = hashlib.sha256()
+    for name, caption, data in chosen:
+        digest.update(f"{hashlib.sha256(_bytes(folder, name, data)).hexdigest()} {caption}\n".encode())
+    rows = (_row(folder, name, caption, data, config) for name, caption, data in chosen)
     IMAGES.write(images, rows, Origin("coco", digest.hexdigest()))
-    artifacts.write_text(prompts, "".join(row["caption"] + "\n" for row in rows))
+    artifacts.write_text(prompts, "".join(f"{caption}\n" for _, caption, _ in chosen))
+
+
+def _bytes(folder: Path, name: str, data: Path | bytes) -> bytes:
+    try:
+        return data if isinstance(data, bytes) else data.read_bytes()
+    except OSError as error:
+        raise UserError(f"{folder / name}: {error}") from error
+
+
+def _row(folder: Path, name: str, caption: str, data: Path | bytes, config: DataConfig) -> Row:
+    """Return a picture's row; one picture at a time is in memory."""
+    whole = _bytes(folder, name, data)
+    try:
+        cut = pictures.cut(whole, [(config.resolution, config.resolution)], config.max_megapixels)
+    except pictures.UnusableError as error:
+        raise UserError(f"{folder / name}: {error}") from error
+    return dict.fromkeys(IMAGES.schema.names) | {
+        "image_id": name,
+        "image": artifacts.encode_picture(cut.picture, name),
+        "caption": caption,
+        "split": "test",
+        "source_width": cut.width,
+        "source_height": cut.height,
+        "crop": list(cut.crop),
+        "source_sha256": hashlib.sha256(whole).hexdigest(),
+    }
 
 
 def _captioned(folder: Path, caption_column: str) -> Iterator[tuple[str, str, Path | bytes]]:

@@ -12,7 +12,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FINDINGS, IMAGES, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import BaseRef
-from pipeline_steps.data.checks import called, nameless, too_long
+from pipeline_steps.data.checks import culture_names, nameless, too_long
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
 from pipeline_steps.drawing import page
 from pipeline_steps.drawing.labels import many
@@ -95,7 +95,7 @@ def data_report(
         uncounted = [Finding(NOTE, "caption", "", line)]
         tokenizer, limit = None, 0
     name = name or culture
-    summary = Summary(called=called(culture, name, suffix))
+    summary = Summary(called=culture_names(culture, name, suffix))
     every = -(-IMAGES.count(images) // SHEET)
     for number, row in enumerate(IMAGES.rows(images)):
         _count(summary, row)

@@ -179,7 +179,10 @@ def _row(link: Link, path: Path, metadata: Path, config: DataConfig) -> dict[str
     if config.caption_column not in columns:
         columns[config.caption_column] = columns.pop("caption", None)
     name = path.relative_to(metadata.parent).as_posix()
-    return {"file_name": name, "source": link.url} | {k: v for k, v in columns.items() if v not in (None, "")}
+    said = {key: value for key, value in columns.items() if value not in (None, "")}
+    own = said.setdefault("source", link.url)
+    # Where the table says itself where a picture is from, the link stands beside it.
+    return said | {"file_name": name} | ({} if own == link.url else {"link": link.url})
 
 
 def _failure_table(failed: list[tuple[Link, FetchError]]) -> str:

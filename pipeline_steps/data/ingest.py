@@ -21,7 +21,7 @@ from pipeline_steps.data.checks import duplicate, look
 from pipeline_steps.data.duplicates import same_looking
 from pipeline_steps.data.entries import entries
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
-from pipeline_steps.data.names import called, hashed_id, is_by_content, picture_id, withdrawn_names
+from pipeline_steps.data.names import hashed_id, is_by_content, picture_id, picture_names, withdrawn_names
 from pipeline_steps.data.rows import Entry
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import shown
@@ -134,7 +134,7 @@ def _read(
         try:
             data = _bytes(entry, config.max_megabytes)
             digest = hashlib.sha256(data).hexdigest()
-            if names := withdrawn.keys() & called(entry.name, digest):
+            if names := withdrawn.keys() & picture_names(entry.name, digest):
                 entry = replace(entry, withdrawn=True)
                 used |= names
             if entry.withdrawn:
@@ -238,7 +238,9 @@ def _split(held: list[Held], alike: dict[int, int], culture: str, seed: int, tes
     """Decide every open split; pictures that look alike go together."""
     given = {alike.get(i, i): one.split for i, one in enumerate(held) if one.split}
     leaders = {alike.get(i, i) for i, one in enumerate(held) if not one.split} - given.keys()
-    drawn = sorted((derive_seed(seed, "split", culture, held[i].image_id) / 2**63, i) for i in leaders)
+    # Not by the picture's own id, which changes where another one of its name is added.
+    plain = {i: picture_id(held[i].name) for i in leaders}
+    drawn = sorted((derive_seed(seed, "split", culture, plain[i]) / 2**63, i) for i in leaders)
     test = {i for value, i in drawn if value < test_share}
     if 0 < test_share < 1 and drawn:  # neither side may stay empty where pictures can be moved
         if not test and "test" not in given.values() and (len(drawn) > 1 or given):

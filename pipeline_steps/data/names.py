@@ -68,7 +68,7 @@ def hashed_id(name: str) -> str:
     return f"{picture_id(name)}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
-def called(name: str, digest: str) -> set[str]:
+def picture_names(name: str, digest: str) -> set[str]:
     """Return everything a withdrawn list may call a picture, as it is compared."""
     path = PurePosixPath(name)
     return {name_key(n) for n in (name, path.name, path.stem, picture_id(name), hashed_id(name), digest)}

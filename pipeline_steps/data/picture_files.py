@@ -13,6 +13,7 @@ from typing import Any, cast
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from pipeline_steps.data.duplicates import SIDE
+from pipeline_steps.errors import first_line
 
 READABLE = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 """Formats that are opened. EPS and the like would run other programs, so they are not."""
@@ -21,6 +22,8 @@ LEAST_SIDE = 16
 WIDE = 3
 """From this ratio of the sides on, a centre crop loses two thirds of the picture."""
 SRGB = ImageCms.createProfile("sRGB")
+Image.MAX_IMAGE_PIXELS = None
+"""Pillow's limit is one for all threads; each caller here has its own, in megapixels."""
 
 _FOREIGN = (
     ((b"<svg", b"<?xml"), "an SVG drawing; export it as PNG"),
@@ -121,7 +124,7 @@ def decode(data: bytes, max_megapixels: float, least: int | None = None) -> Deco
     try:
         source.load()
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise UnusableError(f"damaged or cut short ({_first_line(error)}); fetch it again") from error
+        raise UnusableError(f"damaged or cut short ({first_line(error)}); fetch it again") from error
     upright = _upright(source, oddities)
     if upright.size == source.size[::-1] != source.size:
         width, height = height, width
@@ -198,13 +201,10 @@ def _open(data: bytes) -> Image.Image:
     Image.init()
     _register_heif()
     formats = [name for name in READABLE if name in Image.OPEN]
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the caller has its own limit
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except Exception as error:
         raise UnusableError(_what_it_is(data, error)) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _register_heif() -> None:
@@ -227,14 +227,14 @@ def _what_it_is(data: bytes, error: Exception) -> str:
             return f"is {what}"
     if isinstance(error, UnidentifiedImageError):
         return "is no picture that can be read; export it as JPEG or PNG"
-    return f"damaged ({_first_line(error)}); fetch it again"
+    return f"damaged ({first_line(error)}); fetch it again"
 
 
 def _upright(source: Image.Image, oddities: list[str]) -> Image.Image:
     try:
         return ImageOps.exif_transpose(source)
     except Exception as error:
-        oddities.append(f"its EXIF data cannot be read ({_first_line(error)}); not turned")
+        oddities.append(f"its EXIF data cannot be read ({first_line(error)}); not turned")
         return source
 
 
@@ -285,7 +285,3 @@ def _apply_profile(image: Image.Image, profile: Any, oddities: list[str]) -> Ima
         lab = ImageCms.createProfile("LAB")
         return cast(Image.Image, ImageCms.profileToProfile(image, lab, SRGB, outputMode="RGB"))
     return image.convert("RGB")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

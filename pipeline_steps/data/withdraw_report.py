@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
-from pipeline_steps.data.names import called, withdrawn_names
+from pipeline_steps.data.names import picture_names, withdrawn_names
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import clean_text, name_key, read_text
 
@@ -69,7 +69,7 @@ def _digests(data_sets: dict[str, list[list[str]]], withdrawn: Mapping[str, str]
     return {
         digest
         for image_id, digest, name in rows
-        if withdrawn.keys() & {name_key(image_id), *called(name, digest)}
+        if withdrawn.keys() & {name_key(image_id), *picture_names(name, digest)}
     }
 
 

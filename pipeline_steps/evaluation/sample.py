@@ -85,10 +85,11 @@ def sample(
 
 def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) -> Iterator[Row]:
     """Stream prompt and seed of every picture, in key order."""
+    digits = max(4, len(str(len(lines) - 1)))  # numbers are compared as text
     for number, line in enumerate(lines):
         for index in range(count):
             yield {
-                "prompt_id": f"{number:04d}",
+                "prompt_id": f"{number:0{digits}d}",
                 "index": index,
                 "prompt": line + suffix,
                 "seed": derive_seed(seed, "sample", culture, line, index),

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, first_line
 from pipeline_steps.inputs.text import read_text
-from pipeline_steps.inputs.values import RejectedError, first_line, read_json, whole
+from pipeline_steps.inputs.values import RejectedError, read_json, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa

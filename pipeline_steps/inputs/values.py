@@ -5,6 +5,7 @@ import unicodedata
 from decimal import Decimal
 from typing import Any
 
+from pipeline_steps.errors import first_line
 from pipeline_steps.inputs.text import MARK, clean_text, is_visible
 
 LONGEST = 200
@@ -87,11 +88,6 @@ def as_json(value: Any) -> str:
     except (ValueError, TypeError, RecursionError) as error:
         raise RejectedError(f"a column cannot be stored ({first_line(error)})") from error
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says on its first line, or its kind."""
-    return clean_text((str(error).splitlines() or [""])[0])[:160] or type(error).__name__
 
 
 def _whole(digits: str) -> int | float:

@@ -16,7 +16,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import file_sha256
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef, ModelRef, Models
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, first_line
 from pipeline_steps.models.store import MANIFEST, OPEN_CLIP, STORE, HubId, Link, place, read_json, source
 
 if TYPE_CHECKING:
@@ -134,8 +134,9 @@ def _fetch_hub(
             f"{name} is not on the hub, or private: check the id, or run 'hf auth login'"
         ) from error
     except (HTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{name}: the hub gives no answer ({reason}); run the same command again") from error
+        raise UserError(
+            f"{name}: the hub gives no answer ({first_line(error)}); run the same command again"
+        ) from error
     siblings, sha = info.siblings or [], str(info.sha)
     old = locked.get("files", {}) if locked.get("revision") == sha else {}
     index = next((file for file in siblings if file.rfilename == INDEX), None)
@@ -285,9 +286,9 @@ def _download(what: str, url: str, path: Path, headers: dict[str, str] | None = 
                 if part.stat().st_size < total:
                     raise requests.ConnectionError(f"{part.stat().st_size} of {total} bytes came")
     except requests.RequestException as error:
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"{what}: the download broke off ({reason}); run the same command again, it goes on from there"
+            f"{what}: the download broke off ({first_line(error)}); run the same command again, it goes on "
+            "from there"
         ) from error
     part.replace(path)
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from pipeline_steps.artifacts import file_sha256, folder_sha256
 from pipeline_steps.config import ModelRef
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, first_line
 from pipeline_steps.machine.gpus import CLAIMED
 from pipeline_steps.models.store import locate
 
@@ -66,10 +66,10 @@ def load(kind: Any, ref: ModelRef, role: str, call: str = "from_pretrained", **o
     try:
         return getattr(kind, call)(str(path), **options)
     except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
         plain = f", or set models.{role}.variant: null for its plain weights" if ref.variant else ""
         raise UserError(
-            f"models.{role}: cannot load '{path}' ({reason}); give a folder in the hub's layout{plain}"
+            f"models.{role}: cannot load '{path}' ({first_line(error)}); give a folder in the hub's "
+            f"layout{plain}"
         ) from error
 
 
@@ -108,8 +108,9 @@ def tensors_only(path: Path, role: str) -> Any:
         # Files from before torch 1.6, Inception's among them, are no archives and cannot be mapped.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"models.{role}: {path} holds more than tensors, or is damaged ({reason})") from error
+        raise UserError(
+            f"models.{role}: {path} holds more than tensors, or is damaged ({first_line(error)})"
+        ) from error
 
 
 def weights_sha256(ref: ModelRef, role: str) -> str:

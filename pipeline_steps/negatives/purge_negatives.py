@@ -5,23 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import NEGATIVES, NEGATIVES_KEPT
+from pipeline_steps.artifacts import NEGATIVE_CACHE, NEGATIVES, NEGATIVES_KEPT
 from pipeline_steps.cli import LOG, run_step
 
 
 def purge_negatives(results: Path, pages: tuple[Path, ...] = ()) -> None:
-    """Delete every table of negatives below ``results``, and the pages that show them.
+    """Delete every table of negatives below ``results``, their latents, and the pages that show them.
 
-    Tables are known by their header, wherever they lie: runs' own, shards, and what a killed job
+    Files are known by their header, wherever they lie: runs' own, shards, and what a killed job
     left half written. LoRAs, distances and perceptual targets hold no picture and stay, so that
-    nothing is trained again.
+    nothing is trained again; latents are a picture but for the decoder.
 
     Args:
         results: root of all outputs.
         pages: HTML files in which negatives are embedded.
     """
     size = count = 0
-    for path in sorted({*_tables(results), *pages}):
+    for path in sorted({*_pictures(results), *pages}):
         if path.is_file():
             size += path.stat().st_size
             count += 1
@@ -34,16 +34,19 @@ def purge_negatives(results: Path, pages: tuple[Path, ...] = ()) -> None:
     )
 
 
-def _tables(results: Path) -> Iterator[Path]:
-    names = (NEGATIVES.name, NEGATIVES_KEPT.name)
-    for path in results.rglob("*.parquet"):
-        note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
-        # A damaged table's header cannot be read; its pictures perhaps can.
-        if note.get("artifact") in names or path.stem in names:
-            yield path
-    for name in names:
-        yield from results.rglob(f".{name}.parquet.*.part")
-    yield from results.rglob("shards/negatives/.*.part")
+def _pictures(results: Path) -> Iterator[Path]:
+    """The files that hold negatives, as pictures or as latents."""
+    for ending, names in (
+        ("parquet", (NEGATIVES.name, NEGATIVES_KEPT.name)),
+        ("safetensors", (NEGATIVE_CACHE.name,)),
+    ):
+        for path in results.rglob(f"*.{ending}"):
+            note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
+            # A damaged file's header cannot be read; its pictures perhaps can.
+            if note.get("artifact") in names or path.stem in names:
+                yield path
+        for name in names:
+            yield from results.rglob(f".{name}.{ending}.*.part")
 
 
 if __name__ == "__main__":

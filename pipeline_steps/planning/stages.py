@@ -4,7 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline_steps.config import BaseRef, ModelRef, NegativesConfig, PipelineConfig, SampleConfig
+from pipeline_steps.config import (
+    BaseRef,
+    ModelRef,
+    NegativesConfig,
+    PipelineConfig,
+    SampleConfig,
+    TrainConfig,
+)
 from pipeline_steps.home import find
 from pipeline_steps.inputs.prompts import prompts_of
 from pipeline_steps.planning.cards import CONTEXT, FRAGMENTS
@@ -327,8 +334,19 @@ def _targets(settings: PipelineConfig) -> Stage:
     return Stage("targets", both * look.flops, eye.weights, activations, levers, FULL * both * eye.numbers)
 
 
-def _train(settings: PipelineConfig) -> Stage:
+def _inner_calls(config: TrainConfig) -> float:
+    """Network calls of a look beside the recorded one, over times that are spread evenly."""
     import torch
+
+    from pipeline_steps.method.processes import Diffusion
+
+    inner, t = config.denoising, torch.arange(int(1000 * config.perceptual_from), 1000, device="cpu")
+    _, count = Diffusion(torch.ones(1000, device="cpu")).grid(t, inner.steps, inner.by_time)
+    branches = 1 + (inner.guidance_scale != 1)
+    return branches * float(count.float().mean()) - 1
+
+
+def _train(settings: PipelineConfig) -> Stage:
     from peft import LoraConfig
 
     from pipeline_steps.method.recomputed import recompute_decoder
@@ -350,12 +368,12 @@ def _train(settings: PipelineConfig) -> Stage:
     chosen, decoding = (saving, decoded_saving) if config.gradient_checkpointing else (plain, decoded)
 
     captions = settings.caption.captions_per_image if config.memorisation_captions == "all" else 1
-    t = torch.arange(1000, device="cpu")
-    inner = float(t.clamp(1, config.denoising.steps).float().mean())
     once = chosen.flops + captions * (config.weight_m > 0) * noise.flops
-    looks = (1 + 2 * (inner - 1)) * noise.flops + decoding.flops + looked.flops
+    once += (config.weight_prior > 0) * (chosen.flops + noise.flops) / config.prior_every
+    look = _inner_calls(config) * noise.flops + decoding.flops + looked.flops
+    looks = (1 - config.perceptual_from) / config.perceptual_every
     pictures = config.updates * config.batch_size * config.accumulation * config.processes
-    flops = pictures * (once + looks / config.perceptual_every)
+    flops = pictures * (once + looks * look)
 
     def activations(call: "Footprint", decode: "Footprint", size: int) -> float:
         """The graph of the recorded call lives while pictures are decoded (all, or one by one) and seen."""

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -47,26 +48,31 @@ def curves(
         found.setdefault((path.stem, length), []).append({"seconds": seconds, **point})
     rows: list[dict[str, Any]] = [
         {"variant": variant, "updates": length, "cultures": len(points)}
-        | {name: mean(point[name] for point in points) for name in points[0]}
+        | {name: mean(_of(points, name)) for name in ("seconds", *METRICS) if _of(points, name)}
         for (variant, length), points in sorted(found.items())
     ]
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, list(rows[0]), lineterminator="\n", restval="", extrasaction="ignore", quoting=csv.QUOTE_MINIMAL
-    )
+    names = list(dict.fromkeys(chain.from_iterable(rows)))
+    writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows(rows)
     write_text(table, text.getvalue())
 
     drawn = []
     for name in METRICS:
-        for axis in ("updates", "seconds"):
+        scored = [row for row in rows if name in row]
+        for axis in ("updates", "seconds") if scored else ():
             series = {
-                LABELS[variant]: [(row[axis], row[name]) for row in rows if row["variant"] == variant]
-                for variant in dict.fromkeys(row["variant"] for row in rows if name in row)
+                LABELS[variant]: [(row[axis], row[name]) for row in scored if row["variant"] == variant]
+                for variant in dict.fromkeys(row["variant"] for row in scored)
             }
             drawn.append(charts.line_chart(f"{labels.SCORES[name].heading}, by {axis}", series, axis, ""))
     write_text(chart, page.render(template, style, charts=drawn))
+
+
+def _of(points: list[dict[str, float]], name: str) -> list[float]:
+    """What the cultures have of a score: without an oracle, or in a culture without it, there is none."""
+    return [point[name] for point in points if name in point]
 
 
 if __name__ == "__main__":

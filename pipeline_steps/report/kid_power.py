@@ -11,13 +11,21 @@ from pipeline_steps.config import LABELS
 from pipeline_steps.drawing import charts
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.estimate import Estimate
+from pipeline_steps.seeds import derive_seed
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000)
 DRAWS = 200
 
 
 def kid_power(
-    samples: Path, features: list[Path], images: Path, reference: Path, chart: Path, table: Path
+    samples: Path,
+    features: list[Path],
+    images: Path,
+    reference: Path,
+    chart: Path,
+    table: Path,
+    culture: str,
+    seed: int,
 ) -> None:
     """Draw, for each pair of neighbouring variants, how often small samples order them as all pictures do.
 
@@ -32,13 +40,16 @@ def kid_power(
         reference: their features.
         chart: SVG file to write.
         table: CSV file to write: first, second, pictures, share, difference_x1000, low, high.
+        culture: its name.
+        seed: the run's seed.
 
     Raises:
         UserError: fewer than two variants, unlike variants, or too few pictures.
     """
     from pipeline_steps.method.kid import kid_difference, ordering_power
 
-    same_origin((IMAGES, images), (SAMPLES, samples), *((FEATURES, path) for path in (reference, *features)))
+    sources = [(FEATURES, path) for path in (reference, *features)]
+    same_origin((IMAGES, images), (SAMPLES, samples), *sources, culture=culture)
     test = [row["split"] == "test" for row in IMAGES.rows(images, ["split"])]
     prompts = [row["prompt_id"] for row in SAMPLES.rows(samples, ["prompt_id"])]
     real, found = FEATURES.read(reference)["inception"][test], [FEATURES.read(path) for path in features]
@@ -53,7 +64,8 @@ def kid_power(
         )
     lines, series = ["first,second,pictures,share,difference_x1000,low,high"], {}
     for first, second in pairwise(seen):
-        points = ordering_power(seen[first], seen[second], real, sizes, DRAWS, seed=0)
+        draws = derive_seed(seed, "kid_power", culture, first, second)
+        points = ordering_power(seen[first], seen[second], real, sizes, DRAWS, draws)
         gap = kid_difference(seen[first], seen[second], real, [prompts[row] for row in whole])
         shown = ["" if end is None else f"{end * 1000:.6g}" for end in (gap.value, gap.low, gap.high)]
         lines += [f"{first},{second},{size},{share:.4f},,," for size, share in points]

@@ -205,7 +205,11 @@ def _bleed(found: Found) -> list[Line]:
     lines = []
     for variant in PAPER:
         for metric in ("attribute_accuracy", "stereotype", "generic_accuracy"):
-            values = {c: [score[metric]] for (c, _, name), score in found.items() if name == variant}
+            values = {
+                c: [score[metric]]
+                for (c, _, name), score in found.items()
+                if name == variant and metric in score
+            }
             if values:
                 lines += _over("bleed", variant, metric, values)
     return lines
@@ -222,10 +226,12 @@ def _controls(found: Found, controls: Found) -> list[Line]:
             for (culture, run), score in own.items():
                 if metric in score:
                     values.setdefault(culture, []).append(score[metric])
-                    full = found[culture, run, FULL_VARIANT][metric]
-                    less.setdefault(culture, []).append(full - score[metric])
+                full = found[culture, run, FULL_VARIANT]
+                if metric in score and metric in full:
+                    less.setdefault(culture, []).append(full[metric] - score[metric])
             if values:
                 lines += _over("controls", control, metric, values)
+            if less:
                 lines += _over("differences", f"{FULL_VARIANT} − {control}", metric, less)
     return lines
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline_steps.inputs.values import RejectedError, as_text, first_line, read_json
+from pipeline_steps.errors import first_line
+from pipeline_steps.inputs.values import RejectedError, as_text, read_json
 from pipeline_steps.survey.answers import Answer, Entries, culture_of, participant_of, ranks_in_order
 from pipeline_steps.survey.shown import ITEMS
 

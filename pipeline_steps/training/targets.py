@@ -116,7 +116,9 @@ def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Ten
     beside.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=beside.parent) as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk while it is filled would be a signal
+            # A full disk while it is filled would be a signal. macOS cannot reserve, and leaves a hole.
+            reserve = getattr(os, "posix_fallocate", lambda number, _, length: os.ftruncate(number, length))
+            reserve(file.fileno(), 0, size)
         except OSError as error:
             raise UserError(
                 f"{beside}: one layer's features need twice {size / 1e9:.2g} GB of disk ({error.strerror}); "

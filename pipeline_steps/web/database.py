@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, first_line
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
@@ -59,8 +59,9 @@ class Database:
             with self.engine.begin() as connection:
                 prepare(connection)
         except (SQLAlchemyError, ImportError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"--database {_without_password(url)}: cannot be opened ({reason})") from error
+            raise UserError(
+                f"--database {_without_password(url)}: cannot be opened ({first_line(error)})"
+            ) from error
         self.waiting: queue.SimpleQueue[tuple[Action[Any], Future[Any]] | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="store", daemon=True)
         self.thread.start()
@@ -101,7 +102,7 @@ class Database:
                     except Refusal as error:
                         outcomes.append((future, None, error))
         except Exception as error:
-            LOG.error("the database did not take %d actions: %s", len(batch), str(error).splitlines()[0])
+            LOG.error("the database did not take %d actions: %s", len(batch), first_line(error))
             outcomes = [(future, None, error) for _, future in batch]
         for future, result, failure in outcomes:
             if failure is None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, first_line
 from pipeline_steps.home import find
 
 STYLE, SCRIPT = Path("resources/web/form.css"), Path("resources/web/form.js")
@@ -68,7 +68,7 @@ def read_wording(path: Path, kind: type[S], example: str) -> S:
         raw = yaml.safe_load(find(path).read_text(encoding="utf-8"))
         wording = kind.model_validate(raw)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path}: cannot be read as YAML ({first_line(error)})") from error
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise UserError(f"{path}: {'; '.join(faults)}; compare with {example}") from error

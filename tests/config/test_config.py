@@ -110,6 +110,22 @@ def test_a_preset_comes_after_those_it_names_itself():
         preset_files({"presets": ["sd16"]})
 
 
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("a: [", "cannot be read as YAML"),
+        ("- a\n", "holds no settings"),
+        ("a: 2026-01-01\n", "cannot be read"),
+    ],
+)
+def test_a_preset_that_is_none_is_named(tmp_path, monkeypatch, text, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config/presets").mkdir(parents=True)
+    (tmp_path / "config/presets/mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"config/presets/mine.yaml: {line}"):
+        over_presets({"presets": "mine"})
+
+
 # --- drawn at random --------------------------------------------------------------------------
 
 

@@ -229,6 +229,19 @@ def test_what_was_fetched_can_be_ingested(server, tmp_path):
     assert json.loads(rows[0]["extra"]) == {"country_code": "KR", "created_at": "2022-01-01"}
 
 
+def test_a_table_may_name_files_and_sources_of_its_own(server, tmp_path):
+    """The picture lies under our name; what its owner says of its source stays beside the link."""
+    (tmp_path / "l.csv").write_text(
+        f"file_name,source,url,caption\nmarket.jpg,Ann's album,{server}/photo1,a market\n"
+        f"house.jpg,,{server}/photo2,a house\n"
+    )
+    rows, failed = run(tmp_path / "l.csv", tmp_path / "out")
+    assert not failed and all((tmp_path / "out" / row["file_name"]).is_file() for row in rows)
+    first, second = rows
+    assert (first["source"], first["link"]) == ("Ann's album", f"{server}/photo1")
+    assert second["source"] == f"{server}/photo2" and "link" not in second
+
+
 # --- addresses that are nobody's business -----------------------------------------------------
 
 LOOPBACK = (

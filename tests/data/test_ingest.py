@@ -40,6 +40,19 @@ def test_same_input_same_bytes_and_every_change_is_seen(corpus, tmp_path):
     assert [line.split("\t")[0] for line in listed] == ["good_test", "good_train"]
 
 
+def test_another_picture_of_its_name_moves_none_to_the_other_split(corpus, tmp_path):
+    for number in range(30):
+        corpus.add(f"a/{number}.png", encoded(drawn(number)))
+    corpus.write()
+    before = {row["source_sha256"]: row["split"] for row in run(corpus.folder, tmp_path / "a")[0].values()}
+    for number in range(10):
+        corpus.add(f"b/{number}.png", encoded(drawn(100 + number)))
+    corpus.write()
+    after = {row["source_sha256"]: row["split"] for row in run(corpus.folder, tmp_path / "b")[0].values()}
+    assert len(after) > len(before) and before.items() <= after.items()
+    assert set(before.values()) == {"train", "test"}
+
+
 def test_ids_are_unique_readable_and_safe(corpus, tmp_path):
     corpus.add("a/one.png", encoded(drawn(1)), split="train")
     corpus.add("b/one.png", encoded(drawn(2)), split="train")

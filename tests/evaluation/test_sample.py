@@ -7,7 +7,7 @@ from PIL import Image
 from pipeline_steps.artifacts import IMAGES, SAMPLES, Origin, decode_picture, encode_picture
 from pipeline_steps.config import BaseRef, ModelRef, SampleConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.evaluation.sample import sample
+from pipeline_steps.evaluation.sample import _wanted, sample
 from pipeline_steps.inputs.text import read_prompts
 from pipeline_steps.models.families import family, family_of
 
@@ -152,6 +152,13 @@ def test_long_prompts_are_cut_and_named(draw, caplog):
     found = draw([long + "one", long + "other"], each=1, steps=2)
     assert caplog.text.count("only the first 77 are read") == 2
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("count, last", [(3, "0002"), (10_000, "9999"), (10_001, "10000")])
+def test_prompts_beyond_ten_thousand_are_in_order_as_text(count, last):
+    lines = [f"a house {number}" for number in range(count)]
+    names = [row["prompt_id"] for row in _wanted(lines, "korea", "", 7, 1)]
+    assert names == sorted(set(names)) and names[-1] == last
 
 
 def test_prompt_files(tmp_path):

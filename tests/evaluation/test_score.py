@@ -258,7 +258,8 @@ def test_coco_in_both_layouts(tmp_path, layout):
         listing = {"images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(4)], "annotations": notes}
         (folder / "annotations/captions_val2017.json").write_text(json.dumps(listing))
     else:
-        lines = [json.dumps({"file_name": f"val2017/{n}.jpg", "text": f"cap {n} 0"}) for n in range(4)]
+        captions = [(n, k) for n in range(4) for k in (0, 1)]
+        lines = [json.dumps({"file_name": f"val2017/{n}.jpg", "text": f"cap {n} {k}"}) for n, k in captions]
         (folder / "metadata.jsonl").write_text("\n".join(lines))
     coco(folder, tmp_path / "images.parquet", tmp_path / "p.txt", 3, 1, DataConfig(resolution=32))
     rows = IMAGES.read(tmp_path / "images.parquet")
@@ -284,7 +285,8 @@ def test_power_is_one_where_models_lie_far_apart(tmp_path):
 
     def powered():
         files = (tmp_path / "images.parquet", tmp_path / "real.safetensors")
-        kid_power(tmp_path / "samples.parquet", paths, *files, tmp_path / "p.svg", tmp_path / "p.csv")
+        made = tmp_path / "p.svg", tmp_path / "p.csv"
+        kid_power(tmp_path / "samples.parquet", paths, *files, *made, "korea", 1)
         return list(csv.DictReader((tmp_path / "p.csv").open()))
 
     *shares, whole = powered()

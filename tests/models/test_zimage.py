@@ -1,5 +1,6 @@
 """Z-Image at tiny size: against its own pipelines, the equations, and the programs that load its LoRA."""
 
+import json
 import shutil
 from functools import partial
 
@@ -192,6 +193,16 @@ def test_pictures_are_drawn_with_it_and_a_lora_of_another_kind_is_refused(base, 
     save_file({"unet.mid.to_q.lora_A.weight": torch.zeros(2, 4)}, tmp_path / "sd.safetensors")
     with pytest.raises(UserError, match=r"another model, and models.base \(Z-Image\) has no layer 'unet.mid"):
         family_of(base).text_to_image(tmp_path / "sd.safetensors")
+
+
+def test_a_lora_of_another_commit_of_its_model_is_refused(tmp_path, monkeypatch):
+    training = {"base": {"path": SD_BASE.path, "commit": "a" * 40}}
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    weights = {f"{layer}.lora_A.weight": torch.zeros(2, 4), f"{layer}.lora_B.weight": torch.zeros(4, 2)}
+    save_file(weights, tmp_path / "l.safetensors", {"scoft_training": json.dumps(training)})
+    monkeypatch.setattr("pipeline_steps.models.families.family.commit", lambda ref: "b" * 40)
+    with pytest.raises(UserError, match=rf"commit {'a' * 12} of .*base, which is at {'b' * 40} here"):
+        family_of(SD_BASE).text_to_image(tmp_path / "l.safetensors")
 
 
 @pytest.mark.parametrize("structure", ["depth", "noise"])

@@ -5,13 +5,27 @@ import re
 from importlib.metadata import version
 
 import pytest
+import torch
 
-from pipeline_steps.artifacts import DEPTH, DISTANCES, NEGATIVES, NEGATIVES_KEPT
+from pipeline_steps.artifacts import (
+    DEPTH,
+    DISTANCES,
+    NEGATIVE_CACHE,
+    NEGATIVES,
+    NEGATIVES_KEPT,
+    TARGETS,
+    Origin,
+)
 from pipeline_steps.errors import UserError
 from pipeline_steps.negatives.purge_negatives import purge_negatives
 from pipeline_steps.report.sbom import sbom
 from tests import ROOT
 from tests.artifacts.test_artifacts import cut, write
+
+
+def latents(kind, path):
+    kind.write(path, {"x": torch.zeros(1)}, Origin("korea", "f" * 64))
+    return path
 
 
 def test_every_negative_goes_and_nothing_else(tmp_path):
@@ -20,18 +34,23 @@ def test_every_negative_goes_and_nothing_else(tmp_path):
         write(NEGATIVES, korea / "negatives.parquet"),
         write(NEGATIVES_KEPT, korea / "negatives_kept.parquet"),
         write(NEGATIVES_KEPT, korea / "runs/loose/negatives_kept.parquet"),
-        write(NEGATIVES, korea / "shards/negatives/1_of_2.parquet"),
+        write(NEGATIVES, korea / "shards/1_of_2/negatives.parquet"),
         write(NEGATIVES, korea / "called otherwise.parquet"),
         write(NEGATIVES, tmp_path / "wales/negatives.parquet"),
+        latents(NEGATIVE_CACHE, korea / "negative_cache.safetensors"),
+        latents(NEGATIVE_CACHE, korea / "runs/loose/negative_cache.safetensors"),
         korea / ".negatives.parquet.0123abcd.part",
+        korea / "shards/1_of_2/.negatives.parquet.0123abcd.part",
+        korea / ".negative_cache.safetensors.0123abcd.part",
         tmp_path / "report.html",
     ]
     cut(goes[5], NEGATIVES)
-    for path in goes[6:]:
+    for path in goes[8:]:
         path.write_text("pictures")
     stays = [write(DISTANCES, korea / "distances.parquet"), write(DEPTH, korea / "depth.parquet")]
+    stays += [latents(TARGETS, korea / "targets.safetensors")]
     stays += [korea / "lora.safetensors", korea / "report.html"]
-    for path in stays[2:]:
+    for path in stays[3:]:
         path.write_text("no negatives")
     purge_negatives(tmp_path, (tmp_path / "report.html",))
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(stays)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from pipeline_steps.config import TrainConfig
 from pipeline_steps.config.checks import load_config, over_presets
 from pipeline_steps.planning.cards import CONTEXT, FRAGMENTS
 from pipeline_steps.planning.footprint import footprint
@@ -16,6 +17,7 @@ from pipeline_steps.planning.stages import (
     _cache,
     _caption,
     _depth,
+    _inner_calls,
     _sample,
     _synthesize,
     _targets,
@@ -210,3 +212,17 @@ def test_what_rn101_leaves_of_a_picture_is_counted():
         stage = _targets(load_config(raw))
     numbers = sum(side**2 * channels for side, channels in ((56, 256), (28, 512), (14, 1024), (7, 2048)))
     assert stage.disk == 2 * 20 * 4 * numbers
+
+
+@pytest.mark.parametrize(
+    "inner, calls",
+    [
+        # ⌈t / 100⌉ of 10 is 5.5 on average (t = 0 takes one, as 1 … 100 do), two calls each, one recorded
+        ({"steps": 10, "by_time": True}, 2 * 5.5 - 1),
+        ({"steps": 10, "by_time": True, "guidance_scale": 1.0}, 5.5 - 1),
+        # all ten from t = 10 on; below, one for each time
+        ({"steps": 10, "by_time": False}, 2 * (990 * 10 + sum(range(1, 10)) + 1) / 1000 - 1),
+    ],
+)
+def test_inner_steps_are_planned_as_they_are_made(inner, calls):
+    assert _inner_calls(TrainConfig(denoising=inner)) == pytest.approx(calls, abs=0.02)

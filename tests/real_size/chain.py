@@ -45,7 +45,12 @@ SETTINGS = {
     "plan": {"pictures": len(SHAPES) - TESTS, "prompts": 1},
 }
 """Few pictures and steps: what is tried is the size of the networks."""
-TARGETS = ("results/korea/lora_kohya.safetensors", "results/korea/scores.parquet", "results/report.html")
+TARGETS = (
+    "results/korea/lora_kohya.safetensors",
+    "results/korea/scores.parquet",
+    "results/korea/features/reconstructed.safetensors",
+    "results/report.html",
+)
 STAGES = {"train (scoft_mpc)": "train", "sample (a variant)": "sample"}
 """The plan's names for steps."""
 GB = 1e9

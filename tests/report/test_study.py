@@ -208,3 +208,16 @@ def test_curves_take_seconds_from_the_benchmarks(tmp_path):
     assert (row["variant"], row["updates"], row["cultures"]) == ("ldm", "60", "2")
     assert float(row["seconds"]) == 20 and float(row["kid"]) == 20
     assert (tmp_path / "c.html").read_text().count("<svg") == 10
+
+
+def test_curves_of_scores_that_some_cultures_lack(tmp_path):
+    """Without an oracle there are no attributes; a score of one culture is drawn of that one."""
+    scores, benchmarks = [], []
+    for culture, values in (("india", {"kid": 1.0, "div": 0.5}), ("korea", {"kid": 3.0})):
+        scores.append(written(tmp_path / culture / "scores/ldm.parquet", Origin(culture, "f" * 64), values))
+        benchmarks.append(tmp_path / f"{culture}.tsv")
+        benchmarks[-1].write_text("s\th:m:s\n10\t0:00:10\n")
+    curves(scores, [60, 60], benchmarks, tmp_path / "c.html", tmp_path / "c.csv")
+    (row,) = csv.DictReader((tmp_path / "c.csv").read_text().splitlines())
+    assert (row["kid"], row["div"]) == ("2.0", "0.5") and "attribute_accuracy" not in row
+    assert (tmp_path / "c.html").read_text().count("<svg") == 4

@@ -156,6 +156,7 @@ def module(tmp_path):
 def test_a_module_plans_every_kind_of_file(module, prefix):
     targets = (
         "report.html",
+        "survey/answers.parquet",
         "sbom.cdx.json",
         "survey/korea/survey.html",
         "korea/data_report.html",
@@ -163,6 +164,8 @@ def test_a_module_plans_every_kind_of_file(module, prefix):
     )
     rules = ("plan", "models", "withdraw_report", "purge_negatives")
     folder = module(prefix, "lora.safetensors")
+    (folder / "answers").mkdir()
+    (folder / "answers/ann.json").write_text("[]")
     done = run(folder, "-n", "-p", "--", "mine", *(f"{prefix}results/{file}" for file in targets),
                *(f"scoft_{rule}" for rule in rules))  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout

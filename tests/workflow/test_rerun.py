@@ -18,10 +18,13 @@ LOOKING = {"features"}
 JUDGE = {"judge"}
 OF_SET = {"sample", "breakdown"}
 """What reads a set of prompts."""
-BASE = {"synthesize", "cache", "cache_negatives", "train", "sample", "reconstruct"}
-TRAIN = {"train"}
-S = TRAIN | {"targets"}  # the targets lie where the first run with the same distance is
-DRAWN_VIEWS = {"ingest", "caption", "synthesize", "targets", "train", "train_prompts", "coco", "sample"}
+TRAIN = {f"train {variant}" for variant in ("ldm", "scoft_mp", "scoft_mpc", "dpo", "mapo")}
+M = P = {"train scoft_mp", "train scoft_mpc"}
+C, DPO, MAPO = {"train scoft_mpc"}, {"train dpo"}, {"train mapo"}
+"""The trainings with each loss."""
+BASE = {"synthesize", "cache", "cache_negatives", "sample", "reconstruct"} | TRAIN
+S = {"targets"}  # they lie where the first run with the same distance is
+DRAWN_VIEWS = {"ingest", "caption", "synthesize", "targets", "train_prompts", "coco", "sample"} | TRAIN
 SURVEY_SEEDS = {
     "judge",
     "survey_pages",
@@ -36,7 +39,7 @@ EVERYWHERE = {"report"}
 # Setting, another value for it, and the rules that read it. Of rules without outputs (plan, models,
 # withdraw_report, purge_negatives) nothing is asked: they run whenever they are called.
 TABLE = [
-    ("seed", 2, DRAWN_VIEWS | SURVEY_SEEDS),
+    ("seed", 2, DRAWN_VIEWS | SURVEY_SEEDS | {"kid_power"}),
     ("threads", 2, set()),
     ("shards", 3, set()),
     ("container", "scoft.sif", set()),
@@ -44,7 +47,7 @@ TABLE = [
     (
         "cultures.korea.suffix",
         ", there",
-        {"ingest", "data_card", "data_report", "synthesize", "train", "sample", "export", "hub"},
+        {"ingest", "data_card", "data_report", "synthesize", "sample", "export", "hub"} | TRAIN,
     ),
     ("cultures.korea.images", "resources/mini/ccub/india", {"ingest", "fetch_data_set"}),
     ("cultures.links.country", "KP", {"download"}),
@@ -65,15 +68,15 @@ TABLE = [
     ("models.depth.dtype", "bfloat16", {"depth"}),
     ("models.depth.variant", "fp16", {"depth"}),
     # DreamSim and DINO are extractors of Fig. 7 as well
-    ("models.dreamsim.path", "resources/mini/clip", LOOKING | {"filter"} | S),
-    ("models.dreamsim.dtype", "bfloat16", LOOKING | {"filter"} | S),
-    ("models.dreamsim.variant", "fp16", LOOKING | {"filter"} | S),
-    ("models.clip.path", "resources/mini/dino", LOOKING | S),
-    ("models.clip.dtype", "bfloat16", LOOKING | S),
-    ("models.clip.variant", "fp16", LOOKING | S),
-    ("models.dino.path", "resources/mini/clip", LOOKING | S),
-    ("models.dino.dtype", "bfloat16", LOOKING | S),
-    ("models.dino.variant", "fp16", LOOKING | S),
+    ("models.dreamsim.path", "resources/mini/clip", LOOKING | {"filter"} | S | C),
+    ("models.dreamsim.dtype", "bfloat16", LOOKING | {"filter"} | S | C),
+    ("models.dreamsim.variant", "fp16", LOOKING | {"filter"} | S | C),
+    ("models.clip.path", "resources/mini/dino", LOOKING | S | P),
+    ("models.clip.dtype", "bfloat16", LOOKING | S | P),
+    ("models.clip.variant", "fp16", LOOKING | S | P),
+    ("models.dino.path", "resources/mini/clip", LOOKING | S | C),
+    ("models.dino.dtype", "bfloat16", LOOKING | S | C),
+    ("models.dino.variant", "fp16", LOOKING | S | C),
     ("models.inception.path", "resources/mini/clip", LOOKING),
     ("models.inception.dtype", "bfloat16", LOOKING),
     ("models.inception.variant", "fp16", LOOKING),
@@ -125,36 +128,36 @@ TABLE = [
     ("train.lora_targets", ["to_q"], TRAIN),
     ("train.flip", True, TRAIN),
     ("train.weight_ldm", 0.5, TRAIN),
-    ("train.weight_m", 0.5, TRAIN),
-    ("train.weight_p", 0.5, TRAIN),
-    ("train.weight_c", 0.5, TRAIN),
-    ("train.memorisation_captions", "all", TRAIN),
-    ("train.contrast", "difference", TRAIN),
-    ("train.contrast_lambda", 0.1, TRAIN),
-    ("train.contrast_margin", 0.1, TRAIN),
-    ("train.perceptual_every", 2, TRAIN),
-    ("train.perceptual_share", 0.1, TRAIN),
-    ("train.perceptual_clip", 1.0, TRAIN),
-    ("train.perceptual_from", 0.5, TRAIN),
-    ("train.contrast_share", 0.1, TRAIN),
+    ("train.weight_m", 0.5, M),
+    ("train.weight_p", 0.5, P),
+    ("train.weight_c", 0.5, P),
+    ("train.memorisation_captions", "all", M),
+    ("train.contrast", "difference", P),
+    ("train.contrast_lambda", 0.1, C),
+    ("train.contrast_margin", 0.1, C),
+    ("train.perceptual_every", 2, P),
+    ("train.perceptual_share", 0.1, P),
+    ("train.perceptual_clip", 1.0, P),
+    ("train.perceptual_from", 0.5, P),
+    ("train.contrast_share", 0.1, C),
     ("train.weight_prior", 0.1, TRAIN),
     ("train.prior_every", 2, TRAIN),
-    ("train.dpo_beta", 2.0, TRAIN),
-    ("train.mapo_beta", 2.0, TRAIN),
-    ("train.mapo_scale", 2.0, TRAIN),
+    ("train.dpo_beta", 2.0, DPO),
+    ("train.mapo_beta", 2.0, MAPO),
+    ("train.mapo_scale", 2.0, MAPO),
     ("train.schedule_stretch", 2.0, TRAIN),
     ("train.snr_gamma", 5.0, TRAIN),
     ("train.times", "uniform", TRAIN),
-    ("train.perceptual.extractor", "dreamsim", S),
-    ("train.perceptual.model", {"path": "resources/mini/clip"}, S),
-    ("train.perceptual.layers", [1], S),
-    ("train.perceptual.negatives", "another", S),
-    ("train.perceptual.views", 2, S),
-    ("train.denoising.steps", 3, TRAIN),
-    ("train.denoising.by_time", False, TRAIN),
-    ("train.denoising.guidance_scale", 2.0, TRAIN),
-    ("train.denoising.record", "last", TRAIN),
-    ("train.denoising.scheduler", "ddpm", TRAIN),
+    ("train.perceptual.extractor", "dreamsim", S | P),
+    ("train.perceptual.model", {"path": "resources/mini/clip"}, S | P),
+    ("train.perceptual.layers", [1], S | P),
+    ("train.perceptual.negatives", "another", S | P),
+    ("train.perceptual.views", 2, S | P),
+    ("train.denoising.steps", 3, P),
+    ("train.denoising.by_time", False, P),
+    ("train.denoising.guidance_scale", 2.0, P),
+    ("train.denoising.record", "last", P),
+    ("train.denoising.scheduler", "ddpm", P),
     ("train.ema_decay", 0.5, TRAIN),
     ("train.processes", 2, TRAIN),
     ("train.gradient_checkpointing", True, TRAIN),
@@ -193,7 +196,7 @@ TABLE = [
     ("evaluation.coco_pictures", 3, {"coco"}),
     ("evaluation.generic_prompts", "list.txt", {"sample"}),
     ("evaluation.fig7_cultures", ["korea"], {"fig7"}),
-    ("evaluation.fig7_extractors.dino", {"extractor": "clip"}, S),
+    ("evaluation.fig7_extractors.dino", {"extractor": "clip"}, S | C),
     ("evaluation.fig7_updates", [60], {"fig7"}),
     ("study.seeds", [], {"study"}),
     ("study.controls.second.variant", "scoft_m", {"study"}),
@@ -239,7 +242,7 @@ TABLE = [
     ("report.pictures_per_prompt", 2, {"report"}),
     ("report.positives", 2, {"report"}),
     ("report.thumbnail", 32, {"report", "contact_sheet"}),
-    ("runs.second.seed", 3, {"sample", "train"}),
+    ("runs.second.seed", 3, {"sample", "train ldm", "train scoft_mpc"}),
 ]
 LEFT_OUT = {"presets": "names files whose settings are in the table", "results": "moves every file"}
 CASES = {
@@ -255,7 +258,8 @@ CASES = {
         for run in ("runs/second/", "runs/fig7_dino_first_60/", "runs/fig7_dreamsim_first_60/")
         for variant in ("ldm", "scoft_mpc")
     ]
-    + [{"lora": ""}, {"lora": "ablations/ldm/"}, {"lora": "ablations/dpo/"}],
+    + [{"lora": f"ablations/{variant}/"} for variant in ("ldm", "scoft_mp", "dpo", "mapo")]
+    + [{"lora": ""}],
     "sample": [
         {"run": run, "shard": "", "variant": variant}
         for run in ("", "runs/second/", "runs/coco_prompts/", "runs/generic_prompts/", "runs/own/")
@@ -333,9 +337,15 @@ def handed(folder, raw):
                 inputs = rule.expand_input(wildcards)[0]
                 outputs = rule.expand_output(wildcards)[0]
                 compared = rule.expand_params(wildcards, inputs, outputs, None)[1]
-                job = (rule.name, *sorted(case.items()))
+                job = (_called(rule.name, case), *sorted(case.items()))
                 found[job] = repr((list(inputs), [str(value) for value in compared]))
         return found
+
+
+def _called(rule, case):
+    """Rules by name, trainings with their variant."""
+    lora = case.get("lora", "").rstrip("/")
+    return f"{rule} {lora.rpartition('/')[2] or 'scoft_mpc'}" if rule == "train" else rule
 
 
 def changed(raw, path, value):

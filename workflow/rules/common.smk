@@ -9,7 +9,16 @@ from snakemake.logging import logger
 from snakemake.settings.types import SharedFSUsage
 from snakemake.utils import validate
 
-from pipeline_steps.config import BASELINES, FULL_VARIANT, HUB_FILE, PAPER, PERCEPTUAL, TRAINED, VARIANTS
+from pipeline_steps.config import (
+    BASELINES,
+    DEFINITIONS,
+    FULL_VARIANT,
+    HUB_FILE,
+    PAPER,
+    PERCEPTUAL,
+    TRAINED,
+    VARIANTS,
+)
 from pipeline_steps.config.checks import load_config
 from pipeline_steps.config.runs import all_runs
 from pipeline_steps.errors import UserError
@@ -195,5 +204,5 @@ def of_cultures(name, **wildcards):
 
 def collected():
     """The survey's answers of people, as far as there are any."""
-    files = Path(place(SETTINGS.survey.answers)).rglob("*")
-    return sorted(str(path) for path in files if path.is_file() and path.name[0] != ".")
+    files = Path(find(SETTINGS.survey.answers)).rglob("*")
+    return [place(path) for path in sorted(files) if path.is_file() and path.name[0] != "."]

@@ -18,7 +18,7 @@ from pipeline_steps.config.runs import folder as run_folder
 def lora_read(variant):
     """What a variant's LoRA depends on: what its training reads, and the filter where it looks at negatives."""
     return lambda settings: (
-        settings.train,
+        settings.train.read_by(DEFINITIONS[variant].losses),
         settings.seed,
         settings.filter if variant in (*PERCEPTUAL, *BASELINES) else None,
     )

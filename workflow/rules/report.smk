@@ -247,6 +247,8 @@ rule kid_power:
         f"{RESULTS}/benchmarks/{{culture}}/kid_power.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        seed=seed,
     shell:
         """
         python -m pipeline_steps.report.kid_power \
@@ -256,6 +258,8 @@ rule kid_power:
             --reference {input.reference:q} \
             --chart {output.chart:q} \
             --table {output.table:q} \
+            --culture {wildcards.culture:q} \
+            --seed {params.seed} \
             2>&1 | tee {log:q}
         """
 

@@ -96,7 +96,7 @@ rule survey_html:
         "../../envs/pipeline.yaml"
     params:
         name=shown_name,
-        translations=optional("--translations", SETTINGS.survey.translations),
+        translations=lambda wildcards, input: optional("--translations", input.translations),
         config=section("survey", "min_years", "jpeg_quality"),
     shell:
         """

@@ -76,6 +76,18 @@ def extractor(settings):
     return own.model_dump_json()
 
 
+def training(wildcards):
+    """What a variant's training reads of the section."""
+    run, variant = LORAS[wildcards.lora]
+    return RUNS[run].settings.train.read_by(DEFINITIONS[variant].losses).model_dump_json()
+
+
+def seen_through(wildcards):
+    """The flag that names the extractor, where the variant's losses look at pictures."""
+    run, variant = LORAS[wildcards.lora]
+    return ["--extractor", extractor(RUNS[run].settings)] if variant in PERCEPTUAL else []
+
+
 def launch(settings):
     """What starts a training: one process a GPU; a single one needs no launcher."""
     count = settings.train.processes
@@ -230,8 +242,8 @@ rule train:
         negative_cache=lambda wildcards, input: optional("--negative-cache", input.negative_cache),
         seed=of_lora(lambda settings: settings.seed),
         base=model("base"),
-        extractor=of_lora(extractor),
-        config=of_lora(lambda settings: settings.train.model_dump_json()),
+        extractor=seen_through,
+        config=training,
         # What asks for `input` Snakemake takes for derived from it: how a training is watched makes no LoRA anew.
         watch=watch,
         suffix=suffix,
@@ -247,7 +259,7 @@ rule train:
             --variant {params.variant} \
             --seed {params.seed} \
             --base {params.base:q} \
-            --extractor {params.extractor:q} \
+            {params.extractor:q} \
             --config {params.config:q} \
             --watch {params.watch:q} \
             --suffix {params.suffix:q} \

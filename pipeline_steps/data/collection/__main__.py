@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline_steps.cli import LOG, run_step
-from pipeline_steps.data.checks import called
+from pipeline_steps.data.checks import culture_names
 from pipeline_steps.errors import UserError
 
 FIRST = 5
@@ -83,7 +83,9 @@ def collection(
         store,
         folder,
         Intake(config.data),
-        captions_for(config.models.base, called(culture, entry.name or "", entry.suffix), entry.suffix),
+        captions_for(
+            config.models.base, culture_names(culture, entry.name or "", entry.suffix), entry.suffix
+        ),
         read_wordings(wordings or WORDINGS),
         read_curator_wording(curator_wording or CURATOR),
         secret,

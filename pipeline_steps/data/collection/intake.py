@@ -21,6 +21,7 @@ from pipeline_steps.data import picture_files
 from pipeline_steps.data.checks import look
 from pipeline_steps.data.names import content_name
 from pipeline_steps.data.picture_files import UnusableError
+from pipeline_steps.machine.cores import cores
 
 SECONDS = 30.0
 """One picture may take; a telephone's takes one."""
@@ -66,9 +67,7 @@ class Intake:
 
     config: DataConfig
     seconds: float = SECONDS
-    workers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(len(os.sched_getaffinity(0)), "intake")
-    )
+    workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(cores(), "intake"))
 
     def __post_init__(self) -> None:
         # A process that is forked from one that has the packages begins in milliseconds.

@@ -17,6 +17,7 @@ from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.processes import Density, NoiseProcess
 from pipeline_steps.models import blueprints
 from pipeline_steps.models.loading import device, frozen, load, load_network, weights
+from pipeline_steps.models.store import commit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -232,15 +233,21 @@ class Family(ABC):
         return self._with_sampler(_placed(pipeline, offload))
 
     def _check_lora(self, lora: Path, denoiser: nn.Module) -> None:
-        """Refuse a LoRA of another kind of model, of which diffusers would load nothing and say little."""
+        """Refuse a LoRA of another model, of which diffusers would load nothing and say little, or commit."""
         with safe_open(lora, "pt") as file:
             names, metadata = list(file.keys()), file.metadata() or {}
+        training = json.loads(metadata.get("scoft_training", "{}"))
+        made, now = training.get("base", {}), commit(self.base)
+        if made.get("path") == self.base.path and (made.get("commit") or now) != now:
+            raise UserError(
+                f"{lora}: was trained on commit {made['commit'][:12]} of {self.base.path}, which is at {now} "
+                f"here; train it anew, or write '{self.base.path}@{made['commit']}' in models.base.path"
+            )
         layers = {f"{self.denoiser_part}.{name}" for name, _ in denoiser.named_modules()}
         ours = [found[1] for found in map(OF_LAYER.match, names) if found]  # kohya's names diffusers converts
         foreign = [layer for layer in ours if layer not in layers]
         if foreign:
-            training = json.loads(metadata.get("scoft_training", "{}"))
-            origin = training.get("base", {}).get("path", "another model")
+            origin = made.get("path", "another model")
             raise UserError(
                 f"{lora}: was trained on {origin}, and models.base ({self.title}) has no layer "
                 f"'{foreign[0]}'; train it anew, or set models.base to what it was trained on"
