@@ -14,3 +14,8 @@ def first_line(error: BaseException) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
     printable = "".join(c if c.isprintable() else " " for c in first)
     return " ".join(printable.split())[:160] or type(error).__name__
+
+
+def not_installed(error: ImportError, extra: str) -> UserError:
+    """Return what to say where a package is missing that only one of the extras brings."""
+    return UserError(f"{error.name} is not installed; run: python -m pip install 'scoft-pipeline[{extra}]'")

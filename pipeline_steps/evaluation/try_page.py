@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import BaseRef
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import not_installed
 
 if TYPE_CHECKING:
     from pipeline_steps.evaluation.trying import Artist, Lora
@@ -52,7 +52,7 @@ def try_page(
     try:
         import gradio as gr
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; run: pip install '.[try]'") from error
+        raise not_installed(error, "try") from error
 
     from pipeline_steps.evaluation.trying import loras
 

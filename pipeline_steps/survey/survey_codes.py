@@ -6,7 +6,7 @@ from urllib.parse import quote
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.drawing import page
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, not_installed
 from pipeline_steps.survey.codes import make_codes
 
 MOST = 5000
@@ -37,7 +37,7 @@ def survey_codes(
     try:
         import segno
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; run: pip install '.[survey]'") from error
+        raise not_installed(error, "survey") from error
 
     if not 1 <= count <= MOST:
         raise UserError(f"--count {count}: choose a number from 1 to {MOST}")

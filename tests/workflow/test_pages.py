@@ -506,6 +506,7 @@ RUN = {
     "cp -r profiles/slurm my_slurm": WRITTEN,
     "snakemake --profile my_slurm results/korea/lora.safetensors": DRY,
     # the project itself
+    'python -c "from pipeline_steps.home import HOME; print(HOME)"': WRITTEN,
     "snakemake --cores 1 sbom": WRITTEN,
     "snakemake --unlock": WRITTEN,
     "python -m pipeline_steps.config.reference": WRITTEN,
@@ -581,9 +582,9 @@ NOT_RUN = {
     "python -m tests.real_size.chain sdxl FOLDER": REAL_SIZE,
     "pip install --require-hashes -r envs/requirements.lock": INDEX,
     "pip-audit --require-hashes --disable-pip -r envs/requirements.lock": INDEX,
-    "pip install '.[s3]'": INDEX,
-    "pip install '.[survey]'": INDEX,
-    "pip install '.[try]'": INDEX,
+    "python -m pip install 'scoft-pipeline[s3]'": INDEX,
+    "python -m pip install 'scoft-pipeline[survey]'": INDEX,
+    "python -m pip install 'scoft-pipeline[try]'": INDEX,
     "pip install wandb": INDEX,
     "pip install bitsandbytes": INDEX,
     "apt-get install slurmctld slurmd slurm-client munge": "wants a package index and root",
@@ -725,5 +726,6 @@ def test_flags_that_pages_name_exist(world):
 
 def test_extras_that_anything_names_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {extra for text in sources().values() for extra in re.findall(r"install '\.\[(\w+)\]'", text)}
+    written = re.compile(r"install '(?:\.|scoft-pipeline)\[(\w+)\]'|not_installed\(error, \"(\w+)\"\)")
+    named = {a or b for text in sources().values() for a, b in written.findall(text)}
     assert named == {"s3", "survey", "test", "try"} <= extras.keys()

@@ -164,7 +164,7 @@ rule purge_negatives:
         "../../envs/pipeline.yaml"
     params:
         results=on_disk(RESULTS),
-        pages=moved(f"{RESULTS}/report.html"),
+        pages=[moved(f"{RESULTS}/{page}") for page in ("report.html", "snakemake_report.html")],
     shell:
         """
         python -m pipeline_steps.negatives.purge_negatives \

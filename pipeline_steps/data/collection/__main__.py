@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.data.checks import culture_names
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import not_installed
 
 FIRST = 5
 """Links that are made where nobody was invited yet: the paper's least number of contributors."""
@@ -70,7 +70,7 @@ def collection(
         from pipeline_steps.web.gate import limits
         from pipeline_steps.web.serving import serve
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; run: pip install '.[survey]'") from error
+        raise not_installed(error, "survey") from error
 
     opened = open_collection(culture, data, database, settings)
     config, entry, folder, store = opened.config, opened.entry, opened.folder, opened.store

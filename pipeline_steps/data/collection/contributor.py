@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, not_installed
 
 
 def contributor(
@@ -42,7 +42,7 @@ def contributor(
         from pipeline_steps.data.collection.opening import open_collection
         from pipeline_steps.data.collection.store import NobodyError
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; run: pip install '.[survey]'") from error
+        raise not_installed(error, "survey") from error
 
     if export is None and not delete:
         raise UserError("nothing was asked for; name a file with --export, or say --delete, or both")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config.files import read_config
-from pipeline_steps.errors import UserError
+from pipeline_steps.errors import UserError, not_installed
 from pipeline_steps.survey.shown import TEMPLATE
 
 ADMIN_TOKEN = "SURVEY_ADMIN_TOKEN"
@@ -54,7 +54,7 @@ def survey_server(
         from pipeline_steps.survey.server.store import Store
         from pipeline_steps.web.serving import serve
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; run: pip install '.[survey]'") from error
+        raise not_installed(error, "survey") from error
 
     from pipeline_steps.survey.codes import read_codes
 
