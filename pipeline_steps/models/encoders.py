@@ -108,13 +108,23 @@ def dreamsim_encoder(ref: ModelRef) -> PictureEncoder:
 
 def attribute_encoder(ref: ModelRef) -> PictureEncoder:
     """Load the embedded world's oracle: (n, attributes), the number of each attribute's value, int64."""
+    read = attribute_reader(ref)
+
+    def encode(rgb: torch.Tensor) -> torch.Tensor:
+        return torch.stack([values.argmax(-1) for values in read(rgb).values()], dim=1)
+
+    return encode
+
+
+def attribute_reader(ref: ModelRef) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
+    """Load the oracle: RGB pictures, uint8 (n, 3, h, w), to log probabilities (n, values) by attribute."""
     from pipeline_steps.models.oracle import AttributeNet, resize_to_world
 
     net = frozen(AttributeNet.from_pretrained(locate(ref, "oracle")))
 
     @torch.inference_mode()
-    def encode(rgb: torch.Tensor) -> torch.Tensor:
+    def read(rgb: torch.Tensor) -> dict[str, torch.Tensor]:
         logits = net.logits(resize_to_world(rgb.to(device()).float() / 255))
-        return torch.stack([values.argmax(-1) for values in logits.values()], dim=1).cpu()
+        return {name: values.log_softmax(-1).cpu() for name, values in logits.items()}
 
-    return encode
+    return read

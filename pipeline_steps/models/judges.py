@@ -1,4 +1,4 @@
-"""What answers questions about several pictures: a vision-language model, or the drawn world's oracle."""
+"""What answers questions about several pictures: a vision-language model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -8,8 +8,8 @@ from PIL import Image
 from torch import nn
 
 from pipeline_steps.config import ModelRef
-from pipeline_steps.models.loading import device, frozen, load, load_network, weights_sha256
-from pipeline_steps.models.store import HubId, commit, locate, source
+from pipeline_steps.models.loading import frozen, load, load_network, weights_sha256
+from pipeline_steps.models.store import HubId, commit, source
 
 Ask = Callable[[Sequence[Image.Image], Sequence[str]], list[str]]
 """Pictures and questions, each asked by itself, to one reply each."""
@@ -52,20 +52,6 @@ def vision_language(ref: ModelRef, letters: str, max_new_tokens: int) -> Ask:
         return list(processor.batch_decode(new, skip_special_tokens=True))
 
     return ask
-
-
-def attribute_reader(ref: ModelRef) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
-    """Load the oracle: RGB pictures, uint8 (n, 3, h, w), to log probabilities (n, values) by attribute."""
-    from pipeline_steps.models.oracle import AttributeNet, resize_to_world
-
-    net = frozen(AttributeNet.from_pretrained(locate(ref, "oracle")))
-
-    @torch.inference_mode()
-    def read(rgb: torch.Tensor) -> dict[str, torch.Tensor]:
-        logits = net.logits(resize_to_world(rgb.to(device()).float() / 255))
-        return {name: values.log_softmax(-1).cpu() for name, values in logits.items()}
-
-    return read
 
 
 def identity(ref: ModelRef, role: str) -> str:

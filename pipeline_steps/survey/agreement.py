@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,35 +17,14 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.method.agreement import Comparisons, alpha, between, pairs_in_order
 from pipeline_steps.method.agreement import agreement as agreed
 from pipeline_steps.method.estimate import clustered_mean, codes
+from pipeline_steps.survey.rankings import ALL, Rankings, rankings_of
 
-ALL = "all"
 EVERYBODY = "all cultures"
 PEOPLE, JUDGE = "people", "judge"
 BETTER = {"nearest_train": "higher", "generic_accuracy": "higher"} | {
     metric: label.better for metric, label in SCORE_LABELS.items() if label.better
 }
 """Which way each score judges; likeness to real pictures (DreamSim's) as what a judge would look for."""
-
-
-class Rankings(NamedTuple):
-    """Filled-in answers as columns.
-
-    Attributes:
-        ranks: rank of each variant, shape (n, k), in the order of the variants.
-        shown: the same in the order the page showed.
-        culture: shape (n,), text; likewise item.
-        participant: unique over cultures.
-        prompt: unique over cultures.
-        question: page and item.
-    """
-
-    ranks: np.ndarray
-    shown: np.ndarray
-    culture: np.ndarray
-    item: np.ndarray
-    participant: np.ndarray
-    prompt: np.ndarray
-    question: np.ndarray
 
 
 def agreement(
@@ -80,13 +59,13 @@ def agreement(
     if not rows:
         raise UserError(f"{judged[0]}: the judge gave no usable reply; name another model in models.judge")
     variants: list[Variant] = [name for name in VARIANTS if name in rows[0]["variants"]]
-    judge = _rankings(rows, variants, judged[0])
+    judge = rankings_of(rows, variants, judged[0])
     measured = _orders(scores, variants)
     note = ANSWERS.note(answers) if answers else {}
     found: list[Row] = []
     if answers:
         filled = [row for row in ANSWERS.rows(answers) if row["ranks"] is not None]
-        people = _rankings(filled, variants, answers)
+        people = rankings_of(filled, variants, answers)
         found = sorted(
             _compared(people, judge, measured), key=lambda row: tuple(row[name] for name in AGREEMENT.key)
         )
@@ -108,26 +87,6 @@ def agreement(
         positions=_positions(judge),
     )
     write_text(report, text)
-
-
-def _rankings(rows: Sequence[Row], variants: Sequence[str], path: Path) -> Rankings:
-    if any(sorted(row["variants"]) != sorted(variants) for row in rows):
-        raise UserError(f"{path}: pages with other variants than {', '.join(variants)}; survey them apart")
-    place = np.array([[row["variants"].index(name) for name in variants] for row in rows])
-    shown = np.array([row["ranks"] for row in rows])
-
-    def column(form: str) -> np.ndarray:
-        return np.array([form.format(**row) for row in rows])
-
-    return Rankings(
-        np.take_along_axis(shown, place, axis=1),
-        shown,
-        column("{culture}"),
-        column("{item}"),
-        column("{culture}/{participant}"),
-        column("{culture}/{prompt}"),
-        column("{page}/{item}"),
-    )
 
 
 def _orders(scores: Sequence[Path], variants: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
@@ -280,8 +239,7 @@ def _in_words(judge: Rankings, variants: Sequence[Variant]) -> list[tuple[str, s
 def _positions(judge: Rankings) -> dict[str, Any]:
     """Mean rank that the judge gave to each position, and those whose interval does not hold the middle."""
     k = judge.shown.shape[1]
-    pages = [name.rpartition("/")[0] for name in judge.question]
-    found = [clustered_mean(judge.shown[:, place], pages) for place in range(k)]
+    found = [clustered_mean(judge.shown[:, place], judge.page.tolist()) for place in range(k)]
     middle = (k + 1) / 2
     return {
         "names": [f"position {place + 1}" for place in range(k)],

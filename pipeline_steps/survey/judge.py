@@ -84,7 +84,7 @@ def judge(
     Raises:
         UserError: no model and no oracle, or an oracle that does not know the culture.
     """
-    from pipeline_steps.models import judges
+    from pipeline_steps.models import encoders, judges
 
     settings = config.judge
     if model is not None:
@@ -95,7 +95,7 @@ def judge(
     elif oracle is not None:
         name = judges.identity(oracle, "oracle")
         name += f", {settings.errors:.0%} at random" if settings.errors else ""
-        decide = _by_oracle(judges.attribute_reader(oracle), culture, seed, settings.errors)
+        decide = _by_oracle(encoders.attribute_reader(oracle), culture, seed, settings.errors)
     else:
         raise UserError("models.judge: name a vision-language model, such as Qwen/Qwen3-VL-4B-Instruct")
     rows: list[Row] = []

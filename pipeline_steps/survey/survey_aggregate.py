@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_steps.artifacts import ANSWERS, CONSENSUS, SKILLS, STATISTICS, VOTES, Row, Table
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import VARIANTS
 from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import derive_seed
+from pipeline_steps.survey.rankings import ALL, Rankings, rankings_of, votes_of
 from pipeline_steps.survey.shown import ITEMS
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-ALL = "all"
-"""Stands for all cultures, or all items, together."""
 LEVELS = {
     "overall": (False, False),
     "item": (False, True),
@@ -29,34 +28,6 @@ LEVELS = {
     "culture_item": (True, True),
 }
 """Whether culture and item are part of the task: a run of MMSR+Vote each."""
-
-
-class Rankings(NamedTuple):
-    """Filled-in answers as columns.
-
-    Attributes:
-        culture: shape (n,), text; likewise participant, prompt, page and item.
-        participant: unique over cultures.
-        prompt: unique over cultures.
-        page: its name.
-        item: its name.
-        ranks: rank of each variant, shape (n, k), in the order of the variants.
-        shown: the same in the order the page showed.
-    """
-
-    culture: "np.ndarray"
-    participant: "np.ndarray"
-    prompt: "np.ndarray"
-    page: "np.ndarray"
-    item: "np.ndarray"
-    ranks: "np.ndarray"
-    shown: "np.ndarray"
-
-    def where(self, culture: str, item: str) -> "Rankings":
-        """Keep a culture's and an item's answers; "all" keeps them all."""
-        keep = (self.culture == culture) | (culture == ALL)
-        keep &= (self.item == item) | (item == ALL)
-        return Rankings(*(column[keep] for column in self))
 
 
 def survey_aggregate(
@@ -99,27 +70,12 @@ def _in_order(table: Table, rows: Iterable[Row]) -> list[Row]:
 
 def _read(answers: Path) -> tuple[Rankings, list[str], int]:
     """Return the filled-in answers, the variants in the paper's order, and how many answers are blank."""
-    import numpy as np
-
     rows = ANSWERS.read(answers)
-    named = {tuple(sorted(row["variants"])) for row in rows}
-    if len(named) != 1:
-        raise UserError(f"{answers}: pages with different variants ({named}); survey them apart")
-    variants: list[str] = [name for name in VARIANTS if name in next(iter(named))]
     filled = [row for row in rows if row["ranks"] is not None]
     if not filled:
         raise UserError(f"{answers}: all {len(rows)} answers are blank; nothing to sum up")
-    shown = np.array([row["ranks"] for row in filled])
-    place = np.array([[row["variants"].index(name) for name in variants] for row in filled])
-    columns = (
-        [row["culture"] for row in filled],
-        [f"{row['culture']}/{row['participant']}" for row in filled],
-        [f"{row['culture']}/{row['prompt']}" for row in filled],
-        [row["page"] for row in filled],
-        [row["item"] for row in filled],
-    )
-    ranks = np.take_along_axis(shown, place, axis=1)
-    return Rankings._make([*map(np.array, columns), ranks, shown]), variants, len(rows) - len(filled)
+    variants: list[str] = [name for name in VARIANTS if name in filled[0]["variants"]]
+    return rankings_of(filled, variants, answers), variants, len(rows) - len(filled)
 
 
 # --- MMSR+Vote ---
@@ -127,30 +83,22 @@ def _read(answers: Path) -> tuple[Rankings, list[str], int]:
 
 def _mmsr_vote(rankings: Rankings, variants: list[str], seed: int) -> tuple[list[Row], list[Row]]:
     """Run MMSR+Vote at each level; return votes and skills."""
-    import pandas as pd
+    from pipeline_steps.method.mmsr import mmsr_vote
 
-    from pipeline_steps.method.mmsr import mmsr_vote, pairs
-
-    count = len(variants) * (len(variants) - 1) // 2
-    turned = [derive_seed(seed, "left_right", number) % 2 == 1 for number in range(count)]
+    votes = votes_of(rankings.ranks, rankings.participant, variants, seed)
+    culture, item = (column[votes.index] for column in (rankings.culture, rankings.item))
     decided: list[Row] = []
     trusted: list[Row] = []
     for level, (by_culture, by_item) in LEVELS.items():
-        frames = []
-        for left, right in pairs(variants, turned):
-            better = rankings.ranks[:, variants.index(left)] < rankings.ranks[:, variants.index(right)]
-            frame = pd.DataFrame({"worker": rankings.participant, "label": better.astype(int)})
-            culture = rankings.culture if by_culture else ALL
-            item = rankings.item if by_item else ALL
-            frame["task"] = pd.Series(culture, frame.index) + "|" + item + f"|{left}|{right}"
-            frames.append(frame)
-        outcomes, skills = mmsr_vote(pd.concat(frames), derive_seed(seed, "mmsr") % 2**32)
+        parts = zip(culture, item, votes["pair"], strict=True)
+        tasks = [f"{c if by_culture else ALL}|{i if by_item else ALL}|{pair}" for c, i, pair in parts]
+        outcomes, skills = mmsr_vote(votes.assign(task=tasks), derive_seed(seed, "mmsr") % 2**32)
         for row in _records(outcomes):
-            culture, item, left, right = row.pop("task").split("|")
-            decided.append({"culture": culture, "item": item, "left": left, "right": right, **row})
+            named = zip(("culture", "item", "left", "right"), row.pop("task").split("|"), strict=True)
+            decided.append({**dict(named), **row})
         for row in _records(skills):
-            culture, _, participant = row.pop("worker").partition("/")
-            trusted.append({"level": level, "culture": culture, "participant": participant, **row})
+            home, _, participant = row.pop("worker").partition("/")
+            trusted.append({"level": level, "culture": home, "participant": participant, **row})
     return decided, trusted
 
 

@@ -9,6 +9,7 @@ from pipeline_steps.artifacts import POWER, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.seeds import derive_seed
+from pipeline_steps.survey.rankings import votes_of
 from pipeline_steps.survey.shown import ITEMS
 
 if TYPE_CHECKING:
@@ -86,25 +87,13 @@ def _scores(ranks: "np.ndarray", variants: list[str], seed: int) -> dict[str, li
     import numpy as np
     import pandas as pd
 
-    from pipeline_steps.method.mmsr import mmsr_vote, order, pairs, settle
+    from pipeline_steps.method.mmsr import mmsr_vote, order, settle
     from pipeline_steps.method.ranks import encode, orders, plackett_luce
 
     people, answers, k = ranks.shape
-    turned = [derive_seed(seed, "left_right", number) % 2 == 1 for number in range(k * (k - 1) // 2)]
-    left_right = pairs(variants, turned)
     worker = np.repeat([f"w{number:04d}" for number in range(people)], answers)
     flat = ranks.reshape(-1, k)
-    frames = [
-        pd.DataFrame(
-            {
-                "worker": worker,
-                "task": f"{left}|{right}",
-                "label": (flat[:, variants.index(left)] < flat[:, variants.index(right)]).astype(int),
-            }
-        )
-        for left, right in left_right
-    ]
-    votes = pd.concat(frames)
+    votes = votes_of(flat, worker, variants, seed).rename(columns={"pair": "task"})
     weighted = mmsr_vote(votes, derive_seed(seed, "mmsr") % 2**32)[0].set_index("task")["winner"]
     lead = (settle(votes).groupby("task")["label"].mean() - 0.5).reindex(weighted.index).fillna(0)
     plain = pd.Series(np.select([lead > 0, lead < 0], ["left", "right"], "tie"), weighted.index)

@@ -206,7 +206,7 @@ def test_blank_answers_only_and_different_variants(tmp_path):
     with pytest.raises(UserError, match="all 16 answers are blank"):
         aggregate(tmp_path, [row | {"ranks": None} for row in rows])
     rows[0]["variants"] = ["sd", "ldm", "scoft_mp", "scoft_mpc"]
-    with pytest.raises(UserError, match="pages with different variants"):
+    with pytest.raises(UserError, match="pages with other variants than"):
         aggregate(tmp_path, rows)
 
 

@@ -9,10 +9,11 @@
 #         {results}/report.html                               one self-contained page
 #         {results}/sbom.cdx.json, licences.md                (on request) the software behind the run
 from pipeline_steps.config.runs import fig7_lines, fig7_name
+from pipeline_steps.drawing import paper
 
 TABLES = {
-    "1": (("sd", "scoft_m", "scoft_mp", "scoft_mpc"), "runs/coco_prompts/"),
-    "2": (("ldm", "scoft_m"), "runs/train_prompts/"),
+    "1": (tuple(paper.TABLES[1]), "runs/coco_prompts/"),
+    "2": (tuple(paper.TABLES[2]), "runs/train_prompts/"),
 }
 """Each of the paper's tables: its variants, and the run with its other prompts."""
 SHEETS = {
