@@ -117,6 +117,8 @@ STUDY = {
         "study": {"seeds": ["seed2"], "lengths": ["half"]},
     },
 }
+CONTROLS = {"mp_pc", "dreamsim", "dpo"}
+"""A share of its own, another extractor, another kind of variant."""
 
 
 def few(name: str, folder: Path, train: int, test: int) -> None:
@@ -158,8 +160,10 @@ def lay_out(folder: Path) -> None:
         (presets / path).write_text(yaml.safe_dump(drawn | {"sample": TINY["sample"]}))
     for path, changes in STUDY.items():
         study = yaml.safe_load((presets / path).read_text())
-        for control in study["study"]["controls"].values():
-            control.pop("seeds", None)
+        controls = study["study"]["controls"]
+        study["study"]["controls"] = {
+            name: controls[name] | {"seeds": []} for name in CONTROLS & controls.keys()
+        }
         (presets / path).write_text(yaml.safe_dump(laid_over(study, changes)))
     (folder / "config/config.yaml").write_text(
         (ROOT / "config/config.yaml").read_text() + yaml.safe_dump(TINY)
