@@ -20,9 +20,12 @@ for declared in workflow.rules:
 TARGETS = (
     "korea/data_report.html",
     "korea/lora_kohya.safetensors",
+    "korea/ablations/dpo/lora.safetensors",
     "korea/figures/samples.png",
     "korea/figures/fig8.png",
     "report.html",
+    "table2.csv",
+    "bleed.csv",
     "survey/korea/survey.html",
     "survey/simulated/report.html",
 )
