@@ -181,15 +181,42 @@ class Trainer:
             The row of the training log; losses are means over the pictures, gradient norms those
             before clipping.
         """
-        config, group, objective = self.config, self.processes, self._objective(update)
-        weights = objective.weights
-        size = config.batch_size * config.accumulation * group.count
-        self.optimiser.zero_grad()
-        gradients: dict[str, list[Tensor]] = {}
-        for name in self._apart():
-            gradients[name] = [torch.zeros_like(p) for p in self.parameters]
+        config, objective = self.config, self._objective(update)
+        size = config.batch_size * config.accumulation * self.processes.count
+        gradients, sums, seen = self._gradients(update, size, objective, data)
+        norms = {}
+        for name, found in gradients.items():
+            torch._foreach_div_(found, self.loss_scale.value)
+            norms[name] = _norm(found)
+        gradient = gradients["diffusion"]
+        for name in list(gradients)[1:]:  # in one order: the sum is to have the same bytes
+            torch._foreach_add_(gradient, gradients[name], alpha=self._factor(name, norms))
+        norm = _norm(gradient) if len(gradients) > 1 else norms["diffusion"]
+        learning_rate = config.learning_rate * schedule_factor(config, update)
+        if self.loss_scale.accept(norm) and math.isfinite(norm):
+            self._step(gradient, min(1.0, config.max_gradient_norm / (norm + 1e-6)), learning_rate, update)
+        return {
+            "update": update,
+            "epoch": update * size // len(data),
+            "learning_rate": learning_rate,
+            **_means(objective.weights, sums.tolist(), seen, norm, norms),
+            "loss_held_out": None,
+        }
+
+    def _gradients(
+        self, update: int, size: int, objective: Objective, data: "TrainingSet"
+    ) -> tuple[dict[str, list[Tensor]], Tensor, Tensor]:
+        """Add up an update's gradients over its micro-batches and processes.
+
+        Returns:
+            The gradients by name, times the loss scale; the sums of the losses, (PARTS,); and what the looks
+            saw, (size, LOOK), rows of zeros for pictures that were not looked at.
+        """
+        config, group = self.config, self.processes
+        gradients = {name: [torch.zeros_like(p) for p in self.parameters] for name in self._apart()}
         sums = torch.zeros(len(PARTS), dtype=exact(self.device), device=self.device)
         seen = torch.zeros(size, len(LOOK), dtype=sums.dtype, device=self.device)
+        self.optimiser.zero_grad()
         for part in range(config.accumulation):
             first = (part * group.count + group.rank) * config.batch_size
             numbers = range(update * size + first, update * size + first + config.batch_size)
@@ -203,7 +230,7 @@ class Trainer:
                 decode=self.decode,
                 extract=self.extract,
             )
-            self._accumulate(parts, weights, self.loss_scale.value / size, gradients)
+            self._accumulate(parts, objective.weights, self.loss_scale.value / size, gradients)
             sums += _sums(parts, self.device)
             if batch.looks is not None:
                 seen[first + batch.looks.rows] = _looked(
@@ -211,36 +238,7 @@ class Trainer:
                 )
         group.sum([gradient for found in gradients.values() for gradient in found])
         group.sum([sums, seen])
-
-        norms = {}
-        for name, found in gradients.items():
-            torch._foreach_div_(found, self.loss_scale.value)
-            norms[name] = _norm(found)
-        gradient = gradients["diffusion"]
-        for name in list(gradients)[1:]:  # in one order: the sum is to have the same bytes
-            torch._foreach_add_(gradient, gradients[name], alpha=self._factor(name, norms))
-        norm = _norm(gradient) if len(gradients) > 1 else norms["diffusion"]
-        learning_rate = config.learning_rate * schedule_factor(config, update)
-        if self.loss_scale.accept(norm) and math.isfinite(norm):
-            self._step(gradient, min(1.0, config.max_gradient_norm / (norm + 1e-6)), learning_rate, update)
-        looked = seen[seen[:, 0] > 0]
-        counts = {name: len(looked) if name in scoft.LOOKS else size for name in PARTS}
-        evaluated = {name for name in PARTS if weights[name] > 0 and counts[name]}
-        means = {n: v / counts[n] for n, v in zip(PARTS, sums.tolist(), strict=True) if n in evaluated}
-        apart = len(gradients) > 1 and len(looked) > 0
-        return {
-            "update": update,
-            "epoch": update * size // len(data),
-            "learning_rate": learning_rate,
-            "loss": sum(weights[name] * mean * counts[name] / size for name, mean in means.items()),
-            **{f"loss_{name}": means.get(name) for name in PARTS},
-            "gradient_norm": norm,
-            "gradient_norm_diffusion": norms["diffusion"] if apart or not len(looked) else None,
-            "gradient_norm_perceptual": norms.get("p") if apart and "p" in evaluated else None,
-            "gradient_norm_contrast": norms.get("c") if apart and "c" in evaluated else None,
-            "loss_held_out": None,
-            **{f"look_{name}": _numbers(looked[:, n]) for n, name in enumerate(LOOK)},
-        }
+        return gradients, sums, seen
 
     def _objective(self, update: int) -> Objective:
         """Return the losses of an update: the prior's weight is 0 between its own."""
@@ -387,6 +385,34 @@ def _flat(name: str, value: Any) -> dict[str, Tensor]:
         # A copy: its tables are shared by all parameters, and a safetensors file shares nothing.
         return {name: value.to("cpu", copy=True)}
     return {name: torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)}
+
+
+def _means(
+    weights: Mapping[str, float], sums: Sequence[float], seen: Tensor, norm: float, norms: Mapping[str, float]
+) -> dict[str, Any]:
+    """What a row of the log says of an update's losses, gradients and looks.
+
+    Args:
+        weights: of the losses, by name.
+        sums: of the losses over the pictures, in the order of PARTS.
+        seen: what the looks saw, (pictures, LOOK).
+        norm: of the whole gradient, before clipping.
+        norms: of the gradients that were kept apart.
+    """
+    looked, size = seen[seen[:, 0] > 0], len(seen)
+    counts = {name: len(looked) if name in scoft.LOOKS else size for name in PARTS}
+    evaluated = {name for name in PARTS if weights[name] > 0 and counts[name]}
+    means = {n: v / counts[n] for n, v in zip(PARTS, sums, strict=True) if n in evaluated}
+    apart = len(norms) > 1 and len(looked) > 0
+    return {
+        "loss": sum(weights[name] * mean * counts[name] / size for name, mean in means.items()),
+        **{f"loss_{name}": means.get(name) for name in PARTS},
+        "gradient_norm": norm,
+        "gradient_norm_diffusion": norms["diffusion"] if apart or not len(looked) else None,
+        "gradient_norm_perceptual": norms.get("p") if apart and "p" in evaluated else None,
+        "gradient_norm_contrast": norms.get("c") if apart and "c" in evaluated else None,
+        **{f"look_{name}": _numbers(looked[:, n]) for n, name in enumerate(LOOK)},
+    }
 
 
 def _sums(parts: Parts, device: torch.device) -> Tensor:
