@@ -1,7 +1,7 @@
 """The chain at published size: it ends, and the plan's memory is that which it took.
 
 Run by name, ``pytest -n 0 tests/real_size -k sd15``: it takes an hour, 15 GB of disk and 15 GB of memory;
-SDXL takes some four, 30 GB of disk and 16 GB of memory.
+SDXL takes hours, 30 GB of disk and 16 GB of memory.
 """
 
 import os
