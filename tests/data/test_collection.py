@@ -480,23 +480,31 @@ def test_a_wording_must_offer_the_same_choices(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "options", "message"),
     [
         (
             {"cultures": {"mexico": {"suffix": ", there", "images": "pictures"}}},
+            (),
             "no culture 'wales'; add it with: python -m pipeline_steps.new_culture --name wales",
         ),
         (
             {"cultures": {"wales": {"suffix": ", in Wales", "images": "links.csv"}}},
+            (),
             "name a folder with --data",
+        ),
+        (
+            {"cultures": {"wales": {"suffix": ", in Wales", "images": "pictures"}}},
+            ("--host", "0.0.0.0", "--port", "8001"),
+            "--host 0.0.0.0: the links must say where this machine is found; give --address as well, e.g. "
+            "--address http://192.168.0.10:8001",
         ),
     ],
 )
-def test_what_the_command_refuses_is_one_line(tmp_path, settings, message):
+def test_what_the_command_refuses_is_one_line(tmp_path, settings, options, message):
     (tmp_path / "config.yaml").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "pipeline_steps.data.collection", "--culture", "wales"]
     found = subprocess.run(
-        [*command, "--settings", str(tmp_path / "config.yaml")], capture_output=True, text=True
+        [*command, *options, "--settings", str(tmp_path / "config.yaml")], capture_output=True, text=True
     )
     assert found.returncode == 1 and message in found.stderr and len(found.stderr.splitlines()) == 1
 

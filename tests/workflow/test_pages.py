@@ -46,7 +46,7 @@ PATIENCE = 300
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(
     r"(?:[A-Z_]+=\S+ )*"
-    r"(?:apptainer|apt-get|cp|curl|docker|export|hf|mkdir|pip|pip-audit|pytest|python3?|snakedeploy|snakemake"
+    r"(?:apptainer|apt-get|cp|curl|docker|echo|export|hf|mkdir|pip|pip-audit|pytest|python3?|snakedeploy|snakemake"
     r"|tensorboard) \S"
 )
 
@@ -415,7 +415,7 @@ def serve_survey(world: World, text: str) -> None:
 
 
 def fetch_answers(world: World, text: str) -> None:
-    world.run(text.replace(":8000", f":{world.port}").replace("curl ", "curl --fail "))
+    world.run(text.replace(":8000", f":{world.port}"))
     assert pq.read_table(world.folder / "answers/server.parquet").num_rows == 0
     world.open.close()
 
@@ -475,13 +475,14 @@ RUN = {
     'export SURVEY_ADMIN_TOKEN=$(python -c "import secrets; print(secrets.token_urlsafe(32))")': As(
         by=keep_variable
     ),
+    "echo $SURVEY_ADMIN_TOKEN": WRITTEN,
     "python -m pipeline_steps.survey.server …": As({"…": "--help"}),
     "python -m pipeline_steps.survey_server": As({"server": "server --help"}),
     "python -m pipeline_steps.survey.server": As(by=serve_survey),
     "python -m pipeline_steps.survey.survey_codes --count 40 --url https://survey.example.org/": WRITTEN,
     "mkdir answers": WRITTEN,
     "mkdir -p answers": WRITTEN,
-    'curl -H "Authorization: Bearer $SURVEY_ADMIN_TOKEN" localhost:8000/admin/answers.parquet '
+    'curl --fail -H "Authorization: Bearer $SURVEY_ADMIN_TOKEN" localhost:8000/admin/answers.parquet '
     "-o answers/server.parquet": As(by=fetch_answers),
     "snakemake --cores 8 results/survey/report.html": As(before=answers_of_people),
     "snakemake --cores 8 results/survey/agreement.html": WRITTEN,
@@ -506,7 +507,6 @@ RUN = {
     ),
     # many cores, GPUs, clusters
     "snakemake --cores 32 --resources gpu=4 -- results/korea/lora.safetensors": WRITTEN,
-    "snakemake --profile profiles/slurm results/korea/lora.safetensors": DRY,
     "cp -r profiles/slurm my_slurm": WRITTEN,
     "snakemake --profile my_slurm results/korea/lora.safetensors": DRY,
     # the project itself

@@ -250,3 +250,11 @@ def test_what_the_configuration_says_itself_wins_over_its_presets(tmp_path):
     assert "cultures.drawn.images: 'resources/mini/ccub/india' belongs to the drawn world" in (
         refused.stdout + refused.stderr
     )
+    # the other way round nothing is refused, since one may want to try, but it is said
+    assert "meet" not in text
+    settings["presets"] = ["drawn"]
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(settings))
+    done = plan("results/wales/lora.safetensors")
+    said = done.stdout + done.stderr  # Snakemake logs a dry run to stdout
+    assert said.count("cultures.wales: its pictures meet the embedded models") == 1
+    assert "cultures.drawn:" not in said and "cultures.korea:" not in said

@@ -14,19 +14,32 @@ from pipeline_steps.data.folder import state
 
 DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
 DATA_SET = f"{RESULTS}/{{culture}}/data_set"
-DRAWN = Path("resources/mini")
 WITHDRAWN = {
     name: place(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
 }
 
 
+def is_drawn(path):
+    """Whether a folder or file belongs to the drawn world that comes with the pipeline."""
+    return find("resources/mini").resolve() in find(path).resolve().parents
+
+
 def not_drawn(path, key):
     """A path, unless it is the drawn world's and the models are those of real pictures."""
-    if SETTINGS.models.oracle is None and DRAWN in Path(path).parents:
+    if SETTINGS.models.oracle is None and is_drawn(path):
         raise WorkflowError(
             f"{key}: '{path}' belongs to the drawn world of the embedded models; name real pictures, or leave it out"
         )
     return path
+
+
+if workflow.is_main_process and is_drawn(SETTINGS.models.base.path):
+    for name in CULTURES:
+        if not is_drawn(SETTINGS.cultures[name].images):
+            logger.warning(
+                f"cultures.{name}: its pictures meet the embedded models, which are 64 pixels wide and know only the "
+                "drawn world; for a LoRA of use name models of real size, such as presets: [sd15, authors]"
+            )
 
 
 def pictures_of(wildcards):

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.data.checks import culture_names
-from pipeline_steps.errors import not_installed
+from pipeline_steps.errors import UserError, not_installed
 
+EVERYWHERE = ("0.0.0.0", "::")
+"""Addresses to listen on that stand for all of a machine's, and that no link can lead to."""
 FIRST = 5
 """Links that are made where nobody was invited yet: the paper's least number of contributors."""
 
@@ -50,8 +52,8 @@ def collection(
         settings: the configuration: the culture, its model, what is read of a picture.
 
     Raises:
-        UserError: the culture is not in the configuration, its folder holds other pictures, or the database
-            or a file cannot be opened.
+        UserError: the culture is not in the configuration, its folder holds other pictures, the database
+            or a file cannot be opened, or links would lead nowhere.
     """
     try:
         from pipeline_steps.data.collection import records
@@ -72,6 +74,11 @@ def collection(
     except ImportError as error:
         raise not_installed(error, "survey") from error
 
+    if host in EVERYWHERE and not address:
+        raise UserError(
+            f"--host {host}: the links must say where this machine is found; give --address as well, e.g. "
+            f"--address http://192.168.0.10:{port}"
+        )
     opened = open_collection(culture, data, database, settings)
     config, entry, folder, store = opened.config, opened.entry, opened.folder, opened.store
     folder.clear()
