@@ -19,7 +19,7 @@ def derive_seed(seed: int, *parts: str | int) -> int:
 
 
 def generator(seed: int, *parts: str | int) -> "torch.Generator":
-    """Return a CPU generator seeded by :func:`derive_seed`."""
+    """Return a CPU generator seeded by :func:`derive_seed`, of which torch uses the last 32 bits."""
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, *parts))

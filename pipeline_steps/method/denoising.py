@@ -32,8 +32,9 @@ def recorded_step(record: Literal["first", "last", "random"], count: Tensor, dra
 
 
 def guided(conditional: Tensor, null: Tensor | None, scale: float) -> Tensor:
-    """(1 + w) ε(z, c) − w ε(z, ∅) with 1 + w = ``scale``; the null branch takes no gradient."""
-    return conditional if null is None else scale * conditional - (scale - 1) * null.detach()
+    """(1 + w) ε(z, c) − w ε(z, ∅) with 1 + w = ``scale``, in float32; the null branch takes no gradient."""
+    conditional = conditional.float()  # of 16 bits the difference would be rounded once more
+    return conditional if null is None else scale * conditional - (scale - 1) * null.detach().float()
 
 
 def take(condition: Condition, rows: Tensor) -> Condition:
@@ -41,15 +42,13 @@ def take(condition: Condition, rows: Tensor) -> Condition:
     return {name: value[rows] for name, value in condition.items()}
 
 
-def aligned(tensors: Sequence[Tensor], outer: Sequence[int] | None = None) -> list[Tensor]:
+def aligned(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Pad rows that differ in length with zeros behind: a condition says in a mask which are padding.
 
     Args:
-        tensors: the same of several conditions.
-        outer: how many dimensions stand before a row in each; by default one.
+        tensors: the same of several conditions, a row for each prompt.
     """
-    outer = outer or [1] * len(tensors)
-    rows = [tensor.shape[before:] for tensor, before in zip(tensors, outer, strict=True)]
+    rows = [tensor.shape[1:] for tensor in tensors]
     longest = [max(sizes) for sizes in zip(*rows, strict=True)]
     gaps = [[most - size for most, size in zip(longest, row, strict=True)] for row in rows]
     return [
@@ -133,7 +132,7 @@ def denoise(
                 plain = plain.index_copy(0, at, with_gradient.to(plain.dtype))
         z = process.step(
             z,
-            guided(plain, unconditional, scale).float(),
+            guided(plain, unconditional, scale),
             tau,
             torch.where(count[rows] == j + 1, process.end, times[rows, min(j + 1, steps - 1)]),
             None if noise is None else noise(j)[rows],

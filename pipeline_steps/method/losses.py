@@ -47,12 +47,13 @@ def contrastive_loss(
     """Eq. 4: mean over negatives of max(S(x̂, x⁺) − λ S(x̂, x⁻) + m, 0); (n,).
 
     S is the mean over views, as in Eq. 3: the hinge compares pictures, not each of their views.
-    Without ``hinge``, the authors' code: S⁺ − mean S⁻ (λ and m unused).
+    Without ``hinge``, the authors' code: S⁺ − mean S⁻ (λ and m unused); this holds L_P within itself, so that
+    a picture without negatives keeps S⁺.
 
     Args:
         positive: S(x̂, x⁺), (n, views).
         negative: S(x̂, x⁻), (n, most negatives, views).
-        present: bool (n, most negatives): which negatives there are. A picture without any gives 0.
+        present: bool (n, most negatives): which negatives there are. A picture without any gives 0, or S⁺.
         lam: λ.
         margin: m.
         hinge: Eq. 4's, or the authors' difference.
@@ -61,7 +62,8 @@ def contrastive_loss(
     terms = (plus - lam * minus + margin).clamp(min=0) if hinge else plus - minus
     count = present.sum(1)
     total = (terms * present).sum(1)
-    return torch.where(count > 0, total / count.clamp(min=1), 0.0)
+    alone = torch.zeros_like(total) if hinge else plus[:, 0]
+    return torch.where(count > 0, total / count.clamp(min=1), alone)
 
 
 def dpo_loss(

@@ -249,7 +249,8 @@ def wilcoxon(first: np.ndarray, second: np.ndarray, answers: np.ndarray) -> floa
     """Return p of the signed-rank test that two variants are alike; a participant is one observation.
 
     Differences of mean ranks are compared as fractions: as floats, equal ones differ in their last
-    bits, and the test would take a tie for an order.
+    bits, and the test would take a tie for an order. Who prefers neither does not count, so that p is
+    exact where few do.
 
     Args:
         first: sum of the ranks each participant gave one variant, whole numbers, shape (m,).
@@ -257,9 +258,10 @@ def wilcoxon(first: np.ndarray, second: np.ndarray, answers: np.ndarray) -> floa
         answers: how many rankings each sum is of.
     """
     difference = [Fraction(int(a) - int(b), int(n)) for a, b, n in zip(first, second, answers, strict=True)]
-    if not any(difference):
+    difference = [d for d in difference if d]
+    if not difference:
         return float("nan")
-    place = {size: number for number, size in enumerate(sorted({Fraction(0), *map(abs, difference)}))}
+    place = {size: number for number, size in enumerate(sorted(set(map(abs, difference))), 1)}
     # The test knows sizes by their order alone: the n-th smallest may as well be n.
     return float(stats.wilcoxon([place[abs(d)] * (-1 if d < 0 else 1) for d in difference]).pvalue)
 

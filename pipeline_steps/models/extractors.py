@@ -131,9 +131,9 @@ def feature_extractor(ref: ModelRef, config: PerceptualConfig) -> Extractor:
         path = path if path.is_file() else path / OPEN_CLIP
         visual = frozen(open_clip.create_model(CLIP_CONV, pretrained=str(path))).visual
         return conv_features(visual, config.layers, visual.image_size)
-    vision, mean, std = _vision_tower(ref, config.extractor)
+    vision, side, mean, std = _vision_tower(ref, config.extractor)
     _check_layers(ref, config, vision.config.num_hidden_layers, "blocks")
-    return vit_features(vision, config.layers, vision.config.image_size, mean, std)
+    return vit_features(vision, config.layers, side, mean, std)
 
 
 def _lpips(path: Path) -> nn.Module:
@@ -168,8 +168,8 @@ def _check_layers(ref: ModelRef, config: PerceptualConfig, depth: int, kind: str
         )
 
 
-def _vision_tower(ref: ModelRef, extractor: str) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
-    """Load a transformers vision tower and the normalisation it was trained with."""
+def _vision_tower(ref: ModelRef, extractor: str) -> tuple[Any, int, tuple[float, ...], tuple[float, ...]]:
+    """Load a transformers vision tower, the side of its pictures, and the normalisation of its training."""
     from transformers import (
         Blip2VisionModel,
         BlipVisionModel,
@@ -182,5 +182,8 @@ def _vision_tower(ref: ModelRef, extractor: str) -> tuple[Any, tuple[float, ...]
     processor = load(CLIPImageProcessor, ref, extractor)
     # A captioner's file names its vision tower; the tower by itself does not.
     inside: dict[str, Any] = {"key_mapping": {r"^vision_model\.": ""}} if extractor.startswith("blip") else {}
-    tower: nn.Module = frozen(load_network(kinds[extractor], ref, extractor, **inside))
-    return tower, tuple(processor.image_mean), tuple(processor.image_std)
+    tower: Any = frozen(load_network(kinds[extractor], ref, extractor, **inside))
+    # DINOv2's own file names the side of its last days of training, 518, and its processor what it is
+    # shown, 224; of the others the file is right, and BLIP's processors name no crop.
+    side = processor.crop_size["height"] if extractor == "dino" else tower.config.image_size
+    return tower, side, tuple(processor.image_mean), tuple(processor.image_std)

@@ -65,9 +65,10 @@ def agreement(
     found: list[Row] = []
     if answers:
         filled = [row for row in ANSWERS.rows(answers) if row["ranks"] is not None]
-        people = rankings_of(filled, variants, answers)
+        people = rankings_of(filled, variants, answers) if filled else None
         found = sorted(
-            _compared(people, judge, measured), key=lambda row: tuple(row[name] for name in AGREEMENT.key)
+            _compared(people, judge, measured) if people else [],
+            key=lambda row: tuple(row[name] for name in AGREEMENT.key),
         )
     AGREEMENT.write(agreement, found, extra={"simulated": note.get("simulated", False)})
     called = {ALL: EVERYBODY} | dict(zip(cultures, names, strict=True))

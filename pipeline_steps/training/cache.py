@@ -58,6 +58,7 @@ def cache(
     from pipeline_steps.method.caches import join
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families import family_of
+    from pipeline_steps.models.text import warn_if_long
     from pipeline_steps.training.latents import both_sides, largest_size, padded
 
     origin = artifacts.same_origin((IMAGES, images), (CAPTIONS, captions), culture=culture)
@@ -72,7 +73,7 @@ def cache(
     largest = largest_size(sizes)
     vae = family.vae()
     _check(sizes, family.multiple(), family.title)
-    encode_prompts = family.prompt_encoder()
+    encode_prompts, tokenizer = family.prompt_encoder(), family.tokenizer()
 
     image_ids: list[str] = []
     columns: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -96,6 +97,7 @@ def cache(
             for name, value in conditions([row["caption"] for row in batch], unit).items():
                 columns[f"text.{name}"].append(value)
             for row in batch:
+                warn_if_long(tokenizer, row["caption"])
                 for name, value in conditions(blip[row["image_id"]], unit).items():
                     columns[f"text_blip.{name}"].append(value[None])
             image_ids += [row["image_id"] for row in batch]

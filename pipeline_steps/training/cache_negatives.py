@@ -34,6 +34,7 @@ def cache_negatives(
     """
     import torch
 
+    from pipeline_steps.method.caches import join
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families import family_of
     from pipeline_steps.training.latents import both_sides, largest_size, negatives_of, padded
@@ -59,7 +60,7 @@ def cache_negatives(
                 ("latents_mean", "latents_std"), both_sides(family, vae, unit), strict=True
             ):
                 found[name].append(padded(value, unit, largest))
-    tensors = {name: torch.cat(values) for name, values in found.items()}
+    tensors = join(found)
     if not tensors:  # the filter kept none at all
         tensors = {name: torch.zeros(0, 2, 1, 1, 1) for name in ("latents_mean", "latents_std")}
     tensors["negatives_of"] = negatives_of(list(sizes), negatives_kept)

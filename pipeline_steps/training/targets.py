@@ -4,7 +4,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,8 @@ def targets(
     The file holds, for N pictures, M kept negatives, V views and each compared layer l: ``views`` (N, V, 4);
     ``positive.l`` (N, 2, V, positions, channels); ``negative.l`` (M, 2, V, positions, channels);
     ``negatives_of`` (N, most negatives), rows of the latter, −1 for none. Features are stored in the
-    precision the extractor computes in. A negative is seen under its positive's views and flips. With
-    ``negatives: another`` each picture is given the negatives of the one before it.
+    precision the extractor computes in. A negative is seen under the views and flips of the picture
+    that it is compared with: its positive or, with ``negatives: another``, the picture after that.
 
     Args:
         images: table of pictures; its ``train`` rows are the positives.
@@ -65,16 +65,19 @@ def targets(
     kept = extractors.feature_dtype(extractor, perceptual)
     count = NEGATIVES_KEPT.count(negatives_kept)
     views = _views(images, culture, seed, perceptual.views)
-    members = negatives_of(list(views), negatives_kept, perceptual.negatives == "another")
+    another = perceptual.negatives == "another"
+    members = negatives_of(list(views), negatives_kept, another)
+    names = list(views)
+    compared_with = dict(zip(names, [*names[1:], *names[:1]] if another else names, strict=True))
 
     @torch.inference_mode()
-    def features(batches: Iterable[list[Row]], rows: int) -> "list[Tensor]":
+    def features(batches: Iterable[list[Row]], rows: int, seen_as: Mapping[str, str]) -> "list[Tensor]":
         """One tensor (rows, 2, V, positions, channels) per layer, filled batch by batch, on the disk."""
         whole: list[Tensor] = []
         done = 0
         for batch in artifacts.one_size(batches):
             unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch]).to(loading.device())
-            boxes = torch.stack([views[row["image_id"]] for row in batch])
+            boxes = torch.stack([views[seen_as[row["image_id"]]] for row in batch])
             plain, flipped = (view_features(extract, x, boxes) for x in (unit, unit.flip(-1)))
             layers = [torch.stack(pair, 1).to("cpu", kept) for pair in zip(plain, flipped, strict=True)]
             if not whole:
@@ -84,11 +87,12 @@ def targets(
             done += len(batch)
         return whole
 
-    positive = features(artifacts.train_batches(images, config.batch_size, "positives"), len(views))
+    own = dict(zip(names, names, strict=True))
+    positive = features(artifacts.train_batches(images, config.batch_size, "positives"), len(views), own)
     batches = artifacts.shard_batches(
         NEGATIVES_KEPT.rows(negatives_kept), count, config.batch_size, artifacts.WHOLE, "negatives"
     )
-    negative = features(batches, count)
+    negative = features(batches, count, compared_with)
     tensors = {"views": torch.stack(list(views.values())), "negatives_of": members}
     for layer, found in enumerate(positive):
         tensors[f"positive.{layer}"] = found

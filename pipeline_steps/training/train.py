@@ -95,7 +95,8 @@ def train(
     watched = main and (watch.tensorboard or watch.wandb is not None)
     if objective.perceptual:
         assert extractor is not None
-        trainer.look(family.vae(), extractors.feature_extractor(extractor, config.perceptual))
+        extract = extractors.feature_extractor(extractor, config.perceptual)
+        trainer.look(family.vae(), extract, extractors.feature_dtype(extractor, config.perceptual))
     elif watched and watch.sample_every:
         trainer.look(family.vae())
 

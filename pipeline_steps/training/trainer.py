@@ -124,8 +124,21 @@ class Trainer:
         self.loss_scale = LossScale(self.dtype == torch.float16)
         self.optimiser = build_optimiser(self.parameters, config)
 
-    def look(self, vae: Any, extract: Extractor | None = None) -> None:
-        """Give the trainer eyes: the VAE's decoder and, for L_P and L_C, the feature extractor of S."""
+    def look(
+        self, vae: Any, extract: Extractor | None = None, precision: torch.dtype = torch.float32
+    ) -> None:
+        """Give the trainer eyes: the VAE's decoder and, for L_P and L_C, the feature extractor of S.
+
+        Where one of them computes in float16, the way back through it wants a loss scale, whatever the
+        denoiser computes in.
+
+        Args:
+            vae: the model's.
+            extract: the extractor.
+            precision: what it computes in.
+        """
+        if torch.float16 in (vae.dtype, precision):
+            self.loss_scale = LossScale(enabled=True)
         del vae.encoder  # nothing is encoded here, and it is two fifths of the weights
         self.decode, self.extract = partial(self.family.decode_latents, vae), extract
         if self.config.gradient_checkpointing:

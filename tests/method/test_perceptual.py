@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -232,6 +233,30 @@ def test_stored_targets_are_the_features_of_the_flipped_crops(tmp_path):
                     stored = found[f"{name}.{layer}"][row, side, view]
                     torch.testing.assert_close(stored, feature[0], rtol=1e-3, atol=1e-4)
     assert math.isclose(float(found["positive.0"].square().sum(-1).mean()), 0.5, rel_tol=1e-4)
+
+
+def test_anothers_negatives_are_seen_as_the_picture_is_that_they_are_compared_with(tmp_path):
+    perceptual = PerceptualConfig(layers=(2,), views=3, negatives="another")
+    ref = ModelRef(path="resources/mini/clip")
+    _, kept = make_targets(tmp_path, ref, perceptual)
+    found = TARGETS.read(tmp_path / "targets.safetensors")
+    assert found["negatives_of"].tolist() == [[0, 1], [-1, -1]]
+    extract = extractors.feature_extractor(ref, perceptual)
+    unit = to_unit([decode_picture(kept[0]["image"])])
+    (seen,) = view_features(extract, unit, found["views"][:1])  # those of p0; the negatives are p2's
+    torch.testing.assert_close(found["negative.0"][0, 0], seen[0])
+
+
+def test_dino_looks_as_its_scores_do(tmp_path):
+    """DINOv2's configuration names 518 pixels, its processor 224."""
+    folder = shutil.copytree("resources/mini/dino", tmp_path / "dino")
+    config = json.loads((folder / "config.json").read_text())
+    processor = json.loads((folder / "preprocessor_config.json").read_text())
+    processor |= {"crop_size": {"height": 32, "width": 32}, "size": {"shortest_edge": 36}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    perceptual = PerceptualConfig(extractor="dino", layers=(1,))
+    (seen,) = extractors.feature_extractor(ModelRef(path=str(folder)), perceptual)(pictures(1, 64))
+    assert config["image_size"] == 64 and seen.shape[1] == 1 + (32 // config["patch_size"]) ** 2
 
 
 def test_targets_are_stored_as_the_extractor_computes_and_compared_in_float32(tmp_path):

@@ -146,10 +146,10 @@ def perceptual(extract, x_hat, positive, boxes):
 
 def contrastive(extract, x_hat, positive, negatives, boxes, lam, margin, hinge):
     """Eq. 4, or the authors' difference."""
-    if not negatives:
-        return torch.tensor(0.0)
     terms = []
     plus = perceptual(extract, x_hat, positive, boxes)
+    if not negatives:
+        return torch.tensor(0.0) if hinge else plus
     for negative in negatives:
         minus = perceptual(extract, x_hat, negative, boxes)
         terms.append(torch.relu(plus - lam * minus + margin) if hinge else plus - minus)

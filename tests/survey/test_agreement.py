@@ -93,6 +93,15 @@ def test_with_nobody_s_answers_the_title_says_that_the_judge_is_unchecked(world,
     assert "SCoFT+MPC (1.0" in text and "Two people" not in text
 
 
+def test_answers_that_are_all_blank_are_nobody_s(world, tmp_path):
+    folder, pages = world
+    rows = [row | {"ranks": None} for row in ANSWERS.rows(folder / "a.parquet")][:3]
+    note = {"simulated": False, "judge": "", "asked": 0, "malformed": 0}
+    ANSWERS.write(tmp_path / "a.parquet", rows, Origin("all", "x"), note)
+    rows, _, title = compared((tmp_path, pages), tmp_path)
+    assert not rows and title == "The judge is unchecked: nobody has answered"
+
+
 def test_a_judge_that_likes_a_place_is_found_out(world, tmp_path):
     _, pages = world
     rows = [

@@ -89,6 +89,18 @@ def test_generic_captions_are_kept_once_as_the_model_reads_them(world):
     torch.testing.assert_close(kept, read)
 
 
+def test_captions_that_are_read_in_part_are_named(world, tmp_path, caplog):
+    rows = [
+        row | {"caption": "a house " * 60 + "in Wales"} if row["image_id"] == "picture-2" else row
+        for row in IMAGES.rows(world / "images.parquet")
+    ]
+    IMAGES.write(tmp_path / "images.parquet", rows, ORIGIN)
+    captions = world / "captions.parquet"
+    cache(tmp_path / "images.parquet", captions, tmp_path / "c.safetensors", "wales", BASE, CacheConfig())
+    said = [line for line in caplog.messages if "are read" in line]
+    assert len(said) == 1 and "only the first 77 are read" in said[0]
+
+
 def test_without_test_pictures_it_is_refused(world, tmp_path):
     cache(
         world / "images.parquet", world / "captions.parquet", tmp_path / "none.safetensors", "wales", BASE,

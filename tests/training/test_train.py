@@ -407,6 +407,15 @@ def test_the_loss_scale_halves_at_an_overflow_and_doubles_after_a_good_while():
     assert LossScale(enabled=False).accept(float("inf"))
 
 
+@pytest.mark.parametrize(("vae", "extractor"), [("float16", "float32"), ("float32", "float16")])
+def test_whatever_looks_in_float16_has_a_loss_scale(vae, extractor):
+    trainer = new_trainer(settings(), "scoft_mpc")
+    assert not trainer.loss_scale.enabled
+    autoencoder = family_of(BASE).vae().to(getattr(torch, vae))
+    trainer.look(autoencoder, None, getattr(torch, extractor))
+    assert trainer.loss_scale.enabled and trainer.loss_scale.value > 1
+
+
 def test_a_float16_gradient_that_no_loss_scale_mends_ends_the_run(inputs, tmp_path, monkeypatch):
     """Two overflows bring the scale from 4 to 1; the third cannot come from the scale."""
 
