@@ -44,8 +44,11 @@ def folder_appears_whole(path: Path) -> Iterator[Path]:
 
 
 def rebuild(*paths: Path) -> str:
-    """Return the last words of every message about a file that cannot be used: how to make it anew."""
-    return f"rebuild with: snakemake --cores all --force {shlex.join(map(str, paths))}"
+    """Return the last words of every message about a file that cannot be used: how to make it anew.
+
+    Another command than the one that was given might know neither its settings nor its cluster.
+    """
+    return f"delete {shlex.join(map(str, paths))} and give Snakemake the same command again"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -27,20 +27,31 @@ GONE = {
 """Settings of earlier versions that nothing takes the place of."""
 
 
-def preset_files(raw: dict[str, Any]) -> list[Path]:
+def preset_files(raw: dict[str, Any], above: tuple[Path, ...] = ()) -> list[Path]:
     """Return where the presets lie that a configuration names, each after those it names itself.
 
+    A preset of one's own may name the package's of the same name, to begin with what that says.
+
+    Args:
+        raw: what the configuration says itself, or a preset.
+        above: the presets through which this one was named.
+
     Raises:
-        UserError: there is no such preset.
+        UserError: there is no such preset, or it names itself.
     """
     names = raw.get("presets") or []
     found: dict[Path, None] = {}
     for name in names if isinstance(names, list) else [names]:
         file = find(PRESETS / f"{name}.yaml")
+        if above[-1:] == (file,) and (HOME / file).is_file():
+            file = HOME / file
+        if file in above:
+            circle = ", which names ".join(map(str, [*above[above.index(file) :], file]))
+            raise UserError(f"presets: {circle}; leave one of them out")
         if not file.is_file():
             there = {path.stem for folder in (PRESETS, HOME / PRESETS) for path in folder.glob("*.yaml")}
             raise UserError(f"presets: no such preset: {name!r} (there are: {', '.join(sorted(there))})")
-        found |= dict.fromkeys([*preset_files(read_settings(file)), file])
+        found |= dict.fromkeys([*preset_files(read_settings(file), (*above, file)), file])
     return list(found)
 
 

@@ -14,6 +14,8 @@ PICTURES = (
     *(".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"),
 )
 """Endings of pictures: of a file that no row and no text names."""
+UNREAD = ("README.md", "withdrawn.txt")
+"""Files of a culture's folder that are no data; the list of withdrawn pictures is read for itself."""
 
 
 def is_metadata(path: PurePath) -> bool:
@@ -77,18 +79,20 @@ class Files:
 
 
 def state(images: Path) -> str:
-    """Return a hash over names, sizes and times of a culture's files: it changes when one of them does.
+    """Return a hash over names, sizes and times of what is read of a culture: it changes when that does.
 
-    Snakemake sees only a folder's own time, which stays when a caption is edited.
+    Snakemake sees only a folder's own time, which stays when a caption is edited, and changes when a file
+    manager that was opened there leaves a file of its own.
 
     Args:
         images: a folder, a table of pictures, or the metadata file of a folder.
     """
     images = images.parent if is_metadata(images) and images.is_file() else images
     digest = hashlib.sha256()
-    for path in sorted(images.rglob("*")) if images.is_dir() else [images]:
-        if path.is_file():
+    for name in Files(images).names if images.is_dir() else [""]:
+        path = images / name
+        if path.is_file() and name not in UNREAD:
             facts = path.stat()
-            line = f"{path.relative_to(images)}\0{facts.st_size}\0{facts.st_mtime_ns}\n"
+            line = f"{name or '.'}\0{facts.st_size}\0{facts.st_mtime_ns}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -14,6 +14,8 @@ STORE = Path(os.environ.get("SCOFT_MODELS", "models"))
 by the variable where jobs run on machines that have no such folder in common."""
 MANIFEST = "fetched.json"
 """In each fetched folder: its commit and the size and SHA-256 of every file; written last."""
+LOCK = Path("config/models.lock.json")
+"""Commit, sizes and SHA-256 of what a configuration's models were at their first fetch."""
 COMMAND = "on a machine with network, run 'snakemake --cores 1 models' with the same configuration"
 OPEN_CLIP = "open_clip_model.safetensors"
 """What open_clip reads; in the same folder another library's weights may lie under the usual name."""
@@ -81,7 +83,9 @@ def locate(ref: ModelRef, role: str) -> Path:
 
 
 def _check_whole(folder: Path, wanted: HubId, role: str) -> None:
-    name, revision = wanted
+    name = wanted.name
+    # Another project may have fetched another commit into the same folder.
+    revision = wanted.revision or read_json(LOCK).get(name, {}).get("revision")
     manifest = read_json(folder / MANIFEST)
     if not manifest:
         raise UserError(f"models.{role}: '{name}' is half-downloaded; {COMMAND}")

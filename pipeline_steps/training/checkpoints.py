@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +85,11 @@ class Checkpoints:
         return {}, []
 
     def remove(self) -> None:
-        """Remove the checkpoints of all settings: the run is complete."""
+        """Remove the checkpoints of all settings that were trained with here: the run is complete."""
+        settings = {self.folder.name, *(path.name for path in self.root.glob("*"))}
         shutil.rmtree(self.root, ignore_errors=True)
         if self.store:
-            self.store.remove()
+            self.store.remove(settings)
 
 
 class Store:
@@ -139,11 +140,12 @@ class Store:
         except Exception as error:
             LOG.warning("checkpoint %s was not copied to %s (%s)", path.name, self.address, error)
 
-    def remove(self) -> None:
-        """Remove the checkpoints of all settings."""
+    def remove(self, settings: Iterable[str]) -> None:
+        """Remove the folders of these settings; others may be a training's that still runs elsewhere."""
         try:
             self.files.invalidate_cache()
-            if self.files.exists(self.root):
-                self.files.rm(self.root, recursive=True)
+            for folder in (f"{self.root}/{name}" for name in sorted(settings)):
+                if self.files.exists(folder):
+                    self.files.rm(folder, recursive=True)
         except Exception as error:
             LOG.warning("checkpoints in %s were not removed (%s)", self.address, error)

@@ -65,7 +65,7 @@ def refusal(read, path, name):
     line = str(error.value)
     assert "\n" not in line
     assert str(path) in line and (f"'{name}'" in line or "damaged" in line)
-    assert f"snakemake --cores all --force {shlex.quote(str(path))}" in line
+    assert f"delete {shlex.quote(str(path))} and give Snakemake the same command again" in line
     return line
 
 
@@ -226,9 +226,9 @@ def test_a_file_has_the_rights_that_the_umask_leaves(umask, tmp_path):
 
 def test_files_of_different_pictures_or_cultures_do_not_mix(tmp_path):
     ours, theirs = write(CAPTIONS, tmp_path / "a"), write(DEPTH, tmp_path / "b", Origin("wales", "cd" * 32))
-    with pytest.raises(UserError, match=r"made from other pictures than .*--force .*/b .*/a$"):
+    with pytest.raises(UserError, match=r"made from other pictures than .*; delete .*/b .*/a and give"):
         same_origin((CAPTIONS, ours), (DEPTH, theirs))
-    with pytest.raises(UserError, match=r"belongs to culture 'wales', not 'korea'; rebuild with"):
+    with pytest.raises(UserError, match=r"belongs to culture 'wales', not 'korea'; delete "):
         same_origin((DEPTH, theirs), culture="korea")
 
 

@@ -191,7 +191,8 @@ def test_the_step_refuses_it_and_writes_nothing(step, name, damage, world, tmp_p
         STEPS[step](lambda asked: spoilt if asked == name else world[asked], folder / "result")
     line = str(error.value)
     assert "\n" not in line and str(spoilt) in line
-    assert "rebuild with: snakemake --cores all --force " in line and shlex.quote(str(spoilt)) in line
+    deleted, _, same = line.rpartition("; delete ")[2].partition(" and give ")
+    assert str(spoilt) in shlex.split(deleted) and same == "Snakemake the same command again"
     assert list(folder.iterdir()) == []
 
 
@@ -201,16 +202,16 @@ def test_enough_cases():
         "images", "captions", "depth", "negatives", "negatives_kept", "train_cache", "targets", "lora",
         "samples", "features", "scores", "answers",
     }  # fmt: skip
-    assert artifacts.rebuild(Path("a b")).endswith("--force 'a b'")
+    assert artifacts.rebuild(Path("a b")).startswith("delete 'a b' and ")
 
 
 def test_the_page_takes_no_file_of_other_pictures(world, tmp_path):
     """One culture's depth made from an earlier set of its pictures."""
     older = damages.write(DEPTH, tmp_path / "depth.parquet", Origin("korea", "older"))
-    with pytest.raises(UserError, match=r"was made from other pictures than .*rebuild with"):
+    with pytest.raises(UserError, match=r"was made from other pictures than .*; delete "):
         page(world, tmp_path, depth=[older])
     foreign = damages.write(DEPTH, tmp_path / "depth.parquet", Origin("wales", "older"))
-    with pytest.raises(UserError, match="belongs to culture 'wales', which is not shown; rebuild with"):
+    with pytest.raises(UserError, match="belongs to culture 'wales', which is not shown; delete "):
         page(world, tmp_path, depth=[foreign])
 
 

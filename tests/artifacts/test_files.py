@@ -91,9 +91,9 @@ def test_a_file_replaces_another_and_folders_are_made(tmp_path):
     assert path.read_text() == "ours"
 
 
-def test_the_command_that_rebuilds_quotes_names(tmp_path):
+def test_what_is_to_be_deleted_is_quoted(tmp_path):
     found = rebuild(tmp_path / "a b", tmp_path / "c")
-    assert found == f"rebuild with: snakemake --cores all --force '{tmp_path}/a b' {tmp_path}/c"
+    assert found == f"delete '{tmp_path}/a b' {tmp_path}/c and give Snakemake the same command again"
 
 
 def test_headers_of_pictures_and_of_other_files(tmp_path):
@@ -136,18 +136,18 @@ def test_a_row_has_every_column_and_no_other(tmp_path):
 
 def test_refusals_name_the_row_and_both_versions(tmp_path):
     path = tmp_path / "a.parquet"
-    with pytest.raises(UserError, match=r"a.parquet: row n=None: 'n' is missing; rebuild with"):
+    with pytest.raises(UserError, match=r"a.parquet: row n=None: 'n' is missing; delete "):
         NUMBERS.write(path, [{"n": None, "word": "a"}])
-    with pytest.raises(UserError, match=r"a.parquet: row n=1 is repeated or out of order; rebuild with"):
+    with pytest.raises(UserError, match=r"a.parquet: row n=1 is repeated or out of order; delete "):
         NUMBERS.write(path, [{"n": 1, "word": "a"}, {"n": 1, "word": "b"}])
     NUMBERS.write(path, [{"n": 1, "word": "a"}])
-    with pytest.raises(UserError, match=r"'numbers' v3, this version reads v4; rebuild with"):
+    with pytest.raises(UserError, match=r"'numbers' v3, this version reads v4; delete "):
         Table("numbers", 4, NUMBERS.schema, ("n",)).read(path)
-    with pytest.raises(UserError, match=r"expected 'letters', found 'numbers'; rebuild with"):
+    with pytest.raises(UserError, match=r"expected 'letters', found 'numbers'; delete "):
         Table("letters", 3, NUMBERS.schema, ("n",)).read(path)
-    with pytest.raises(UserError, match=r"its columns are not those of 'numbers' v3; rebuild with"):
+    with pytest.raises(UserError, match=r"its columns are not those of 'numbers' v3; delete "):
         Table("numbers", 3, pa.schema([("n", pa.int32())]), ("n",)).note(path)
-    with pytest.raises(UserError, match=r"no such file; 'numbers' was expected here; rebuild with"):
+    with pytest.raises(UserError, match=r"no such file; 'numbers' was expected here; delete "):
         NUMBERS.count(tmp_path / "gone.parquet")
 
 

@@ -110,6 +110,23 @@ def test_a_preset_comes_after_those_it_names_itself():
         preset_files({"presets": ["sd16"]})
 
 
+def test_a_preset_may_begin_with_the_packages_of_its_name_and_a_circle_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("config/presets")
+    folder.mkdir(parents=True)
+    (folder / "paper.yaml").write_text("presets: [paper]\nseed: 7\n")
+    assert preset_files({"presets": ["paper"]})[-2:] == [ROOT / folder / "paper.yaml", folder / "paper.yaml"]
+    assert over_presets({"presets": "paper"})["seed"] == 7
+    (folder / "one.yaml").write_text("presets: [other]\n")
+    (folder / "other.yaml").write_text("presets: [one]\n")
+    for name, others in (("one", f"{folder}/other.yaml, which names "), ("mine", "")):
+        (folder / "mine.yaml").write_text("presets: [mine]\n")
+        with pytest.raises(UserError) as error:
+            preset_files({"presets": name})
+        file = f"{folder}/{name}.yaml"
+        assert str(error.value) == f"presets: {file}, which names {others}{file}; leave one of them out"
+
+
 @pytest.mark.parametrize(
     "text, line",
     [

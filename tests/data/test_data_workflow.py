@@ -92,3 +92,21 @@ def test_an_edited_caption_is_seen_and_a_new_card_trains_nothing(folder):
     os.utime(home / "data_card.md", (2**31, 2**31))
     planned = snakemake(folder, "-n", "--rerun-triggers", "mtime", "--", "results/wales/lora.safetensors")[1]
     assert rules_run(planned) == set(), planned
+
+
+def test_a_file_managers_own_files_make_nothing_anew(folder):
+    snakemake(folder, "results/wales/images.parquet")
+    data = folder / "data/wales"
+    for name in (".DS_Store", "pictures/Thumbs.db", "pictures/desktop.ini", "README.md"):
+        (data / name).write_text("seen")  # and the folders' own times with it
+    assert rules_run(snakemake(folder, "-n", "results/wales/images.parquet")[1]) == set()
+    (data / "pictures/p0.jpg").unlink()
+    assert rules_run(snakemake(folder, "-n", "results/wales/images.parquet")[1]) == {"ingest"}
+
+
+def test_braces_in_a_name_are_named(folder):
+    config = folder / "config/config.yaml"
+    (folder / "data/{w}").mkdir()
+    config.write_text(config.read_text().replace("data/wales", "data/{w}", 1))
+    code, text = snakemake(folder, "-n", "results/wales/images.parquet")
+    assert code != 0 and "data/{w}: braces are Snakemake's wildcards; give it a name without" in text

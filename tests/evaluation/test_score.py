@@ -218,7 +218,7 @@ def test_pictures_of_unlike_sizes_are_not_compared(tmp_path):
     names = ("samples.parquet", "x.safetensors", "images.parquet", "y.safetensors")
     files = [tmp_path / name for name in names]
     samples(files[0], ["p"], 3, lambda seed: picture(seed, 48))
-    with pytest.raises(UserError, match=r"samples\.parquet: 48×48 pixels, but .* are 64×64; rebuild with"):
+    with pytest.raises(UserError, match=r"samples\.parquet: 48×48 pixels, but .* are 64×64; delete "):
         score(*files, tmp_path / "scores.parquet", "sd", ScoreConfig(neighbours=2))
 
 

@@ -151,6 +151,13 @@ def test_only_what_is_read_is_fetched_and_the_lock_holds_it(hub, tmp_path, monke
 
     monkeypatch.chdir(tmp_path)
     assert locate(wanted.base, "base") == Path("models/someone/sdxl")
+    (tmp_path / "config").mkdir()
+    other = lock | {"someone/sdxl": {"revision": "3" * 40}}
+    (tmp_path / "config/models.lock.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match=rf"'someone/sdxl' is here as {SHA}, not as 3333333"):
+        locate(wanted.base, "base")
+    (tmp_path / "config/models.lock.json").write_text(json.dumps(lock))
+    assert locate(wanted.base, "base") == Path("models/someone/sdxl")
     assert commit(wanted.base) == SHA and commit(ModelRef(path=".")) is None
     with pytest.raises(UserError, match=rf"'someone/sdxl' is here as {SHA}, not as 2222222"):
         locate(BaseRef(path="someone/sdxl@2222222"), "base")

@@ -133,13 +133,30 @@ done
 """
 
 
-def test_twenty_cultures_of_dummy_steps_in_groups(cluster, work):
-    """180 jobs share twelve places in the queue; each group's jobs take its one GPU in turn."""
+def with_dummy(cluster: MiniSlurm, work: Path, text: str) -> dict[str, str]:
+    """The cluster's environment with another "python" for the steps."""
     dummy = work / "bin/python"
     dummy.parent.mkdir()
-    dummy.write_text(DUMMY)
+    dummy.write_text(text)
     dummy.chmod(0o755)
-    environment = cluster.environment | {"PATH": f"{dummy.parent}:{cluster.environment['PATH']}"}
+    return cluster.environment | {"PATH": f"{dummy.parent}:{cluster.environment['PATH']}"}
+
+
+def test_one_cultures_mistake_takes_no_other_along(cluster, work):
+    """In one group with it, the others' files would be deleted: a group fails as a whole."""
+    mistaken = DUMMY.replace("for word", 'case "$*" in *data.ingest*c01*) exit 1 ;; esac\nfor word', 1)
+    environment = with_dummy(cluster, work, mistaken)
+    cultures = ["c00", "c01", "c02"]
+    options = ("--profile", str(profile(work, minutes=1)), "--retries", "0", "--until", "ingest")
+    run = snakemake(work, "many", cultures, *options, environment=environment)
+    assert run.wait() != 0
+    made = [name for name in cultures if (work / f"many/{name}/images.parquet").exists()]
+    assert made == ["c00", "c02"], (work / "many.txt").read_text()
+
+
+def test_twenty_cultures_of_dummy_steps_in_groups(cluster, work):
+    """180 jobs share twelve places in the queue; each group's jobs take its one GPU in turn."""
+    environment = with_dummy(cluster, work, DUMMY)
     cultures = [f"c{number:02d}" for number in range(20)]
     stages = ("caption", "depth", "synthesize", "filter", "cache", "targets")
     options = (

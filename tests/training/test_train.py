@@ -312,10 +312,12 @@ def test_a_training_goes_on_on_another_machine(inputs, tmp_path, monkeypatch, ad
     assert sorted(path.rpartition("/")[2] for path in files.find(root)) == kept
     (newest,) = (path for path in files.find(root) if path.endswith("0000003.safetensors"))
     files.pipe_file(newest, files.cat_file(newest)[:-9])  # arrived half
+    files.makedirs(f"{root}/another")
+    files.pipe_file(f"{root}/another/0000050.json", b"of a project of the same address, which goes on")
     monkeypatch.setattr(Trainer, "update", lambda self, n, data: begun.append(n) or make(self, n, data))
     other = run(cache, tmp_path / "other", config, "ldm", **watch)
     assert begun == [2, 3] and other.read_bytes() == whole.read_bytes()
-    assert not files.exists(root)
+    assert [path.removeprefix(root) for path in files.find(root)] == ["/another/0000050.json"]
 
 
 def test_a_copy_that_fails_ends_nothing_and_an_address_that_cannot_be_read_all(tmp_path, caplog, monkeypatch):

@@ -33,6 +33,7 @@ def test_groups_are_of_rules_without_a_gpu():
     known = rules()
     assert all(known[name] is False for name in PROFILE["groups"])
     assert set(PROFILE["group-components"]) == set(PROFILE["groups"].values())
+    assert all("{culture}" in group for group in PROFILE["groups"].values()), "one's mistake ends the others'"
 
 
 def test_the_default_profile_is_found_without_being_named():

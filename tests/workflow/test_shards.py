@@ -1,6 +1,8 @@
 """Shards: the bytes of one job whatever their number; a lost one is made again alone."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import chain
@@ -149,6 +151,8 @@ def korea(images, work, tmp_path):
             shard.parent.mkdir(parents=True, exist_ok=True)
             shard.write_bytes(whole.read_bytes())
         (korea / f"{kind}.parquet").write_bytes(whole.read_bytes())
+        (korea / "merged").mkdir(exist_ok=True)
+        (korea / f"merged/{kind}.parquet.txt").write_text("3\n")
     return korea
 
 
@@ -166,3 +170,23 @@ def test_a_file_that_is_there_stays_whatever_becomes_of_the_setting(korea, tmp_p
     (korea / "depth.parquet").unlink()
     jobs = {1: ["ingest", "depth"], 2: ["ingest", "depth", "depth", "merge_shards"], 3: ["merge_shards"]}
     assert planned(tmp_path, shards, korea / "depth.parquet")[0] == jobs[shards]  # the pictures are not there
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_shards_may_be_deleted_once_they_are_merged(korea, tmp_path, shards):
+    shutil.rmtree(korea / "shards")
+    assert planned(tmp_path, shards, korea / "negatives.parquet")[0] == []
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_shards_of_a_run_that_was_broken_off_change_nothing(korea, tmp_path, merged):
+    for number in (2, 8):
+        left = korea / f"shards/1_of_{number}/negatives.parquet"
+        left.parent.mkdir()
+        left.write_bytes((korea / "negatives.parquet").read_bytes())
+    if not merged:  # deleted, and made again in one piece
+        (korea / "negatives.parquet").touch()
+        for note in korea.glob("merged/*.txt"):
+            os.utime(note, (1, 1))
+    rules = planned(tmp_path, 2, korea / "negatives.parquet")[0]
+    assert rules == [] if merged else "merge_shards" not in rules

@@ -82,7 +82,10 @@ wildcard_constraints:
 def place(path):
     """Where an input lies that no rule makes: in the working directory, or with the package. Neither a module's
     prefix nor a default storage moves it; a job that reads it runs where it lies."""
-    return local(str(find(path)))
+    found = str(find(path))
+    if re.search(r"[{}]", found):
+        raise WorkflowError(f"{found}: braces are Snakemake's wildcards; give it a name without")
+    return local(found)
 
 
 def page(name):

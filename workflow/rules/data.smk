@@ -47,7 +47,10 @@ def pictures_of(wildcards):
     images = not_drawn(culture(wildcards).images, f"cultures.{wildcards.culture}.images")
     if str(images).startswith(HUB):
         return DATA_SET
-    return DOWNLOADED if culture(wildcards).has_links else place(images)
+    if culture(wildcards).has_links:
+        return DOWNLOADED
+    # `state` says whether what is read there has changed; a folder's own time changes with any file beside it.
+    return ancient(place(images))
 
 
 rule download:

@@ -1,18 +1,20 @@
 # Needs:  the shards of captions, depth, negatives, train_cache or samples, each made by a job of its own
 # Leaves: the very file that a single job would have made; a lost shard is made again alone
+#         {results}/{culture}/{run}merged/{file}.txt     how many shards that was; they may be deleted
 
 
 def shards_of(wildcards):
     """The shards that a file is merged from: as many as made it, or as the settings say for a new one.
 
-    A file that is there stays what it is, whatever becomes of the setting.
+    A file that is there stays what it is, whatever becomes of the setting, and whatever shards a run that was
+    broken off has left beside its own.
     """
     file = f"{wildcards.file}.{wildcards.ending}"
     folder = Path(moved(RESULTS), wildcards.culture, wildcards.run)
-    count = SETTINGS.shards
+    count, note = SETTINGS.shards, folder / f"merged/{file}.txt"
     if (folder / file).exists():
-        made = [path for path in (folder / "shards").glob("1_of_*") if (path / file).exists()]
-        count = int(made[0].name.removeprefix("1_of_")) if made else 1
+        merged = note.exists() and note.stat().st_mtime >= (folder / file).stat().st_mtime
+        count = int(note.read_text()) if merged else 1
     if count == 1:
         # Nobody makes this: Snakemake passes on to the rule that makes the file in one piece. It would do
         # so after an error too, but prints that for every file.
@@ -26,6 +28,7 @@ rule merge_shards:
         shards=shards_of,
     output:
         merged=f"{RESULTS}/{{culture}}/{{run}}{{file}}.{{ending}}",
+        note=f"{RESULTS}/{{culture}}/{{run}}merged/{{file}}.{{ending}}.txt",
     log:
         f"{RESULTS}/logs/{{culture}}/{{run}}merge_{{file}}.{{ending}}.log",
     benchmark:
@@ -37,6 +40,7 @@ rule merge_shards:
         "../../envs/pipeline.yaml"
     params:
         kind=lambda wildcards: wildcards.file.split("/")[0],
+        number=lambda wildcards, input: len(input.shards),
     shell:
         """
         python -m pipeline_steps.merge_shards \
@@ -45,6 +49,7 @@ rule merge_shards:
             --merged {output.merged:q} \
             --culture {wildcards.culture:q} \
             2>&1 | tee {log:q}
+        echo {params.number} >{output.note:q}
         """
 
 
