@@ -28,7 +28,7 @@ module scoft:
     config: config["scoft"]
     prefix: {prefix!r}
 
-use rule * from scoft as scoft_*
+use rule * from scoft{called}
 
 rule mine:
     input: "{prefix}results/korea/{file}"
@@ -141,19 +141,20 @@ def test_a_folder_with_a_configuration_and_nothing_else(tmp_path):
 def module(tmp_path):
     """A function that writes a folder with a Snakefile that uses the workflow as a module."""
 
-    def write(prefix: str, file: str) -> Path:
+    def write(prefix: str, file: str, called: str = "") -> Path:
         (tmp_path / "config.yaml").write_text(
             "scoft:\n  presets: [drawn]\n  data: {resolution: 32}\n  shards: 2\n"
         )
-        snakefile = MODULE.format(snakefile=str(ROOT / "workflow/Snakefile"), prefix=prefix, file=file)
+        names = {"prefix": prefix, "file": file, "called": called}
+        snakefile = MODULE.format(snakefile=str(ROOT / "workflow/Snakefile"), **names)
         (tmp_path / "Snakefile").write_text(snakefile)
         return tmp_path
 
     return write
 
 
-@pytest.mark.parametrize("prefix", ["", "sub/"])
-def test_a_module_plans_every_kind_of_file(module, prefix):
+@pytest.mark.parametrize(("prefix", "name"), [("", "scoft_"), ("sub/", "")])
+def test_a_module_plans_every_kind_of_file(module, prefix, name):
     targets = (
         "report.html",
         "survey/answers.parquet",
@@ -163,18 +164,26 @@ def test_a_module_plans_every_kind_of_file(module, prefix):
         "table1.csv",
     )
     rules = ("plan", "models", "withdraw_report", "purge_negatives")
-    folder = module(prefix, "lora.safetensors")
+    folder = module(prefix, "lora.safetensors", f" as {name}*" if name else "")
     (folder / "answers").mkdir()
     (folder / "answers/ann.json").write_text("[]")
     done = run(folder, "-n", "-p", "--", "mine", *(f"{prefix}results/{file}" for file in targets),
-               *(f"scoft_{rule}" for rule in rules))  # fmt: skip
+               *(f"{name}{rule}" for rule in rules))  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
     commands = re.findall(r"^ +python -m (pipeline_steps\..*?)$", done.stdout, re.MULTILINE)
     words = [word for command in commands for word in shlex.split(command)]
     assert any(word.startswith(f"{prefix}results/") for word in words)
     assert not prefix or not [word for word in words if word.startswith("results")]
     assert not [word for word in words if word.startswith((f"{prefix}resources", f"{prefix}envs"))]
-    assert {"rule mine:", "rule scoft_merge_shards:"} <= set(done.stdout.splitlines())
+    assert {"rule mine:", f"rule {name}merge_shards:"} <= set(done.stdout.splitlines())
+
+
+def test_the_slurm_profile_knows_the_rules_of_a_module(module):
+    profile = str(ROOT / "workflow/profiles/slurm")
+    done = run(module("", "lora.safetensors"), "-n", "--profile", profile, "--", "mine")
+    assert done.returncode == 0, done.stderr + done.stdout
+    train = done.stdout[done.stdout.index("rule train:") :].partition("\n\n")[0]
+    assert "slurm_partition=gpu" in train
 
 
 def test_a_module_runs(module):
