@@ -97,5 +97,5 @@ def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) 
 
 
 if __name__ == "__main__":
-    # models.base.vae_slicing would help too, and make every training anew
+    # Not models.base.vae_slicing, which would make every training anew.
     run_step(sample, lever="lower sample.batch_size, or set sample.offload: true")
