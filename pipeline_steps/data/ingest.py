@@ -154,18 +154,19 @@ def _read(
 
 def _without(held: list[Held], gone: list[Held], difference: float, found: list[Finding]) -> list[Held]:
     """Drop identical copies of the withdrawn pictures, and name what merely looks like one."""
-    alike = _same_looking([*gone, *held], difference)
+    originals = {one.pixels: one for one in reversed(gone)}
     kept = []
-    for i, one in enumerate(held, len(gone)):
-        twin = gone[alike[i]] if alike.get(i, len(gone)) < len(gone) else None
-        if twin and one.pixels == twin.pixels:
-            line = f"is a copy of the withdrawn {shown(twin.name)}; left out"
+    for one in held:
+        if original := originals.get(one.pixels):
+            line = f"is a copy of the withdrawn {shown(original.name)}; left out"
             found.append(Finding(NOTE, "withdrawn", shown(one.name), line))
-            continue
-        if twin:
-            line = f"looks like the withdrawn {shown(twin.name)}; withdraw it too if it is the same"
-            found.append(Finding(MEND, "withdrawn", shown(one.name), line))
-        kept.append(one)
+        else:
+            kept.append(one)
+    # Withdrawn pictures that look alike are led by one of them, so only the finding may ask for the leader.
+    for i, leader in _same_looking([*gone, *kept], difference).items():
+        if leader < len(gone) <= i:
+            line = f"looks like the withdrawn {shown(gone[leader].name)}; withdraw it too if it is the same"
+            found.append(Finding(MEND, "withdrawn", shown(kept[i - len(gone)].name), line))
     return kept
 
 

@@ -47,6 +47,17 @@ def test_what_looks_like_a_withdrawn_picture_is_named(corpus, tmp_path):
     ]
 
 
+def test_a_copy_is_left_out_where_withdrawn_pictures_look_alike(corpus, tmp_path):
+    for name in ("first.png", "second.png", "copy.png"):
+        shot = drawn(3) if name == "first.png" else drawn(3).point(lambda v: min(255, v + 2))
+        corpus.add(name, encoded(shot), split="train")
+    corpus.write()
+    (tmp_path / "withdrawn.txt").write_text("first.png\nsecond.png\n")
+    rows, lines = run(corpus.folder, tmp_path, tmp_path / "withdrawn.txt")
+    assert sorted(rows) == ["good_test", "good_train"]
+    assert "copy.png: is a copy of the withdrawn second.png; left out" in lines
+
+
 @pytest.mark.parametrize(
     "columns", [{"withdrawn": "yes"}, {"withdrawn": True}, {"consent": "refused"}, {"consent": "no"}]
 )
