@@ -89,7 +89,8 @@ def _captioned(folder: Path, caption_column: str) -> Iterator[tuple[str, str, Pa
     annotations = folder / ANNOTATIONS
     if not annotations.exists():
         for entry in entries(folder, caption_column, []):
-            yield entry.name, " ".join(entry.caption.split()), entry.data
+            if entry.fault is None:
+                yield entry.name, " ".join(entry.caption.split()), entry.data
         return
     try:
         listing = read_json(read_text(annotations))

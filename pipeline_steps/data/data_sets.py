@@ -73,7 +73,7 @@ def entries_of_tables(tables: Sequence[PurePosixPath], files: Files, intake: Int
                 # Data sets keep the last part of a path, or none: two pictures may have one name.
                 name = f"{table.with_suffix('')}_{number - 1:06d}/{name}" if name in seen else name
                 seen.add(name)
-            yield from intake.entry(name, data, row, split_of(table))
+            yield intake.entry(name, data, row, split_of(table))
 
 
 def _picture(row: Row, column: str, files: Files, folder: PurePosixPath) -> tuple[str | None, Path | bytes]:

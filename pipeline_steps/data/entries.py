@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline_steps.data.data_sets import entries_of_tables, tables_of_pictures
-from pipeline_steps.data.findings import Finding
+from pipeline_steps.data.findings import LEFT_OUT, Finding
 from pipeline_steps.data.folder import METADATA, Files, is_metadata, is_picture
 from pipeline_steps.data.rows import COLUMNS, Entry, Intake
 from pipeline_steps.data.splits import SPLITS, split_of
@@ -29,7 +29,7 @@ SEEN = {
 def entries(
     folder: Path, caption_column: str, findings: list[Finding], require_consent: bool = False
 ) -> Iterator[Entry]:
-    """Stream the pictures of a folder or Parquet file.
+    """Stream the pictures of a folder or Parquet file, one entry for each row.
 
     Args:
         folder: with metadata.jsonl, .csv, .tsv, .xlsx or .parquet (also one in each of ``train`` and
@@ -112,14 +112,16 @@ def _from_metadata(tables: list[PurePosixPath], files: Files, intake: Intake) ->
                 continue
             own = files.own_name(path)
             listed.add(own)
-            yield from intake.entry(own, path, row, split_of(table))
+            yield intake.entry(own, path, row, split_of(table))
         for note in notes:
             intake.note("table", str(table), note)
     if count == 0:
         raise UserError(f"{files.root / tables[0]}: holds no row; write one line per picture")
     for name in files.names:
-        if is_picture(name) and files.own_name(files.root / name) not in listed:
-            intake.left_out("file", name, "no row in the metadata names it; add one with its caption")
+        path = files.root / name
+        if is_picture(name) and (own := files.own_name(path)) not in listed:
+            reason = "no row in the metadata names it; add one with its caption"
+            yield Entry(own, path, "", None, fault=Finding(LEFT_OUT, "file", shown(name), reason))
 
 
 def _file_name(row: Row) -> str:
@@ -172,7 +174,7 @@ def _from_sidecars(files: Files, intake: Intake) -> Iterator[Entry]:
         except (ValueError, UserError) as error:
             intake.left_out("file", name, str(error))
             continue
-        yield from intake.entry(files.own_name(path), path, {intake.caption_column: caption}, None)
+        yield intake.entry(files.own_name(path), path, {intake.caption_column: caption}, None)
     for name in sorted(set(names) - set(pictures.values())):
         intake.note("file", name, "is a caption without a picture; add the picture")
 

@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +22,7 @@ from pipeline_steps.data.duplicates import same_looking
 from pipeline_steps.data.entries import entries
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
 from pipeline_steps.data.names import hashed_id, is_by_content, picture_id, picture_names, withdrawn_names
-from pipeline_steps.data.rows import Entry
+from pipeline_steps.data.rows import ANSWERS, Entry
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import shown
 from pipeline_steps.inputs.values import as_json
@@ -118,30 +118,41 @@ def ingest(
 def _read(
     folder: Path, withdrawn: Mapping[str, str], spool: IO[bytes], config: DataConfig, found: list[Finding]
 ) -> list[Held]:
-    """Decode every picture once, keeping the squares in ``spool``; leave out the withdrawn ones."""
-    held: list[Held] = []
-    gone: list[Held] = []
-    splits: dict[str, str | None] = {}
+    """Decode every picture once, keeping the squares in ``spool``; leave out the withdrawn ones.
+
+    Of several rows the first that is taken counts, but for a refusal or an unclear answer in any of them.
+    """
+    held: dict[str, Held] = {}
+    gone: dict[str, Held] = {}
+    doubted: set[str] = set()
+    again: set[str] = set()
     used: set[str] = set()
     given = entries(folder, config.caption_column, found, config.require_consent)
     for entry in tqdm(given, desc="ingest", unit="picture", mininterval=1):
-        if entry.name in splits:
-            if entry.split != splits[entry.name]:
-                raise UserError(f"{folder}: {shown(entry.name)} is in both splits; delete one of its rows")
-            found.append(Finding(NOTE, "row", shown(entry.name), "has several rows; the first counts"))
+        name = entry.name
+        if name in gone:
             continue
-        splits[entry.name] = entry.split
+        names = _listed(entry, withdrawn)
+        used |= names
         try:
-            data = _bytes(entry, config.max_megabytes)
-            digest = hashlib.sha256(data).hexdigest()
-            if names := withdrawn.keys() & picture_names(entry.name, digest):
-                entry = replace(entry, withdrawn=True)
-                used |= names
-            if entry.withdrawn:
-                found.append(Finding(NOTE, "withdrawn", shown(entry.name), "is withdrawn; left out"))
-            (gone if entry.withdrawn else held).append(_hold(entry, data, digest, spool, config, found))
+            if names or entry.withdrawn:
+                found.append(Finding(NOTE, "withdrawn", shown(name), "is withdrawn; left out"))
+                gone[name] = held.pop(name) if name in held else _hold(entry, spool, config, found)
+            elif entry.fault:
+                found.append(entry.fault)
+                if entry.fault.kind in ANSWERS:
+                    doubted.add(name)
+                    held.pop(name, None)
+            elif name not in held and name not in doubted:
+                held[name] = _hold(entry, spool, config, found)
+            elif name in held:
+                if entry.split != held[name].split:
+                    raise UserError(f"{folder}: {shown(name)} is in both splits; delete one of its rows")
+                again.add(name)
         except pictures.UnusableError as error:
-            found.append(Finding(LEFT_OUT, "picture", shown(entry.name), str(error)))
+            found.append(Finding(LEFT_OUT, "picture", shown(name), str(error)))
+    for name in again & held.keys():
+        found.append(Finding(NOTE, "row", shown(name), "has several rows; the first counts"))
     for key in sorted(withdrawn.keys() - used):
         if is_by_content(withdrawn[key]):
             line = "is in the withdrawn list and is here no longer"
@@ -149,7 +160,19 @@ def _read(
             continue
         line = "is in the withdrawn list and names no picture here; check its spelling"
         found.append(Finding(MEND, "withdrawn", shown(withdrawn[key]), line))
-    return _without(held, gone, config.duplicate_difference, found)
+    return _without(list(held.values()), list(gone.values()), config.duplicate_difference, found)
+
+
+def _listed(entry: Entry, withdrawn: Mapping[str, str]) -> set[str]:
+    """Return what the withdrawn list calls a picture, as it is compared."""
+    if not withdrawn:
+        return set()
+    try:
+        data = entry.data
+        digest = hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else artifacts.file_sha256(data)
+    except OSError:  # a link that leads nowhere; it still has a name
+        digest = ""
+    return withdrawn.keys() & picture_names(entry.name, digest)
 
 
 def _without(held: list[Held], gone: list[Held], difference: float, found: list[Finding]) -> list[Held]:
@@ -181,9 +204,9 @@ def _bytes(entry: Entry, max_megabytes: float) -> bytes:
     return entry.data.read_bytes()
 
 
-def _hold(
-    entry: Entry, data: bytes, digest: str, spool: IO[bytes], config: DataConfig, found: list[Finding]
-) -> Held:
+def _hold(entry: Entry, spool: IO[bytes], config: DataConfig, found: list[Finding]) -> Held:
+    data = _bytes(entry, config.max_megabytes)
+    digest = hashlib.sha256(data).hexdigest()
     cut, odd = look(shown(entry.name), data, config)
     found.extend(odd)
     png = artifacts.encode_picture(cut.picture, "")["bytes"]

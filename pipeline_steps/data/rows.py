@@ -1,6 +1,6 @@
 """From a row as handed in to an entry of the data set, or to a finding that says why not."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +16,8 @@ ABOUT = ("category", "era", "contributor", "source", "author", "licence", "conse
 ALIASES = {"license": "licence", "category_code": "category", "url": "source"}
 COLUMNS = ("file_name", "split", "withdrawn", *ABOUT, *ALIASES)
 """Columns that are found whatever their case, beside the caption's."""
+ANSWERS = ("withdrawn", "consent")
+"""Columns that say whether a picture may be used, and kinds of the findings about them."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Entry:
         about: the columns of ``ABOUT``, None where absent.
         extra: further columns.
         withdrawn: a column of the row asks to leave the picture out.
+        fault: why the row is not taken; a withdrawn picture may have one as well.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Entry:
     about: dict[str, str | None] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     withdrawn: bool = False
+    fault: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ class Intake:
         """Say what is worth knowing."""
         self.findings.append(Finding(NOTE, kind, shown(name), line))
 
-    def entry(self, name: str, data: Path | bytes, row: dict[Any, Any], split: str | None) -> Iterator[Entry]:
-        """Yield the row's entry, or nothing and a finding.
+    def entry(self, name: str, data: Path | bytes, row: dict[Any, Any], split: str | None) -> Entry:
+        """Return the row's entry, which says itself if it is not taken: its picture may be a withdrawn one.
 
         Args:
             name: of the picture, relative to the culture's folder.
@@ -72,21 +76,23 @@ class Intake:
             row: its columns without ``file_name`` and the picture.
             split: what its table says; without it the picture's own folder does.
         """
+        said = clean_text(str(row.pop("split", None) or "")).lower()
+        split = SPLITS.get(said) or split or split_of(PurePosixPath(name))
+        withdrawn = False
         try:
+            withdrawn = is_refused(row, self.require_consent)
+            row.pop("withdrawn", None)
             caption = self._caption(name, row.pop(self.caption_column, None))
-            said = clean_text(str(row.pop("split", None) or "")).lower()
             if said and said not in SPLITS:
-                raise _NotTakenError("split", f"its split is '{said[:40]}'; write train or test")
-            withdrawn = self._withdrawn(row.pop("withdrawn", None))
+                raise NotTakenError("split", f"its split is '{said[:40]}'; write train or test")
             about, extra = _columns(row)
-            withdrawn = withdrawn or self._refused(about["consent"])
-        except _NotTakenError as error:
-            self.left_out(error.kind, name, str(error))
+        except NotTakenError as error:
+            fault = Finding(LEFT_OUT, error.kind, shown(name), str(error))
         except RejectedError as error:
-            self.left_out("row", name, f"{error}; mend its row")
+            fault = Finding(LEFT_OUT, "row", shown(name), f"{error}; mend its row")
         else:
-            split = SPLITS.get(said) or split or split_of(PurePosixPath(name))
-            yield Entry(name, data, caption, split, about, extra, withdrawn)
+            return Entry(name, data, caption, split, about, extra, withdrawn)
+        return Entry(name, data, "", split, withdrawn=withdrawn, fault=fault)
 
     def _caption(self, name: str, value: Any) -> str:
         if isinstance(value, list) and all(isinstance(v, str) for v in value) and value:
@@ -94,44 +100,45 @@ class Intake:
                 self.note("caption", name, f"has {len(value)} captions; the first is used")
             value = value[0]
         if value is not None and not isinstance(value, str):
-            raise _NotTakenError("caption", "its caption is not text; write a sentence")
+            raise NotTakenError("caption", "its caption is not text; write a sentence")
         text = clean_text(value or "")
         if not is_visible(text):
             invisible = " (its characters cannot be seen)" if text else ""
-            raise _NotTakenError("caption", f"has no caption{invisible}; write one")
+            raise NotTakenError("caption", f"has no caption{invisible}; write one")
         return text
 
-    def _withdrawn(self, value: Any) -> bool:
-        text = _text(value)
-        if text is None or text.lower() == "x":
-            return text is not None
-        answer = text.lower() == "withdrawn" or is_yes(text)
-        if answer is None:
-            raise _NotTakenError("withdrawn", f"its 'withdrawn' says {quoted(text)}; write yes or no")
-        return answer
 
-    def _refused(self, consent: str | None) -> bool:
-        """Return whether consent was refused; what is neither a clear yes nor a clear no is not taken."""
-        if consent is None:
-            if self.require_consent:
-                raise _NotTakenError(
-                    "consent", "has no consent (data.require_consent); write yes once it is given"
-                )
-            return False
-        answer = is_yes(consent)
-        if answer is None:
-            raise _NotTakenError(
-                "consent", f"its consent is {quoted(consent)}, no clear yes; write yes once it is given"
-            )
-        return not answer
-
-
-class _NotTakenError(Exception):
+class NotTakenError(Exception):
     """This picture is not taken; ``kind`` is the finding's."""
 
     def __init__(self, kind: str, line: str) -> None:
         super().__init__(line)
         self.kind = kind
+
+
+def is_refused(row: Mapping[Any, Any], require_consent: bool) -> bool:
+    """Tell whether one of the columns ``ANSWERS`` asks to leave the row's picture out.
+
+    Args:
+        row: its columns, those of ``COLUMNS`` by these names.
+        require_consent: an empty ``consent`` is no yes.
+
+    Raises:
+        NotTakenError: neither refuses, and one is no clear answer.
+        RejectedError: an answer is nested without an end.
+    """
+    asked, consent = (_text(row.get(column)) for column in ANSWERS)
+    withdrawn = asked is not None and (asked.lower() in ("x", "withdrawn") or is_yes(asked))
+    given = is_yes(consent) if consent is not None else None if require_consent else True
+    if withdrawn or given is False:
+        return True
+    if withdrawn is None:
+        raise NotTakenError("withdrawn", f"its 'withdrawn' says {quoted(asked)}; write yes or no")
+    if given is None:
+        said = "has no consent (data.require_consent)"
+        said = said if consent is None else f"its consent is {quoted(consent)}, no clear yes"
+        raise NotTakenError("consent", f"{said}; write yes once it is given")
+    return False
 
 
 def _columns(row: dict[Any, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:

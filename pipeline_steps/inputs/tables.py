@@ -5,7 +5,7 @@ import datetime
 import io
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,23 +40,26 @@ def table_rows(path: Path, known: Collection[str], notes: list[str] | None = Non
         notes: what was decided for the user is appended here.
 
     Raises:
-        UserError: the file cannot be read, or a line that cannot be understood.
+        UserError: the file cannot be read, a line cannot be understood, or a known column is there twice.
     """
     ending = path.suffix.lower()
     notes = [] if notes is None else notes
     rows: Rows
     if ending in (".parquet", ".arrow"):
+        _check_names(str(path), arrow_columns(path), known)
         rows = enumerate((row for batch in arrow_batches(path) for row in batch_rows(batch)), 1)
     elif ending == ".jsonl":
         rows = _json_rows(path)
     elif ending == ".json":
         rows = _json_list(path)
     elif ending == ".xlsx":
-        rows = _under_header(_excel_table(path, notes))
+        rows = _under_header(path, _excel_table(path, notes), known)
     else:
         yield from csv_rows(path, read_text(path, notes), known)
         return
     for number, row in rows:
+        if ending in (".json", ".jsonl") and not isinstance(row, RejectedError):
+            _check_names(f"{path}: {'line' if ending == '.jsonl' else 'row'} {number}", row, known)
         yield number, row if isinstance(row, RejectedError) else _known_names(row, known)
 
 
@@ -69,9 +72,9 @@ def csv_rows(path: Path, text: str, known: Collection[str]) -> Iterator[tuple[in
         known: see :func:`table_rows`.
 
     Raises:
-        UserError: quotes that do not end.
+        UserError: quotes that do not end, or a known column is there twice.
     """
-    for number, row in _under_header(_csv_table(path, text, known)):
+    for number, row in _under_header(path, _csv_table(path, text, known), known):
         yield number, _known_names(row, known)
 
 
@@ -256,18 +259,29 @@ def _filled(table: Table) -> Table:
     return ((number, fields) for number, fields in table if any(field.strip() for field in fields))
 
 
-def _under_header(table: Table) -> Iterator[tuple[int, Row]]:
+def _under_header(path: Path, table: Table, known: Collection[str]) -> Iterator[tuple[int, Row]]:
     names: list[str] | None = None
     for number, fields in _filled(table):
         if names is None:
             names = [name.strip() for name in fields]
             while names and not names[-1]:
                 names.pop()  # empty columns at the end of a sheet
+            _check_names(str(path), names, known)
             continue
         row: Row = dict(zip(names, fields, strict=False))
         if any(field.strip() for field in fields[len(names) :]):
             row[None] = fields[len(names) :]
         yield number, row
+
+
+def _check_names(where: str, names: Iterable[Any], known: Collection[str]) -> None:
+    """Refuse a known column that is there twice, whatever its case: only one of its fields would count."""
+    wanted = {name.casefold() for name in known}
+    taken: dict[str, str] = {}
+    for name in (name for name in names if isinstance(name, str) and name.casefold() in wanted):
+        if other := taken.get(name.casefold()):
+            raise UserError(f"{where}: '{other}' and '{name}' are one column twice; delete or rename one")
+        taken[name.casefold()] = name
 
 
 def _known_names(row: Row, known: Collection[str]) -> Row:

@@ -84,6 +84,21 @@ def test_no_answer_is_a_yes_unless_consent_is_required(corpus, tmp_path, require
     )
 
 
+@pytest.mark.parametrize(
+    "answers", [("", "no"), ("no", ""), ("yes", "refused"), ("", "pending"), ("pending", "")]
+)
+def test_what_is_no_yes_counts_in_any_row_of_a_file(corpus, tmp_path, answers):
+    for consent in answers:
+        corpus.add("odd.png", PNG, split="train", consent=consent)
+    corpus.write()
+    rows, lines = run(corpus.folder, tmp_path)
+    unclear = "odd.png: its consent is 'pending', no clear yes; write yes once it is given"
+    assert (sorted(rows), lines) == (
+        ["good_test", "good_train"],
+        [unclear if "pending" in answers else "odd.png: is withdrawn; left out"],
+    )
+
+
 def test_withdrawn_column_that_says_neither(corpus, tmp_path):
     corpus.add("odd.png", PNG, split="train", withdrawn="asked for on 3 May")
     corpus.add("no.png", None, row=False)

@@ -38,6 +38,27 @@ def test_csv_row_with_an_unquoted_comma_is_named(corpus, tmp_path):
     assert lines == ["metadata.csv line 4: has more fields than the header; quote texts with commas"]
 
 
+@pytest.mark.parametrize("form", ["csv", "xlsx", "jsonl", "parquet"])
+@pytest.mark.parametrize("second", ["consent", "Consent"])
+def test_a_column_that_is_there_twice_is_refused(corpus, tmp_path, form, second):
+    """Of two answers only one would count."""
+    names, cells = ["file_name", "text", "consent", second], ["good_train.png", "a gate", "no", ""]
+    path = corpus.folder / f"metadata.{form}"
+    if form == "xlsx":
+        book = openpyxl.Workbook()
+        book.active.append(names)
+        book.active.append(cells)
+        book.save(path)
+    elif form == "parquet":
+        pq.write_table(pa.Table.from_arrays([pa.array([cell]) for cell in cells], names), path)
+    elif form == "jsonl":
+        path.write_text(json.dumps(dict(zip(names, cells, strict=True)) | {"CONSENT": ""}))
+    else:
+        path.write_text(f"{','.join(names)}\n{','.join(cells)}\n")
+    with pytest.raises(UserError, match=rf"metadata\.{form}.*: 'consent' and '\w+' are one column twice; d"):
+        run(corpus.folder, tmp_path)
+
+
 def hub_table(rows: list[dict]) -> pa.Table:
     return pa.Table.from_pylist(rows)
 

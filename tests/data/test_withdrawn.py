@@ -69,6 +69,25 @@ def test_a_row_can_withdraw_itself(corpus, tmp_path, columns):
     assert lines == ["odd.png: is withdrawn; left out"]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [{"text": "", "consent": "no"}, {"text": ""}, {"consent": "pending"}, {"split": "none"}, None],
+    ids=str,
+)
+def test_a_withdrawn_picture_takes_its_copies_along_whatever_its_row_lacks(corpus, tmp_path, row):
+    refused = bool(row and row.get("consent") == "no")
+    corpus.add("odd.png", PNG, row=row is not None, **(row or {}))
+    corpus.add("copy.png", PNG, split="train")
+    corpus.write()
+    (tmp_path / "withdrawn.txt").write_text("odd.png\n")
+    rows, lines = run(corpus.folder, tmp_path, None if refused else tmp_path / "withdrawn.txt")
+    assert sorted(rows) == ["good_test", "good_train"]
+    assert lines == [
+        "copy.png: is a copy of the withdrawn odd.png; left out",
+        "odd.png: is withdrawn; left out",
+    ]
+
+
 def test_missing_withdrawn_list_is_refused(corpus, tmp_path):
     corpus.write()
     with pytest.raises(UserError, match=r"gone\.txt: cannot be read"):
