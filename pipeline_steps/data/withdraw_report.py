@@ -1,7 +1,10 @@
 """Which results still stand on a picture that was withdrawn."""
 
+import base64
+import binascii
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from pipeline_steps.inputs.text import clean_text, name_key, read_text
 
 PAGES = (".html", ".md")
 """Text files that show pictures or speak of a data set; they carry its fingerprint in their text."""
+EMBEDDED = re.compile(";base64,([A-Za-z0-9+/]+)")
+"""What a page holds as a data address."""
 
 
 def withdraw_report(
@@ -22,9 +27,9 @@ def withdraw_report(
 
     ``ingest`` keeps, for every fingerprint it ever gave, the list of its pictures under
     ``<results>/<culture>/data_sets``. Tables, tensor files and contact sheets carry the fingerprint in
-    their header, pages and cards in their text; downloaded pictures are compared byte by byte. A file
-    whose data set is not listed, a downloaded table, or a file older than the present data set that says
-    nothing of its pictures (prompts, TensorBoard's), is named as unknown.
+    their header, pages and cards in their text or in what they embed; downloaded pictures are compared
+    byte by byte. A file whose data set is not listed, a downloaded table, or a file older than the present
+    data set that says nothing of its pictures (prompts, TensorBoard's), is named as unknown.
 
     Args:
         results: root of all outputs.
@@ -78,8 +83,9 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
     until = _tainted_until(home, holding)
     for path in sorted(results.rglob("*")):
         if path.suffix in PAGES and path.is_file():
-            text = path.read_text(encoding="utf-8", errors="replace")
-            names = next((names for key, names in holding.items() if names and key in text), [])
+            texts = list(_texts(path.read_text(encoding="utf-8", errors="replace")))
+            held = (names for key, names in holding.items() if names and any(key in text for text in texts))
+            names = next(held, [])
         else:
             note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
             if not note.get("fingerprint"):
@@ -93,6 +99,16 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
             names = holding.get(note["fingerprint"], [])
         if names:
             yield path, "withdrawn: " + ", ".join(names)
+
+
+def _texts(page: str) -> Iterator[str]:
+    """Yield a page's text, and that of the files it embeds: Snakemake's report holds whole pages so."""
+    yield page
+    for found in EMBEDDED.finditer(page):
+        try:
+            yield from _texts(base64.b64decode(found[1] + "==").decode("latin-1"))
+        except binascii.Error:  # looks like an address and is none
+            continue
 
 
 def _tainted_until(home: Path, holding: dict[str, list[str]]) -> float:

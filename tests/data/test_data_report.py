@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from snakemake.report.common import data_uri_from_file
 from transformers import CLIPTokenizer
 
 from pipeline_steps import artifacts
@@ -263,6 +264,24 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
     assert "events.out" not in (tmp_path / "report.tsv").read_text()
     with pytest.raises(UserError, match="was made from other pictures than"):
         artifacts.same_origin((IMAGES, home / "images.parquet"), (LORA, home / "lora.safetensors"))
+
+
+def test_a_page_inside_snakemakes_own_report_is_seen(tmp_path):
+    """It embeds pages as data addresses, with their own pictures in them."""
+    results, handed = tmp_path / "results", [{"file_name": f"{i}.png", "text": "a gate"} for i in range(4)]
+    home = build(tmp_path / "in", results, handed)
+    old = IMAGES.note(home / "images.parquet")["fingerprint"]
+    Image.new("RGB", (4, 4)).save(tmp_path / "fig6.png", pnginfo=artifacts.picture_note(Origin("wales", old)))
+    (tmp_path / "report.html").write_text(f"<img src='data:image/png;base64,A'>{old}")
+    for name in ("report.html", "fig6.png"):
+        page = json.dumps({name: {"data_uri": data_uri_from_file(tmp_path / name)}})
+        (results / f"with_{name}.html").write_text(f"<script>var results = {page};</script>")
+    (tmp_path / "withdrawn.txt").write_text("0.png\n")
+    withdraw_report(results, tmp_path / "report.tsv", ["wales"], [tmp_path / "withdrawn.txt"])
+    lines = (tmp_path / "report.tsv").read_text().splitlines()
+    assert {line for line in lines if line.startswith("with")} == {
+        f"with_{name}.html\twales\twithdrawn: 0.png" for name in ("report.html", "fig6.png")
+    }
 
 
 def test_every_culture_needs_its_list(tmp_path):
