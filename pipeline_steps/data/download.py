@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,13 @@ from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
 from pipeline_steps.data.fetching import FetchError, get, picture_session
+from pipeline_steps.data.names import address_key, address_key_in, picture_names, withdrawn_names
 from pipeline_steps.data.public_web import without_credentials
+from pipeline_steps.data.rows import ANSWERS, NotTakenError, is_refused
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.tables import csv_rows
-from pipeline_steps.inputs.text import clean_text, read_text
+from pipeline_steps.inputs.text import clean_text, read_lines, read_text
+from pipeline_steps.inputs.values import RejectedError
 
 HOSTS = 8
 """Servers asked at the same time; one connection to each."""
@@ -34,7 +37,7 @@ ATTEMPTS = 3
 """Per link, when the failure may pass."""
 LONGEST_WAIT = 60.0
 """Seconds waited at most when a server asks to come back later."""
-COLUMNS = ("url", "caption", "country_code", "category_code", "created_at")
+COLUMNS = ("url", "caption", "country_code", "category_code", "created_at", *ANSWERS)
 
 
 @dataclass(frozen=True)
@@ -46,27 +49,39 @@ class Link:
     columns: dict[str, Any]
 
 
+class WithdrawnError(FetchError):
+    """Somebody wants this picture left out."""
+
+    def __init__(self) -> None:
+        super().__init__("is withdrawn or refused; left out")
+
+
 def download(
     links: Path,
     metadata: Path,
     failures: Path,
     config: DataConfig,
     country: str | None = None,
+    withdrawn: Path | None = None,
     pause: float = 1.0,
 ) -> None:
     """Fetch every picture that is not there yet, and describe them in a metadata.jsonl.
 
     Pictures lie in ``pictures`` beside ``metadata`` and stay there: a second run asks only for those
-    that failed. A dead link costs its own picture and nothing else. Addresses on a private network are
-    not asked, and credentials in an address neither sent nor stored.
+    that failed. A dead link costs its own picture and nothing else. What is withdrawn or refused is not
+    asked for, and deleted where it is there; what has no clear answer is not asked for either, and where
+    it is there left to ``ingest``. Addresses on a private network are not asked, and credentials in an
+    address neither sent nor stored.
 
     Args:
         links: CSV file with columns ``url`` and ``caption`` (or the configured caption column); in the
             CCUB release also country_code, category_code and created_at.
         metadata: metadata.jsonl to write, in the order of the table, for ``ingest``.
         failures: CSV file to write: line, url, whether the failure may pass, reason.
-        config: caption column, largest file, servers that may lie on a private network.
+        config: caption column, largest file, whether an answer in ``consent`` is required, servers that
+            may lie on a private network.
         country: take only rows with this ``country_code``.
+        withdrawn: list of pictures to leave out; see :func:`withdrawn_names`.
         pause: seconds before the second attempt; it doubles with each.
 
     Raises:
@@ -75,10 +90,13 @@ def download(
     wanted = list(_links(links, country, config.caption_column))
     folder = metadata.parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    results = _fetch_all(wanted, folder, config, pause)
+    results, gone = _left_out(wanted, folder, withdrawn_names(withdrawn), config.require_consent)
+    results |= _fetch_all([one for one in wanted if one.url not in results], folder, gone, config, pause)
     failed = [(one, found) for one in wanted if isinstance(found := results[one.url], FetchError)]
+    out = [one for one, error in failed if isinstance(error, WithdrawnError)]
     for one, error in failed:
-        LOG.warning("%s line %d: %s: %s", links.name, one.line, one.url, error)
+        if one not in out:
+            LOG.warning("%s line %d: %s: %s", links.name, one.line, one.url, error)
     if len(failed) == len(wanted):
         raise UserError(f"{links}: none of {len(wanted)} pictures could be fetched; first: {failed[0][1]}")
     rows = (
@@ -86,9 +104,8 @@ def download(
     )
     artifacts.write_text(failures, _failure_table(failed))
     artifacts.write_text(metadata, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    LOG.info(
-        "%s: %d pictures, %d dead links (%s)", links.name, len(wanted) - len(failed), len(failed), failures
-    )
+    counts = (len(wanted) - len(failed), len(out), len(failed) - len(out))
+    LOG.info("%s: %d pictures, %d withdrawn or refused, %d not fetched (%s)", links.name, *counts, failures)
 
 
 def _links(path: Path, country: str | None, caption_column: str) -> Iterator[Link]:
@@ -110,8 +127,42 @@ def _links(path: Path, country: str | None, caption_column: str) -> Iterator[Lin
         raise UserError(f"{path}: no row{which}; mend the table or 'country' of the culture")
 
 
+def _left_out(
+    links: list[Link], folder: Path, listed: Mapping[str, str], require_consent: bool
+) -> tuple[dict[str, Path | FetchError], set[str]]:
+    """Delete what is withdrawn or refused, with its identical copies.
+
+    The SHA-256 of what was deleted stays beside ``folder``, so that a copy from another address is known.
+
+    Returns:
+        The addresses that are not asked, and why; the SHA-256 of pictures that are not kept.
+    """
+    there = {path: artifacts.file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    by_name = {p for p, d in there.items() if listed.keys() & picture_names(f"{folder.name}/{p.name}", d)}
+    named = {address_key_in(name) for name in (*listed, *(path.name for path in by_name))}
+    found: dict[str, Path | FetchError] = {}
+    for link in links:
+        try:
+            if address_key(link.url) in named or is_refused(link.columns, require_consent):
+                found[link.url] = WithdrawnError()
+        except (NotTakenError, RejectedError) as error:
+            if not any(folder.glob(f"{_stem(link)}.*")):
+                found.setdefault(link.url, FetchError(str(error)))
+    keys = {address_key(url) for url, error in found.items() if isinstance(error, WithdrawnError)}
+    memory = folder.with_name("withdrawn.tsv")
+    before = [line.split("\t") for line in read_lines(memory)] if memory.exists() else []
+    gone = {digest: key for key, digest in before if key in keys | named}
+    gone |= {d: key for p, d in there.items() if (key := address_key_in(p.name)) in keys or p in by_name}
+    if gone or before:
+        artifacts.write_text(memory, "".join(f"{key}\t{digest}\n" for digest, key in gone.items()))
+    for path, digest in there.items():
+        if digest in gone:
+            path.unlink()
+    return found, gone.keys() | listed.keys()
+
+
 def _fetch_all(
-    links: list[Link], folder: Path, config: DataConfig, pause: float
+    links: list[Link], folder: Path, gone: Collection[str], config: DataConfig, pause: float
 ) -> dict[str, Path | FetchError]:
     """Return, for every address, the picture's file or why there is none; one host is asked in turn."""
     hosts: dict[str, dict[str, Link]] = defaultdict(dict)
@@ -124,7 +175,8 @@ def _fetch_all(
         with picture_session(config.allowed_hosts) as session:
             for link in host:
                 try:
-                    found: Path | FetchError = _fetch(session, link, folder, config.max_megabytes, pause)
+                    limit = config.max_megabytes
+                    found: Path | FetchError = _fetch(session, link, folder, gone, limit, pause)
                 except FetchError as error:
                     found = error
                 with lock:
@@ -143,7 +195,14 @@ def _host(url: str) -> str:
         return ""
 
 
-def _fetch(session: requests.Session, link: Link, folder: Path, max_megabytes: float, pause: float) -> Path:
+def _fetch(
+    session: requests.Session,
+    link: Link,
+    folder: Path,
+    gone: Collection[str],
+    max_megabytes: float,
+    pause: float,
+) -> Path:
     """Return the picture's file, fetching it with polite attempts unless it is there."""
     stem = _stem(link)
     if there := sorted(folder.glob(f"{stem}.*")):
@@ -160,6 +219,8 @@ def _fetch(session: requests.Session, link: Link, folder: Path, max_megabytes: f
         ending = pictures.picture_format(data).lower()
     except pictures.UnusableError as error:
         raise FetchError(str(error)) from error
+    if hashlib.sha256(data).hexdigest() in gone:
+        raise WithdrawnError
     path = folder / f"{stem}.{ending}"
     with artifacts.appears_whole(path) as part:
         part.write_bytes(data)
@@ -169,9 +230,7 @@ def _fetch(session: requests.Session, link: Link, folder: Path, max_megabytes: f
 def _stem(link: Link) -> str:
     """Return a name that stays when rows are added: the category and a piece of the address' hash."""
     category = re.sub(r"[^A-Za-z0-9]+", "_", str(link.columns.get("category_code") or "picture")).strip("_")
-    return (
-        f"{category[:40] or 'picture'}_{hashlib.sha256(link.url.encode('utf-8', 'replace')).hexdigest()[:12]}"
-    )
+    return f"{category[:40] or 'picture'}_{address_key(link.url)}"
 
 
 def _row(link: Link, path: Path, metadata: Path, config: DataConfig) -> dict[str, Any]:

@@ -21,7 +21,14 @@ from pipeline_steps.data.checks import duplicate, look
 from pipeline_steps.data.duplicates import same_looking
 from pipeline_steps.data.entries import entries
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
-from pipeline_steps.data.names import hashed_id, is_by_content, picture_id, picture_names, withdrawn_names
+from pipeline_steps.data.names import (
+    hashed_id,
+    is_by_address,
+    is_by_content,
+    picture_id,
+    picture_names,
+    withdrawn_names,
+)
 from pipeline_steps.data.rows import ANSWERS, Entry
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import shown
@@ -154,11 +161,11 @@ def _read(
     for name in again & held.keys():
         found.append(Finding(NOTE, "row", shown(name), "has several rows; the first counts"))
     for key in sorted(withdrawn.keys() - used):
-        if is_by_content(withdrawn[key]):
+        if is_by_content(withdrawn[key]) or is_by_address(key):
             line = "is in the withdrawn list and is here no longer"
             found.append(Finding(NOTE, "withdrawn", shown(withdrawn[key]), line))
             continue
-        line = "is in the withdrawn list and names no picture here; check its spelling"
+        line = "is in the withdrawn list and names no picture here; check its spelling, unless it was deleted"
         found.append(Finding(MEND, "withdrawn", shown(withdrawn[key]), line))
     return _without(list(held.values()), list(gone.values()), config.duplicate_difference, found)
 

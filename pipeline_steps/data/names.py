@@ -14,6 +14,8 @@ CALLED = ("file_name", "image_id", "sha256")
 
 BY_CONTENT = 32
 """Digits of a SHA-256 by which a picture is called."""
+BY_ADDRESS = 12
+"""Digits of its address' SHA-256 by which a fetched picture is called, after its category."""
 
 
 def withdrawn_names(path: Path | None) -> dict[str, str]:
@@ -49,6 +51,21 @@ def content_name(digest: str) -> str:
 def is_by_content(name: str) -> bool:
     """Tell whether a picture is called by its content; nobody mistypes such a name."""
     return bool(re.fullmatch(r"[0-9a-f]{%d}" % BY_CONTENT, PurePosixPath(name).stem))  # noqa: UP031
+
+
+def address_key(url: str) -> str:
+    """Return the end of a fetched picture's name, which stays whatever else its row says."""
+    return hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()[:BY_ADDRESS]
+
+
+def address_key_in(name: str) -> str:
+    """Return what :func:`address_key` gave a fetched picture's name; of another name its last part."""
+    return PurePosixPath(name).stem.rpartition("_")[2]
+
+
+def is_by_address(name: str) -> bool:
+    """Tell whether a picture is called by its address; a number or date at the end may be anybody's."""
+    return bool(re.fullmatch(r"(?!\d+$)[0-9a-f]{%d}" % BY_ADDRESS, address_key_in(name)))  # noqa: UP031
 
 
 def picture_id(name: str) -> str:

@@ -1,6 +1,7 @@
 """Against a real server on this machine that behaves, stalls, lies and fails."""
 
 import csv
+import hashlib
 import io
 import json
 import socket
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline_steps.artifacts import IMAGES
+from pipeline_steps.artifacts import FINDINGS, IMAGES
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import fetching as module
 from pipeline_steps.data.download import download
@@ -240,6 +241,74 @@ def test_a_table_may_name_files_and_sources_of_its_own(server, tmp_path):
     first, second = rows
     assert (first["source"], first["link"]) == ("Ann's album", f"{server}/photo1")
     assert second["source"] == f"{server}/photo2" and "link" not in second
+
+
+# --- pictures that somebody wants left out ---------------------------------------------------
+
+OUT = "is withdrawn or refused; left out"
+UNCLEAR = "its consent is 'pending', no clear yes; write yes once it is given"
+
+
+def asked_for(path: Path, server: str, answers: list[tuple[str, str]]) -> Path:
+    lines = [f"{server}/{photo},a dish,{answer}\n" for photo, answer in answers]
+    path.write_text("url,caption,Consent\n" + "".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_what_is_no_yes_is_not_fetched(server, tmp_path, required, caplog):
+    answers = [("photo1", "no"), ("photo2", "pending"), ("photo3", "yes"), ("photo4", ""), ("photo5", "yes")]
+    links = asked_for(tmp_path / "l.csv", server, [*answers, ("photo5", "Refused.")])
+    config = DataConfig(allowed_hosts=("127.0.0.1",), require_consent=required)
+    caplog.set_level("INFO")
+    download(links, tmp_path / "metadata.jsonl", tmp_path / "failures.csv", config)
+    assert sorted(Server.asked) == ["/photo3"] + ["/photo4"] * (not required)
+    with (tmp_path / "failures.csv").open(newline="") as file:
+        reasons = {(row["line"], row["reason"]) for row in csv.DictReader(file)}
+    empty = {("5", "has no consent (data.require_consent); write yes once it is given")}
+    assert reasons == {("2", OUT), ("3", UNCLEAR), ("6", OUT), ("7", OUT)} | (empty if required else set())
+    assert f"{2 - required} pictures, 3 withdrawn or refused, {1 + required} not fetched" in caplog.text
+
+
+@pytest.mark.parametrize("called", ["name", "NAME", "path", "stem", "sha256", "consent", "withdrawn by hand"])
+def test_what_is_withdrawn_is_deleted_and_does_not_come_back(server, tmp_path, called):
+    answers = [("photo1", ""), ("photo1?copy", ""), ("photo2", ""), ("photo3", "")]
+    links, out = asked_for(tmp_path / "l.csv", server, answers), tmp_path / "out"
+    first = Path(run(links, out)[0][0]["file_name"])
+    listed = tmp_path / "withdrawn.txt"
+    names = {"path": str(first), "stem": first.stem, "sha256": hashlib.sha256(photo(1)).hexdigest()}
+    names |= {"name": first.name, "NAME": first.name.upper()}
+    listed.write_text(names.get(called, first.name if called == "withdrawn by hand" else "# nobody"))
+    if called == "consent":
+        asked_for(links, server, [("photo1", "no"), *answers[1:]])
+    if called == "withdrawn by hand":
+        (out / first).unlink()
+    for _ in range(2):
+        rows, failed = run(links, out, withdrawn=listed)
+        left = [f"{server}/photo1?copy"] * (called == "withdrawn by hand")  # nothing to compare it with
+        assert [row["source"] for row in rows] == [*left, f"{server}/photo2", f"{server}/photo3"]
+        assert {row["reason"] for row in failed} == {OUT}
+        assert len(list((out / "pictures").iterdir())) == len(rows)
+    images, found = tmp_path / "images.parquet", tmp_path / "findings.parquet"
+    config = DataConfig(resolution=32)
+    ingest(out / "metadata.jsonl", images, "korea", ", in korea", 1, config, findings=found, withdrawn=listed)
+    to_mend = [row["line"] for row in FINDINGS.rows(found) if "spelling" in row["line"]]
+    assert len(to_mend) == (called == "sha256")
+
+
+def test_an_unclear_answer_deletes_nothing_and_ingest_names_it(server, tmp_path):
+    links, out = (
+        asked_for(tmp_path / "l.csv", server, [(f"photo{i}", "") for i in range(3)]),
+        tmp_path / "out",
+    )
+    run(links, out)
+    asked_for(links, server, [("photo0", "pending"), ("photo1", ""), ("photo2", "")])
+    rows, failed = run(links, out)
+    assert (len(rows), failed, max(Server.asked.values())) == (3, [], 1)
+    images, found = tmp_path / "images.parquet", tmp_path / "findings.parquet"
+    config = DataConfig(resolution=32)
+    ingest(out / "metadata.jsonl", images, "korea", ", in korea", 1, config, findings=found)
+    assert (len(IMAGES.read(images)), UNCLEAR in {row["line"] for row in FINDINGS.rows(found)}) == (2, True)
 
 
 # --- addresses that are nobody's business -----------------------------------------------------

@@ -41,7 +41,8 @@ def test_what_looks_like_a_withdrawn_picture_is_named(corpus, tmp_path):
     (tmp_path / "withdrawn.txt").write_text("good_train.png\nmisspelt.png\n")
     lines = run(corpus.folder, tmp_path, tmp_path / "withdrawn.txt")[1]
     assert lines == [
-        "misspelt.png: is in the withdrawn list and names no picture here; check its spelling",
+        "misspelt.png: is in the withdrawn list and names no picture here; check its spelling, unless it was "
+        "deleted",
         "near.jpg: looks like the withdrawn good_train.png; withdraw it too if it is the same",
         "good_train.png: is withdrawn; left out",
     ]

@@ -52,6 +52,7 @@ TABLE = [
     ("cultures.korea.images", "resources/mini/ccub/india", {"ingest", "fetch_data_set"}),
     ("cultures.links.country", "KP", {"download"}),
     ("cultures.korea.withdrawn", "list.txt", {"ingest"}),
+    ("cultures.links.withdrawn", "list.txt", {"download", "ingest"}),
     ("cultures.korea.prompts", "list.txt", OF_SET),
     ("models.base.path", "resources/mini/clip", BASE | {"data_report", "hub"}),  # it is in files' names
     ("models.base.dtype", "bfloat16", BASE),
@@ -90,7 +91,7 @@ TABLE = [
     ("data.aspect", "buckets", {"ingest"}),
     ("data.test_share", 0.5, {"ingest"}),
     ("data.allow_upscale", False, {"ingest"}),
-    ("data.require_consent", True, {"ingest"}),
+    ("data.require_consent", True, {"download", "ingest"}),
     ("data.allowed_hosts", ["x.org"], {"download"}),
     ("data.duplicate_difference", 1.0, {"ingest"}),
     ("data.max_megapixels", 50.0, {"ingest", "coco"}),
@@ -274,6 +275,7 @@ CASES = {
     "paper_table": [{"number": number} for number in ("1", "2")],
     "contact_sheet": [{"sheet": sheet} for sheet in ("samples", "fig6", "fig8")],
     "download": [{"culture": "links"}],
+    "ingest": [{}, {"culture": "links"}],
     **{name: [{"survey": survey} for survey in ("survey", "survey/simulated")]
        for name in ("survey_import", "survey_aggregate", "survey_report", "agreement")},
 }  # fmt: skip

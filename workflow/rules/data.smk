@@ -56,6 +56,7 @@ def pictures_of(wildcards):
 rule download:
     input:
         links=lambda wildcards: place(culture(wildcards).images),
+        withdrawn=lambda wildcards: WITHDRAWN.get(wildcards.culture, []),
     output:
         metadata=DOWNLOADED,
         failures=f"{RESULTS}/{{culture}}/download/failures.csv",
@@ -69,7 +70,8 @@ rule download:
         "../../envs/pipeline.yaml"
     params:
         country=lambda wildcards: optional("--country", culture(wildcards).country),
-        config=section("data", "caption_column", "max_megabytes", "allowed_hosts"),
+        withdrawn=lambda wildcards, input: optional("--withdrawn", input.withdrawn),
+        config=section("data", "caption_column", "require_consent", "max_megabytes", "allowed_hosts"),
     shell:
         """
         python -m pipeline_steps.data.download \
@@ -77,6 +79,7 @@ rule download:
             --metadata {output.metadata:q} \
             --failures {output.failures:q} \
             {params.country:q} \
+            {params.withdrawn:q} \
             --config {params.config:q} \
             2>&1 | tee {log:q}
         """
