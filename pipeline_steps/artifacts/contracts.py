@@ -244,11 +244,18 @@ no ranks. The note says whether the participants were simulated."""
 
 REJECTED = Table(
     "survey_rejected",
-    1,
-    _schema(("file", pa.string()), ("row", pa.int32()), ("reason", pa.string())),
+    2,
+    _schema(
+        ("file", pa.string()),
+        ("row", pa.int32()),
+        ("reason", pa.string()),
+        ("public_file", pa.string()),
+        ("public_reason", pa.string()),
+    ),
     ("file", "row", "reason"),
 )
-"""Answers that could not be used: where they stand and why."""
+"""Answers that could not be used: where they stand and why; for a page that others see once more with
+"person 7" in the place of participants, whose codes are their keys."""
 
 VOTES = Table(
     "survey_votes",

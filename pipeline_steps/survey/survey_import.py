@@ -1,6 +1,7 @@
 """Collected answers, in whatever form they came, as one checked table."""
 
 import logging
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -8,11 +9,11 @@ from pipeline_steps.artifacts import ANSWERS, PAGES, REJECTED, Origin, Row
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.text import clean_text, shown
+from pipeline_steps.inputs.text import clean_text, read_lines, shown
 from pipeline_steps.inputs.values import RejectedError
 from pipeline_steps.survey.answer_files import read_answers
 from pipeline_steps.survey.answers import Answer, Page, Pages
-from pipeline_steps.survey.codes import most_together, read_codes
+from pipeline_steps.survey.codes import LEAST, most_together, read_codes
 from pipeline_steps.survey.shown import ITEMS
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def survey_import(
         folder: the answers, also in sub-folders.
         pages: pages of every culture surveyed.
         answers: table to write.
-        rejected: table to write: file, row and reason of what was left out.
+        rejected: table to write: file, row and reason of what was left out, in full and without codes.
         config: least years, failed checks allowed.
         codes: those handed out, one a line: answers under any other are left out.
 
@@ -54,6 +55,7 @@ def survey_import(
     """
     known, admitted = _known(pages), read_codes(codes) if codes else None
     found, findings = _collect(folder, known)
+    who = {answer.participant for answer in found}
     good = _check_each(found, known, config, admitted, findings)
     good = _settle_repeats(good, findings)
     good = _check_attention(good, known, config.failed_checks, findings)
@@ -74,7 +76,8 @@ def survey_import(
         "codes": admitted is not None,
         "together": most_together([time for _, time in began]),
     }
-    REJECTED.write(rejected, _counted(findings), extra=note)
+    numbers = _numbers(who, read_lines(codes) if codes else [], findings)
+    REJECTED.write(rejected, _counted(findings, numbers), extra=note)
     rows = [_row(answer, known[answer.page]) for answer in good]
     rows.sort(key=lambda row: tuple(row[name] for name in ANSWERS.key))
     cultures = ",".join(sorted({row["culture"] for row in rows}))
@@ -101,12 +104,40 @@ def _collect(folder: Path, known: Pages) -> tuple[list[Answer], list[Finding]]:
     return found, findings
 
 
-def _counted(findings: list[Finding]) -> list[Row]:
+def _numbers(who: set[str], codes: list[str], findings: list[Finding]) -> dict[str, int]:
+    """Number the codes in their file's order, then everybody else; the longest name comes first.
+
+    A file that cannot be read says in its name alone whose it is.
+    """
+    known = dict.fromkeys([*codes, *sorted(who)])
+    for file in sorted({file for file, *_ in findings}):
+        named = re.search(rf"survey-\w+-([\w-]{{{LEAST},}})[^/]*\.json$", file)
+        if named and not any(name in named[1] for name in known if len(name) >= LEAST):
+            known[named[1]] = None
+    numbers = {name: number for number, name in enumerate(known, 1)}
+    return dict(sorted(numbers.items(), key=lambda item: -len(item[0])))
+
+
+def _public(text: str, numbers: dict[str, int]) -> str:
+    """Put "person 7" in the place of a participant: whoever reads a code can answer in its owner's name."""
+    folded = text.casefold()
+    for name, number in numbers.items():
+        if name.casefold() not in folded:
+            continue
+        text = text.replace(f"participant '{name}'", f"'{name}'").replace(f"'{name}'", f"person {number}")
+        if len(name) >= LEAST:  # a short one is no key, and may be any word's part
+            text = re.sub(re.escape(name), f"person {number}", text, flags=re.IGNORECASE)
+    return text
+
+
+def _counted(findings: list[Finding], numbers: dict[str, int]) -> list[Row]:
     """One row for each different finding, in order, with how often it came."""
-    return [
-        {"file": file, "row": row, "reason": reason + (f" (×{count})" if count > 1 else "")}
-        for (file, row, reason), count in sorted(Counter(findings).items())
-    ]
+    rows: list[Row] = []
+    for (file, row, text), count in sorted(Counter(findings).items()):
+        reason = text + (f" (×{count})" if count > 1 else "")
+        public = {"public_file": _public(file, numbers), "public_reason": _public(reason, numbers)}
+        rows.append({"file": file, "row": row, "reason": reason, **public})
+    return rows
 
 
 def _row(answer: Answer, page: Page) -> Row:

@@ -345,10 +345,10 @@ def _worths(figures: Figures) -> list[tuple[str, Figure]]:
 
 
 def _rejected(rejected: Path) -> dict[str, Any]:
-    """The first rows that could not be used, and how many more there are."""
+    """The first rows that could not be used, without codes, and how many more there are."""
     rows = REJECTED.read(rejected)
     return {
-        "rows": [(row["file"], row["row"] or "", row["reason"]) for row in rows[:SHOWN]],
+        "rows": [(row["public_file"], row["row"] or "", row["public_reason"]) for row in rows[:SHOWN]],
         "more": max(len(rows) - SHOWN, 0),
         "file": rejected.name,
     }

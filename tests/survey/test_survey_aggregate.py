@@ -211,7 +211,9 @@ def test_blank_answers_only_and_different_variants(tmp_path):
 
 
 def report(folder, power=None):
-    REJECTED.write(folder / "rejected.parquet", [{"file": "a<b.csv", "row": 7, "reason": "no permutation"}])
+    left_out = {"file": "a<b.csv", "row": 7, "reason": "no permutation"}
+    public = {f"public_{name}": left_out[name] for name in ("file", "reason")}
+    REJECTED.write(folder / "rejected.parquet", [left_out | public])
     names = ("answers", "rejected", "votes", "consensus", "skills", "statistics")
     survey_report(*(folder / f"{name}.parquet" for name in names), folder / "report.html", power)
     return (folder / "report.html").read_text()

@@ -443,3 +443,25 @@ def test_an_answer_beats_a_blank_and_each_device_has_its_last_word(world):
         ("a.json", 1, text + "the same again"),
         ("c.json", 1, text + "replaced by a later one"),
     ]
+
+
+def test_what_others_see_of_a_finding_has_a_number_for_each_code(world, tmp_path):
+    """The codes' numbers are their lines; strangers follow, then who is known by a file's name alone."""
+    page, code = world.korea[0], "stonestonestone-1"
+    codes = tmp_path / "codes.txt"
+    codes.write_text(f"# cards\nriverriverriver-2\n{code}\n")
+    world.json("good.json", exported(world, page, [1, 2, 3, 4], participant="riverriverriver-2"))
+    world.json(f"survey-korea-{code} (1).json", exported(world, page, None, participant=code, years=3))
+    (world.folder / "survey-korea-cloudcloudcloud-3.json").write_text("{")
+    shifted = [[*row, code] for row in long_rows(world, page, [1, 2, 3, 4], "p1")]
+    stranger = [[*row, 9] for row in long_rows(world, page, [1, 2, 3, 4], "p2")]
+    world.csv(f"{code.upper()}.csv", [*GENERIC, "years"], shifted + stranger)
+    survey_import(world.folder, world.tables, world.result, world.rejected, SurveyConfig(), codes)
+    found = REJECTED.read(world.rejected)
+    assert [(row["public_file"], row["row"], row["public_reason"].split(" (")[0]) for row in found] == [
+        ("person 2.csv", 2, "years person 2 is no number"),
+        ("person 2.csv", 6, "person 3 is none of the codes handed out"),
+        ("survey-korea-person 4.json", 0, "is not JSON"),
+        ("survey-korea-person 2 (1).json", 1, "person 2 lived there 3 years, fewer than 5"),
+    ]
+    assert found[3]["file"] == f"survey-korea-{code} (1).json" and f"'{code}'" in found[3]["reason"]

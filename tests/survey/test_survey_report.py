@@ -19,12 +19,12 @@ AGGREGATED: dict[str, dict[str, bytes]] = {}
 NAMES = ("votes", "consensus", "skills", "statistics")
 
 
-def page(folder, rows, power=None, called=("भारत", "Corée"), **note):
+def page(folder, rows, power=None, called=("भारत", "Corée"), rejected=(), **note):
     """The report of some answers, as text without marks and as HTML."""
     rows = sorted(rows, key=lambda row: tuple(row[name] for name in ANSWERS.key))
     note = {"simulated": False, "rejected": 1} | note
     ANSWERS.write(folder / "answers.parquet", rows, Origin("india,korea", "answers"), note)
-    REJECTED.write(folder / "rejected.parquet", [])
+    REJECTED.write(folder / "rejected.parquet", rejected)
     paths = [folder / f"{name}.parquet" for name in NAMES]
     known = AGGREGATED.setdefault(json.dumps([rows, note["simulated"], note["rejected"]]), {})
     if not known:  # its jackknife takes seconds, and three tests ask about the same crowd
@@ -97,6 +97,18 @@ def test_open_enrolment_says_what_it_cannot_exclude(tmp_path, codes):
     assert ("one person who took part many times" in text) != codes
     assert ("60 participants began within one minute" in text) != codes
     assert ("Only the codes handed out" in text) == codes
+
+
+def test_no_code_stands_on_the_page(tmp_path):
+    """Who reads one can answer in its owner's name."""
+    code = "stonestonestone-1"
+    left_out = {
+        "file": f"survey-korea-{code}.json", "row": 7, "reason": f"double answer by '{code}'",
+        "public_file": "survey-korea-person 4.json", "public_reason": "double answer by person 4",
+    }  # fmt: skip
+    text, body = page(tmp_path, [ranking(code, [1, 2, 3, 4])], rejected=[left_out])
+    assert "survey-korea-person 4.json 7 double answer by person 4" in text
+    assert "rejected.parquet says who each person is" in text and "stone" not in body
 
 
 def test_strengths_stand_in_a_sentence(tmp_path):
