@@ -48,7 +48,8 @@ def survey_import(
         answers: table to write.
         rejected: table to write: file, row and reason of what was left out, in full and without codes.
         config: least years, failed checks allowed.
-        codes: those handed out, one a line: answers under any other are left out.
+        codes: those handed out, one a line: answers under any other are left out, and all of one that
+            answered pages of several cultures; without them, these are as many people.
 
     Raises:
         UserError: no folder, no good answer at all, or simulated answers among real ones.
@@ -57,6 +58,8 @@ def survey_import(
     found, findings = _collect(folder, known)
     who = {answer.participant for answer in found}
     good = _check_each(found, known, config, admitted, findings)
+    if admitted is not None:
+        good = _check_cultures(good, known, findings)
     good = _settle_repeats(good, findings)
     good = _check_attention(good, known, config.failed_checks, findings)
     _say(findings)
@@ -195,6 +198,21 @@ def _check_each(
         else:
             good.append(answer)
     return good
+
+
+def _check_cultures(good: list[Answer], known: Pages, findings: list[Finding]) -> list[Answer]:
+    """Leave out everything under a code that answered pages of several cultures: a person is of one."""
+    cultures: dict[str, set[str]] = defaultdict(set)
+    for answer in good:
+        cultures[answer.participant].add(known[answer.page].culture)
+    kept = []
+    for answer in good:
+        if len(several := sorted(cultures[answer.participant])) > 1:
+            text = f"participant '{answer.participant}' answered pages of {' and '.join(several)}, not of one"
+            findings.append((answer.file, answer.row, text))
+        else:
+            kept.append(answer)
+    return kept
 
 
 def _fault(answer: Answer, known: Pages, min_years: float) -> str:

@@ -113,6 +113,28 @@ def test_only_the_codes_handed_out_count(world, tmp_path):
     assert ANSWERS.note(world.result)["codes"] is True
 
 
+@pytest.mark.parametrize("handed_out", [True, False])
+def test_a_code_stands_for_one_culture(world, tmp_path, handed_out):
+    """Nobody counts twice with one code; without codes, two cultures' "p1" may be two people."""
+    one, two = "riverriverriver-1", "stonestonestone-2"
+    codes = tmp_path / "codes.txt"
+    codes.write_text(f"{one}\n{two}\n")
+    rows = long_rows(world, world.korea[0], [2, 1, 4, 3], one)
+    rows += long_rows(world, world.india[0], [1, 2, 3, 4], one, "india")
+    rows += long_rows(world, world.korea[0], [1, 2, 3, 4], two)
+    rows += long_rows(world, world.india[0], ["x", 2, 3, 4], two, "india")  # no answer
+    world.csv("a.csv", GENERIC, rows)
+    given = codes if handed_out else None
+    survey_import(world.folder, world.tables, world.result, world.rejected, SurveyConfig(), given)
+    left_out = f"participant '{one}' answered pages of india and korea, not of one"
+    found = [(row["row"], row["reason"]) for row in REJECTED.rows(world.rejected)]
+    people = [row["participant"] for row in ANSWERS.rows(world.result)]
+    if handed_out:
+        assert people == [two] and found == [(2, left_out), (6, left_out), (14, "'x' is no rank")]
+    else:
+        assert people == [one, one, two] and found == [(14, "'x' is no rank")]
+
+
 def test_people_who_began_together_are_counted(world):
     times = [
         "2030-01-01T00:00:00+00:00",
