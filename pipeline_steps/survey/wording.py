@@ -84,6 +84,7 @@ class Wording(wording.Words):
     done_title: str
     done_file: str
     done_server: str
+    not_stored: str
     done_kiosk: str
     download: str
     another: str

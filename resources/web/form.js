@@ -31,5 +31,5 @@ const caller = (csrf) => async (method, path, body) => {
   });
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
-  throw Object.assign(new Error(answer.detail || response.statusText), { status: response.status, reason: answer.reason });
+  throw Object.assign(new Error(answer.detail || response.statusText || response.status), { status: response.status, reason: answer.reason });
 };

@@ -500,6 +500,61 @@ def test_two_people_at_once_and_an_outage(chromium, survey, tmp_path):
             context.close()
 
 
+@pytest.mark.parametrize("kiosk", [False, True])
+def test_answers_are_called_stored_once_they_are(chromium, survey, tmp_path, kiosk):
+    """The server is away when the last page is handed in: who would close the page is warned."""
+    _, pages, forms = survey
+    database = f"sqlite:///{tmp_path / 's.sqlite'}"
+    with Server([pages], [forms], database, *["--kiosk"] * kiosk) as server:
+        context = chromium.new_context()
+        page = opened(context, server.url)
+        enrol(page, "")
+        for _ in range(2):
+            ready(page)
+            page.click("#next")
+        ready(page)
+        status(page, "saved")
+        server.kill()
+        page.click("#next")
+        end = page.locator("#handed-in")
+        playwright.expect(end).to_have_text(WORDING.not_stored)
+        status(page, "unsaved")
+        playwright.expect(end).to_have_text(WORDING.not_stored)
+        with page.expect_event("dialog") as asked:
+            page.close(run_before_unload=True)
+        assert asked.value.type == "beforeunload"
+        asked.value.dismiss()
+        server.start()
+        playwright.expect(end).to_have_text(WORDING.done_kiosk if kiosk else WORDING.done_server)
+        assert len(exported(server)) == 3 * 4 * 4
+        with page.expect_event("close"):
+            page.close(run_before_unload=True)
+        context.close()
+
+
+def test_what_the_server_refuses_at_the_end_is_said(chromium, survey, tmp_path):
+    _, pages, forms = survey
+    with Server([pages], [forms], f"sqlite:///{tmp_path / 's.sqlite'}") as server:
+        context = chromium.new_context()
+        page = opened(context, server.url)
+        enrol(page, "")
+        for _ in range(2):
+            ready(page)
+            page.click("#next")
+        status(page, "saved")
+        admin = opened(context, f"{server.url}/admin")
+        admin.fill("#token", ADMIN_TOKEN)
+        admin.click("button")
+        admin.click("text=Close the survey")
+        playwright.expect(admin.locator("main")).to_contain_text("is closed")
+        page.click("#next")
+        end = page.locator("#handed-in")
+        playwright.expect(end).to_have_text(WORDING.refused.format(reason="the survey is closed"))
+        admin.click("text=Open it again")
+        playwright.expect(end).to_have_text(WORDING.done_server)
+        context.close()
+
+
 def test_a_code_opens_ones_answers_on_another_device(chromium, survey, tmp_path):
     _, pages, forms = survey
     codes = tmp_path / "codes.txt"
