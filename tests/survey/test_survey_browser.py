@@ -555,6 +555,25 @@ def test_what_the_server_refuses_at_the_end_is_said(chromium, survey, tmp_path):
         context.close()
 
 
+def test_who_is_enrolled_stays_so_while_the_server_is_away(chromium, survey, tmp_path):
+    """A proxy's 502 is no reason to enrol once more, as somebody else."""
+    _, pages, forms = survey
+    with Server([pages], [forms], f"sqlite:///{tmp_path / 's.sqlite'}") as server:
+        context = chromium.new_context()
+        page = opened(context, server.url)
+        enrol(page, "")
+        ready(page)
+        code = page.locator(".printed .code").inner_text()
+        away = [502, 503, 429]
+        page.route("**/api/me", lambda r: r.fulfill(status=away.pop()) if away else r.continue_())
+        page.reload()
+        status(page, "unsaved")
+        assert page.locator("#consent").count() == 0
+        ready(page)
+        assert page.locator(".printed .code").inner_text() == code and away == []
+        context.close()
+
+
 def test_a_code_opens_ones_answers_on_another_device(chromium, survey, tmp_path):
     _, pages, forms = survey
     codes = tmp_path / "codes.txt"

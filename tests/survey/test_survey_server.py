@@ -456,6 +456,21 @@ def test_forms_belong_to_the_pages_of_their_culture(tables):
         load_survey([india, india], [india_forms], SurveyConfig())
 
 
+@pytest.mark.parametrize("kiosk", [False, True])
+def test_who_enrols_again_without_a_code_is_nobody_new(tables, tmp_path, kiosk):
+    """Their session says who they are; at a kiosk it may be the person's before, who left it open."""
+    from starlette.testclient import TestClient
+
+    survey = load_survey(*pages_and_forms(tables), SurveyConfig(), kiosk=kiosk)
+    with TestClient(application(survey, tmp_path)) as client:
+        first = enrolled(client).json()
+        again = enrolled(client, culture="india").json()
+        assert (again != first) == kiosk and (again["participant"] != first["participant"]) == kiosk
+        assert enrolled(client, code="another").json()["participant"] == "another"
+        client.cookies.clear()
+        assert enrolled(client).json()["participant"] not in (first["participant"], "another")
+
+
 def test_a_kiosk_forgets_its_visitor(tables, tmp_path):
     from starlette.testclient import TestClient
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_steps.survey.server.site import SESSIONS, Person, Site, ThisSite
+from pipeline_steps.survey.server.site import SESSIONS, Person, Site, ThisSite, person
 from pipeline_steps.survey.server.store import Admission, Participant, TakenError
 from pipeline_steps.survey.shown import render
 from pipeline_steps.web.database import ask
@@ -69,7 +69,9 @@ async def picture(picture: str, site: ThisSite) -> Response:
 async def enrol(request: Request, response: Response, enrolment: Enrolment, site: ThisSite) -> dict[str, Any]:
     """Take a person in, or let the owner of a code go on.
 
-    A right code is never refused for what others do; wrong ones are slowed down, code by code.
+    A right code is never refused for what others do; wrong ones are slowed down, code by code. Who brings no
+    code but a session goes on with it, for one person would count as two; not at a kiosk, where the next one
+    may come to a session that was left open.
     """
     survey, code = site.survey, enrolment.code
     if survey.codes is None and not request.state.within:
@@ -80,6 +82,9 @@ async def enrol(request: Request, response: Response, enrolment: Enrolment, site
         raise HTTPException(422, "consent is needed")
     if enrolment.culture not in survey.cultures or enrolment.years < survey.min_years:
         raise HTTPException(422, f"needs {survey.min_years:g} years in a surveyed culture")
+    own = None if code or survey.kiosk else await person(site, SESSIONS.token(request))
+    if own is not None:
+        return await _state(site, own, SESSIONS.token(request))
     admission: Admission = "open" if survey.codes is None else "code"
     try:
         found, token = await ask(

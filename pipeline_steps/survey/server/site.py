@@ -50,10 +50,16 @@ async def _site(request: Request) -> Site:
 ThisSite = Annotated[Site, Depends(_site)]
 
 
+async def person(site: Site, token: str) -> Participant | None:
+    """Return whose session this is, of a culture that is shown."""
+    found = await ask(site.store.who(token)) if token else None
+    return found if found and found.culture in site.survey.cultures else None
+
+
 async def _person(request: Request, site: ThisSite) -> Participant:
     token = SESSIONS.token(request)
-    found = await ask(site.store.who(token)) if token else None
-    if found is None or found.culture not in site.survey.cultures:
+    found = await person(site, token)
+    if found is None:
         raise HTTPException(401, "not enrolled")
     site.requests.know(token)
     return found
