@@ -178,10 +178,41 @@ def test_the_original_is_kept_where_the_curator_asks_for_it(tmp_path):
     world = World(tmp_path, keep_originals=True)
     sent = photo(5, comment=b"as it came")
     picture = world.one.give(sent)
-    kept = world.site.folder.file("originals", world.name(picture))
+    kept = world.site.folder.file("originals", picture)
     assert kept.read_bytes() == sent
     world.one.withdraw(picture)
     assert not kept.exists()
+    world.close()
+
+
+def test_everybody_has_an_original_of_their_own(tmp_path):
+    """The same pixels from two people, each with other words in the file."""
+    world = World(tmp_path, keep_originals=True)
+    originals = world.site.folder.home / "originals"
+
+    def kept():
+        return {path.name: path.read_bytes() for path in originals.iterdir()}
+
+    mine, theirs, other = (photo(5, comment=text) for text in (b"mine", b"theirs", b"refused"))
+    upload = "a" * 32
+    first = world.one.send(mine, upload).json()["picture"]
+    second = world.two.give(theirs)
+    assert world.one.send(other).status_code == 409 and world.one.send(other, upload).status_code == 200
+    assert kept() == {first: mine, second: theirs}, "what is not taken leaves nothing"
+    settings = tmp_path / "config.yaml"
+    settings.write_text(
+        json.dumps({"cultures": {"wales": {"suffix": ", in Wales", "images": str(world.data)}}})
+    )
+    contributor("wales", world.one.name, tmp_path / "one.zip", settings=settings)
+    with zipfile.ZipFile(tmp_path / "one.zip") as found:
+        assert [name for name in found.namelist() if "originals" in name] == [f"originals/{first}"]
+        assert found.read(f"originals/{first}") == mine
+    world.two.withdraw(second)
+    assert kept() == {first: mine}
+    (originals / ("f" * 16)).write_bytes(b"of an upload that was never acknowledged")
+    world.close()
+    world = World(tmp_path, keep_originals=True)
+    assert kept() == {first: mine}
     world.close()
 
 

@@ -38,7 +38,7 @@ def contributor(
     """
     try:
         from pipeline_steps.data.collection import records
-        from pipeline_steps.data.collection.folder import KEPT
+        from pipeline_steps.data.collection.folder import KEPT, ORIGINALS
         from pipeline_steps.data.collection.opening import open_collection
         from pipeline_steps.data.collection.store import NobodyError
     except ImportError as error:
@@ -57,8 +57,9 @@ def contributor(
                     archive.writestr("contributor.json", json.dumps(kept, ensure_ascii=False, indent=1))
                     for picture in kept["pictures"]:
                         for kind in KEPT:
-                            if (path := folder.file(kind, picture["name"])).exists():
-                                archive.write(path, f"{kind}/{picture['name']}")
+                            name = picture["picture" if kind == ORIGINALS else "name"]
+                            if (path := folder.file(kind, name)).exists():
+                                archive.write(path, f"{kind}/{name}")
                 LOG.info("%s: %d pictures of %s", export, len(kept["pictures"]), contributor)
             if delete:
                 count = records.delete(store, contributor, now).result()

@@ -29,6 +29,7 @@ RESERVE = 200e6
 COLUMNS = ("category", "era", "contributor", "source", "author", "licence", "consent", "people", "remark")
 """Of metadata.csv, after the file's name, the caption and the split."""
 ORIGINALS = "originals"
+"""Called by their pictures' ids: files of the same pixels differ in what else they say, such as where."""
 KEPT = ("pictures", "previews", ORIGINALS)
 """Folders of what people gave."""
 
@@ -87,14 +88,23 @@ class Folder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def file(self, kind: str, name: str) -> Path:
-        """Return where a kept file lies: of kind "pictures", "previews" or "originals"."""
+        """Return where a kept file lies; a picture and its preview have its name, an original its id."""
         return self.home / kind / name
 
-    def keep(self, files: Mapping[str, Path], name: str) -> None:
-        """Put files that are on the disk into their place, by kind; they are there when this returns."""
-        for kind, path in files.items():
-            path.replace(self.file(kind, name))
-            _sync(self.home / kind)
+    def keep(self, files: Mapping[Path, Path]) -> list[Path]:
+        """Put files that are on the disk into their places; they are there when this returns.
+
+        Args:
+            files: by the place of each.
+
+        Returns:
+            The places where nothing was before.
+        """
+        new = [place for place in files if not place.exists()]
+        for place, path in files.items():
+            path.replace(place)
+            _sync(place.parent)
+        return new
 
     def publish(self, found: DataSet) -> None:
         """Make the folder say what is to be trained on, and forget the files of no picture.
@@ -112,8 +122,9 @@ class Folder:
             if is_by_content(path.name) and path.name not in names:
                 path.unlink(missing_ok=True)
         for kind in KEPT:
+            used = found.ids if kind == ORIGINALS else found.used
             for path in (self.home / kind).iterdir():
-                if path.name not in found.used:
+                if path.name not in used:
                     path.unlink(missing_ok=True)
                     _sync(self.home / kind)
 

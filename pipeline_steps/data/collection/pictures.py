@@ -1,6 +1,7 @@
 """Pictures as they are given: taken in, described, changed and withdrawn by their own contributor alone."""
 
 import asyncio
+import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,25 +97,24 @@ def _fetch(site: Site, url: str) -> bytes:
 
 async def _take(site: Site, found: Contributor, upload: str, folder: Path, url: str) -> dict[str, Any]:
     """Decode what was sent, put it into its place and into the database; in this order nothing is lost."""
-    sent, files = folder / "sent", {"pictures": folder / "stored", "previews": folder / "preview"}
+    sent, stored, preview = (folder / name for name in ("sent", "stored", "preview"))
     loop = asyncio.get_running_loop()
-    taken = await loop.run_in_executor(
-        site.intake.workers, site.intake.take_in, sent, files["pictures"], files["previews"]
-    )
+    taken = await loop.run_in_executor(site.intake.workers, site.intake.take_in, sent, stored, preview)
+    picture, place = secrets.token_hex(8), site.folder.file
+    files = {place("pictures", taken.name): stored, place("previews", taken.name): preview}
     if site.keep_originals:
-        files[ORIGINALS] = sent
+        files[place(ORIGINALS, picture)] = sent
 
     def keep() -> dict[str, Any]:
         with site.folder.lock:
-            there = site.folder.file("pictures", taken.name).exists()
-            site.folder.keep(files, taken.name)
+            new, row = site.folder.keep(files), {}
             try:
-                return site.store.add(found.contributor, upload, taken, url, site.time()).result()
-            except Exception:
-                if not there:
-                    for kind in files:
-                        site.folder.file(kind, taken.name).unlink(missing_ok=True)
-                raise
+                row = site.store.add(picture, found.contributor, upload, taken, url, site.time()).result()
+            finally:
+                if row.get("picture") != picture:  # refused, or an upload that was sent twice at once
+                    for path in new:
+                        path.unlink(missing_ok=True)
+            return row
 
     return await asyncio.to_thread(keep)
 

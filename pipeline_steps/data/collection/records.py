@@ -31,11 +31,13 @@ class DataSet:
         pictures: the accepted ones, in order of their names, with the day of their contributor's consent.
         withdrawn: names of those that were in it once.
         used: names of all pictures that are kept.
+        ids: of the same.
     """
 
     pictures: Sequence[Mapping[str, Any]]
     withdrawn: Sequence[str]
     used: frozenset[str]
+    ids: frozenset[str]
 
 
 def data_set(store: Store) -> "Future[DataSet]":
@@ -52,8 +54,11 @@ def data_set(store: Store) -> "Future[DataSet]":
         for row in connection.execute(accepted):
             rows.setdefault(row.name, dict(row._mapping))
         names = sorted(connection.execute(gone.order_by(WITHDRAWN.c.time, WITHDRAWN.c.name)).scalars())
-        used = frozenset(connection.execute(sa.select(PICTURE.c.name)).scalars())
-        return DataSet(list(rows.values()), names, used)
+        used, ids = (
+            frozenset(connection.execute(sa.select(column)).scalars())
+            for column in (PICTURE.c.name, PICTURE.c.picture)
+        )
+        return DataSet(list(rows.values()), names, used, ids)
 
     return store.submit(action)
 

@@ -188,11 +188,15 @@ class Store(Database):
         return self.submit(lambda connection: _enough(connection, contributor))
 
     def add(
-        self, contributor: str, upload: str, taken: Taken, link: str, now: str
+        self, picture: str, contributor: str, upload: str, taken: Taken, link: str, now: str
     ) -> "Future[dict[str, Any]]":
-        """Add a picture whose files are in their place; fails with RefusedError."""
+        """Add a picture, under a new id, whose files are in their place; fails with RefusedError.
+
+        Returns:
+            Its row, or the one that this upload has already.
+        """
         row = {
-            "picture": secrets.token_hex(8),
+            "picture": picture,
             "contributor": contributor,
             "upload": upload,
             "given": now,
