@@ -130,7 +130,7 @@ def curators_page(server: Server, times: int = 5) -> tuple[int, float]:
             start = time.monotonic()
             client.get("/curator").raise_for_status()
             took.append(time.monotonic() - start)
-    return page.count('<article class="card">'), float(np.median(took))
+    return page.count('<article class="card"'), float(np.median(took))
 
 
 def run(people: int = 20, pictures: int = 25, side: int = 4000) -> dict[str, Any]:

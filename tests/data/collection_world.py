@@ -117,8 +117,17 @@ class Curator:
     def post(self, path, **fields):
         return self.client.post(f"/curator/{path}", data={"csrf": self.csrf, **fields}, follow_redirects=True)
 
+    def seen(self):
+        """What the page's checkboxes say, by picture: its id and the version that is shown."""
+        page = self.client.get("/curator").text
+        return {value.split()[0]: value for value in re.findall(r'name="picture" value="([^"]+)"', page)}
+
     def decide(self, decision, *pictures, message=""):
-        return self.post("decide", decision=decision, picture=list(pictures), message=message)
+        """Look at the page, and decide at once."""
+        seen = self.seen()
+        return self.post(
+            "decide", decision=decision, picture=[seen[one] for one in pictures], message=message
+        )
 
 
 def rows(folder):

@@ -321,9 +321,31 @@ def test_the_curators_filters(world):
     assert shown("state=accepted") == [0]
     assert shown("era=modern") == shown("category=city") == shown(f"contributor={world.two.name}") == [1]
     assert shown("state=accepted&era=modern") == []
-    answer = world.curator.post("decide", one=f"{ids[1]} declined", query="era=modern")
+    answer = world.curator.post("decide", one=f"{world.curator.seen()[ids[1]]} declined", query="era=modern")
     assert str(answer.url).endswith("/curator?era=modern#pictures")
     assert world.two.pictures()[ids[1]]["state"] == "declined"
+
+
+@STORES
+def test_nothing_is_decided_that_the_curator_has_not_seen(world):
+    """One is changed between the look and the click, one only in its remark, one is withdrawn."""
+    ids = [world.one.give(photo(n), caption=f"gate {n}, in Wales") for n in range(4)]
+    seen = world.curator.seen()
+    world.one.put(f"/api/pictures/{ids[0]}", json=DETAILS | {"caption": "nobody saw this, in Wales"})
+    world.one.put(f"/api/pictures/{ids[1]}", json=DETAILS | {"remark": "nor this"})
+    world.one.withdraw(ids[2])
+    for form in (
+        {"one": f"{seen[ids[0]]} accepted"},
+        {"decision": "accepted", "picture": list(seen.values())},
+        {"decision": "declined", "picture": [ids[0], f"{ids[1]} x"]},
+    ):
+        answer = world.curator.post("decide", **form)
+        assert answer.status_code == 409 and "after you saw them" in answer.text
+        assert f'<a href="#picture-{ids[0]}" dir="auto">nobody saw this, in Wales</a>' in answer.text
+        assert (f'href="#picture-{ids[1]}"' in answer.text) == ("picture" in form)
+    assert [row["text"] for row in rows(world.data)] == ["gate 3, in Wales"]
+    assert {world.one.pictures()[picture]["state"] for picture in ids[:2]} == {"given"}
+    assert world.curator.decide("accepted", *ids[:2]).status_code == 200 and len(rows(world.data)) == 3
 
 
 def test_hints_while_a_caption_is_written(world):
@@ -465,13 +487,15 @@ def test_the_curators_page_in_another_language(tmp_path):
         world.curator.post("invite", note="Ann").text,
         world.curator.post("renew").text,
         world.curator.decide("asked", third).text,
+        world.curator.post("decide", one=f"{third} 0 accepted").text,
         Curator(TestClient(world.app), "not-the-key").reply.text,
     ]
     offered = read_wordings(WORDINGS)[0].model_dump()
     given = [DETAILS["caption"], "of no place", offered["people"], *offered["people_choices"].values()]
     for name in ("categories", "eras", "origins", "licences"):
         given += offered[name].values()
-    assert "‹These look alike" in pages[1] and "‹Write a message" in pages[5] and "‹This is not" in pages[6]
+    assert "‹These look alike" in pages[1] and "‹Write a message" in pages[5]
+    assert "‹These were changed" in pages[6] and "‹This is not" in pages[7]
     for page in pages:
         assert '<html lang="he" dir="rtl">' in page
         for text in Texts(page).found:

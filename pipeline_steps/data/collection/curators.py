@@ -86,7 +86,7 @@ async def _page(request: Request, site: Site, status: int = 200, **news: Any) ->
     contents = await _contents(request, site) if inside else {}
     contents |= {"inside": inside, "csrf": csrf_of(CURATORS.token(request)), "name": site.name}
     contents |= {"words": site.curator_wording}
-    contents |= {"wrong": "", "invited": None, "news": ""} | news
+    contents |= {"wrong": "", "invited": None, "news": "", "changed": []} | news
     return await asyncio.to_thread(page_response, lambda nonce: render(PAGE, nonce=nonce, **contents), status)
 
 
@@ -149,17 +149,18 @@ async def invite(request: Request, site: ThisSite) -> Response:
 
 @GUARDED.post("/decide")
 async def decide(request: Request, site: ThisSite) -> Response:
-    """Accept pictures, send them back with a message, or decline them."""
+    """Accept pictures, send them back with a message, or decline them; but none that changed since."""
     fields = await _own_form(request)
-    one, _, decision = _first(fields, "one").partition(" ")
-    chosen, decision = ([one], decision) if one else (fields.get("picture", []), _first(fields, "decision"))
+    one, _, decision = _first(fields, "one").rpartition(" ")
+    seen, decision = ([one], decision) if one else (fields.get("picture", []), _first(fields, "decision"))
     message, now = _text(fields, "message", LONGEST_MESSAGE), site.time()
     if decision not in records.DECISIONS:
         raise HTTPException(422, "no such decision")
     if decision == "asked" and not message:
         return await _page(request, site, 422, wrong=site.curator_wording.error_message)
-    await site.change(lambda: records.decide(site.store, chosen, decision, message, now))
-    return _back(fields)
+    chosen = {picture: version for picture, _, version in (each.partition(" ") for each in seen)}
+    changed = await site.change(lambda: records.decide(site.store, chosen, decision, message, now))
+    return await _page(request, site, 409, changed=changed) if changed else _back(fields)
 
 
 @GUARDED.post("/consent")

@@ -70,7 +70,12 @@ def everybody(store: Store) -> "Future[list[Contributor]]":
 
 
 def pictures(store: Store) -> "Future[list[dict[str, Any]]]":
-    """Return all pictures that are described, the newest first, each with its decisions in order."""
+    """Return all pictures that are described, the newest first.
+
+    Returns:
+        The rows, each with its ``decisions`` in order and the ``version`` of what is written of it: another
+        one whenever its contributor changes it.
+    """
     wanted = sa.select(PICTURE).where(PICTURE.c.state != "new")
     wanted = wanted.order_by(PICTURE.c.given.desc(), PICTURE.c.picture)
     made = sa.select(DECISION).order_by(DECISION.c.number)
@@ -80,6 +85,8 @@ def pictures(store: Store) -> "Future[list[dict[str, Any]]]":
         for row in connection.execute(made):
             if row.picture in found:
                 found[row.picture]["decisions"].append(dict(row._mapping))
+                if row.decision == "given":
+                    found[row.picture]["version"] = row.number
         return list(found.values())
 
     return store.submit(action)
@@ -93,30 +100,43 @@ def name_of(store: Store, picture: str, contributor: str | None = None) -> "Futu
     return store.submit(lambda connection: connection.execute(wanted).scalar())
 
 
-def decide(store: Store, chosen: Sequence[str], decision: str, message: str, now: str) -> "Future[int]":
-    """Decide of pictures that are described, and keep when; return of how many.
+def decide(
+    store: Store, chosen: Mapping[str, str], decision: str, message: str, now: str
+) -> "Future[list[str]]":
+    """Decide of pictures that are still described as they were seen, and keep when.
 
     Args:
         store: that has them.
-        chosen: their ids.
+        chosen: by their ids, the version of each that was seen; see :func:`pictures`.
         decision: one of :data:`DECISIONS`.
         message: to the contributor.
         now: the time, as text.
-    """
 
-    def action(connection: sa.Connection) -> int:
-        there = sa.select(PICTURE.c.picture, PICTURE.c.contributor)
-        there = there.where(PICTURE.c.picture.in_(chosen), PICTURE.c.state != "new")
+    Returns:
+        Ids of the chosen ones that were changed since; nothing is decided of them.
+    """
+    there = sa.select(
+        PICTURE.c.picture, PICTURE.c.contributor, sa.func.max(DECISION.c.number).label("version")
+    )
+    there = there.join(DECISION, DECISION.c.picture == PICTURE.c.picture)
+    there = there.where(PICTURE.c.picture.in_(chosen), DECISION.c.decision == "given")
+    there = there.group_by(PICTURE.c.picture)
+
+    def action(connection: sa.Connection) -> list[str]:
+        found = connection.execute(there).all()
+        changed = [row.picture for row in found if str(row.version) != chosen[row.picture]]
         rows = [
-            {**row._mapping, "time": now, "decision": decision, "message": message}
-            for row in connection.execute(there)
+            {"picture": row.picture, "contributor": row.contributor, "time": now}
+            | {"decision": decision, "message": message}
+            for row in found
+            if row.picture not in changed
         ]
         names = [row["picture"] for row in rows]
-        changed = sa.update(PICTURE).where(PICTURE.c.picture.in_(names))
-        connection.execute(changed.values(state=decision, message=message))
+        decided = sa.update(PICTURE).where(PICTURE.c.picture.in_(names))
+        connection.execute(decided.values(state=decision, message=message))
         if rows:
             connection.execute(sa.insert(DECISION), rows)
-        return len(rows)
+        return changed
 
     return store.submit(action)
 

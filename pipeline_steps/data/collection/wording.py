@@ -153,6 +153,7 @@ class CuratorWording(wording.Sentences):
     when: str
     message: str
     error_message: str
+    changed: str
     accept_chosen: str
     ask_back: str
     decline_chosen: str
