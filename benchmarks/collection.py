@@ -68,7 +68,8 @@ class Load:
         head = {"X-CSRF-Token": text.split('"csrf":"')[1].split('"')[0]}
         entered = await self.insist(client, "POST", "/api/enter", json={"link": link}, headers=head)
         head = {"X-CSRF-Token": entered.json()["csrf"]}
-        body = {"agreed": True, "years": 9.0, "affiliation": "", "language": "en"}
+        consent = entered.json()["consent"]["en"]["sha256"]
+        body = {"agreed": True, "consent": consent, "years": 9.0, "affiliation": "", "language": "en"}
         await self.insist(client, "PUT", "/api/me", json=body, headers=head)
         return head
 

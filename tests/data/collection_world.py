@@ -77,15 +77,22 @@ class Person:
         if self.reply.status_code == 200:
             self.csrf = self.reply.json()["csrf"]
             self.name = self.reply.json()["contributor"]
-            if begin:
-                body = {"agreed": True, "years": 30.0, "affiliation": "born there", "language": "en"}
-                assert self.put("/api/me", json=body).status_code == 200
+            if begin and self.reply.json()["years"] is None:
+                assert self.agree(self.consent()).status_code == 200
 
     def post(self, path, **more):
         return self.client.post(path, headers={"X-CSRF-Token": self.csrf} | more.pop("headers", {}), **more)
 
     def put(self, path, **more):
         return self.client.put(path, headers={"X-CSRF-Token": self.csrf}, **more)
+
+    def consent(self, language="en"):
+        """The text to agree to, and its SHA-256, as it is now."""
+        return self.client.get("/api/me").json()["consent"][language]
+
+    def agree(self, read, **more):
+        body = {"agreed": True, "years": 30.0, "affiliation": "born there", "language": "en"}
+        return self.put("/api/me", json=body | {"consent": read["sha256"]} | more)
 
     def send(self, data, upload=None):
         return self.post(f"/api/pictures?upload={upload or uuid.uuid4()}", content=data)

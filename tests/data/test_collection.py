@@ -246,11 +246,17 @@ def test_one_contributor_never_reaches_anothers_pictures(world):
 def test_consent_comes_first_and_its_text_is_kept(world):
     person = world.person(begin=False)
     assert person.send(photo(1)).status_code == 403
-    body = {"agreed": False, "years": 3.0, "affiliation": "", "language": "en"}
-    assert person.put("/api/me", json=body).status_code == 422
+    before = person.consent()
+    assert before["text"] == "\n\n".join(world.site.wordings[0].consent)
+    assert person.agree(before, agreed=False).status_code == 422
+    assert person.agree(before, language="cy").status_code == 422
     world.curator.post("consent", language="en", text="We keep everything.\r\n\r\nReally.")
-    assert '"en":"We keep everything.\\n\\nReally."' in person.client.get("/").text
-    assert person.put("/api/me", json=body | {"agreed": True}).status_code == 200
+    refused = person.agree(before)
+    assert (refused.status_code, refused.json()["reason"]) == (409, "consent"), "it is not what was read"
+    assert person.send(photo(1)).status_code == 403
+    assert person.consent()["text"] == "We keep everything.\n\nReally."
+    assert person.consent("ko")["text"] == "\n\n".join(world.site.wordings[1].consent)
+    assert person.agree(person.consent()).json()["consent"] == {}
     from pipeline_steps.data.collection.records import everything_of
 
     (kept,) = everything_of(world.site.store, person.name).result()["consent"]

@@ -2,6 +2,7 @@
 
 import re
 
+import httpx
 import pytest
 
 from pipeline_steps.artifacts import IMAGES
@@ -9,7 +10,7 @@ from pipeline_steps.config import DataConfig
 from pipeline_steps.data.collection.wording import WORDINGS, read_wordings
 from pipeline_steps.data.ingest import ingest
 from tests.browser import CHROMIUM, browser, check_axe
-from tests.data.collection_world import Server, photo, rows
+from tests.data.collection_world import Curator, Server, photo, rows
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[test]'"
@@ -196,6 +197,27 @@ def test_a_lost_connection_is_tried_again_and_taken_once(chromium, server):
     choose(page, photo(11, (800, 600)))
     describe(page, "a gate, in Wales")
     assert len(seen) == 2 and seen[0] == seen[1] and cards(page, "given").count() == 1
+    page.context.close()
+
+
+def test_who_read_another_consent_text_is_asked_again(chromium, server):
+    curator = Curator(httpx.Client(base_url=server.url), server.key())
+    link = re.search(r"#link=([\w-]+)", curator.post("invite", note="").text)[1]
+    page = come(chromium, server, link, "ko", PHONE)
+    consent, error = page.locator("#consent"), page.locator(".error")
+    playwright.expect(consent).to_contain_text(WORDS["ko"].consent[0])
+    curator.post("consent", language="ko", text="New.\n\n<b>Newer.</b>")
+    page.fill("#years", "12")
+    page.check("#agreed")
+    page.click("button[type=submit]")
+    playwright.expect(error).to_have_text(WORDS["ko"].refusals["consent"])
+    playwright.expect(consent.locator("p")).to_have_text(["New.", "<b>Newer.</b>"])
+    playwright.expect(page.locator("#agreed")).not_to_be_checked()
+    check_axe(page)
+    assert page.input_value("#years") == "12"
+    agree(page)
+    curator.post("consent", language="ko", text="")
+    assert ours(page) == []
     page.context.close()
 
 

@@ -56,7 +56,7 @@ async def _unusable(_request: Request, error: Exception) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
-    return _refusal(409 if error.reason == "given_before" else 422, error.reason, error.reason)
+    return _refusal(409 if error.reason in ("given_before", "consent") else 422, error.reason, error.reason)
 
 
 async def _nobody(_request: Request, _error: Exception) -> Response:

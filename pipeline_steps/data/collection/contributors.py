@@ -1,5 +1,6 @@
 """The contributor's page, and who opens it."""
 
+import hashlib
 from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_steps.data.checks import sizes_of
 from pipeline_steps.data.collection.site import PEOPLE, Giver, Person, Site, ThisSite
-from pipeline_steps.data.collection.store import Contributor
+from pipeline_steps.data.collection.store import Contributor, RefusedError
 from pipeline_steps.inputs.text import clean_text
 from pipeline_steps.web.database import ask
 from pipeline_steps.web.sessions import csrf_of
@@ -29,10 +30,11 @@ class Key(BaseModel):
 
 
 class Introduction(BaseModel):
-    """Who somebody is to the culture, and that they agree."""
+    """Who somebody is to the culture, and that they agree to the text of this SHA-256."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     agreed: bool
+    consent: str = Field(max_length=64)
     years: float = Field(ge=0, le=120, allow_inf_nan=False)
     affiliation: str = Field("", max_length=300)
     language: str = Field(max_length=32)
@@ -63,7 +65,6 @@ async def page(request: Request, site: ThisSite) -> Response:
         "aim": AIM,
         "least": FEW / len(site.wordings[0].categories),
         "megabytes": site.intake.config.max_megabytes,
-        "texts": await ask(site.store.consent_texts()),
     }
     response = page_response(lambda nonce: render(site.template, site.wordings, data, nonce))
     if fresh:
@@ -97,15 +98,16 @@ async def me(request: Request, found: Person, site: ThisSite) -> dict[str, Any]:
 
 @ROUTES.put("/api/me", dependencies=[Depends(PEOPLE.guard)])
 async def introduce(request: Request, given: Introduction, found: Person, site: ThisSite) -> dict[str, Any]:
-    """Keep who a person is to the culture, and the text that was agreed to."""
-    wording = next((each for each in site.wordings if each.language == given.language), None)
-    if not given.agreed or wording is None:
+    """Keep who a person is to the culture, and the text that was read and agreed to."""
+    text = (await _consent(site)).get(given.language)
+    if not given.agreed or text is None:
         raise HTTPException(422, "consent is needed")
-    texts = await ask(site.store.consent_texts())
-    text = texts.get(given.language) or "\n\n".join(wording.consent)
-    affiliation = plain(given.affiliation)
-    now = site.time()
-    await ask(site.store.introduce(found.contributor, given.years, affiliation, given.language, text, now))
+    if given.consent != text["sha256"]:
+        raise RefusedError("consent")
+    affiliation, now = plain(given.affiliation), site.time()
+    await ask(
+        site.store.introduce(found.contributor, given.years, affiliation, given.language, text["text"], now)
+    )
     token = PEOPLE.token(request)
     return await state(site, await ask(site.store.who(token)), token)
 
@@ -124,8 +126,19 @@ async def state(site: Site, found: Contributor, token: str) -> dict[str, Any]:
         "contributor": found.contributor,
         "years": found.years,
         "affiliation": found.affiliation or "",
+        "consent": {} if found.takes_part else await _consent(site),
         "pictures": [shown(row) for row in own],
         "all": await ask(site.store.counts()) if found.takes_part else {},
+    }
+
+
+async def _consent(site: Site) -> dict[str, dict[str, str]]:
+    """Return the text to agree to, and its SHA-256, by language: the curator's, or the wording file's."""
+    own = await ask(site.store.consent_texts())
+    texts = {each.language: own.get(each.language) or "\n\n".join(each.consent) for each in site.wordings}
+    return {
+        language: {"text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        for language, text in texts.items()
     }
 
 

@@ -15,7 +15,7 @@ WORDINGS = tuple(FOLDER / f"wording.{language}.yaml" for language in ("en", "ko"
 CURATOR = FOLDER / "curator.en.yaml"
 REFUSALS = (
     *("unusable", "too_large", "given_before", "withdrawn_before", "enough", "full", "link", "busy"),
-    *("caption", "category"),
+    *("caption", "category", "consent"),
 )
 """Why something is not taken."""
 STATES = ("new", "given", "asked", "accepted", "declined")
