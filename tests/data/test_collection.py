@@ -540,6 +540,22 @@ def test_a_wording_must_offer_the_same_choices(tmp_path):
         read_wordings([WORDINGS[0], short])
 
 
+@STORES
+def test_what_the_wordings_name_no_longer_is_shown_by_its_key(world, caplog):
+    ids = [world.one.give(photo(1)), world.one.give(photo(2), category="city", licence="")]
+    words = world.site.wordings[0]
+    del words.categories["architecture"], words.licences["CC BY 4.0"]
+    page = world.curator.client.get("/curator").text
+    assert "architecture, Traditional" in page and " · CC BY 4.0 · " in page
+    assert '<option value="architecture">architecture</option>' in page
+    assert f"picture-{ids[0]}" in world.curator.client.get("/curator?category=architecture").text
+    assert world.curator.decide("accepted", *ids).status_code == 200 and len(rows(world.data)) == 2
+    caplog.clear()
+    with TestClient(create_app(world.site)):  # as when it is started again
+        (line,) = (line for line in caplog.messages if "wordings" in line)
+    assert line.startswith("the wordings have no text for category 'architecture', licence 'CC BY 4.0' of")
+
+
 @pytest.mark.parametrize(
     ("settings", "options", "message"),
     [

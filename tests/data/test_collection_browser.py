@@ -238,6 +238,35 @@ def test_what_is_refused_is_said_in_ones_own_language(chromium, server):
     page.context.close()
 
 
+def test_a_category_that_is_offered_no_longer_is_shown_by_its_key(chromium, tmp_path):
+    wording = tmp_path / "wording.en.yaml"
+    text = WORDINGS[0].read_text()
+    wording.write_text(text)
+    with Server(tmp_path / "site", "--wordings", str(wording), resolution=64) as server:
+        link = server.links()[0]
+        page = come(chromium, server, link, "en", DESK)
+        agree(page)
+        choose(page, photo(1, (800, 600)))
+        page.select_option("#licence", "CC0")
+        describe(page, "a street, in Wales")
+        server.kill()
+        assert "no text for" not in server.log.read_text()
+        wording.write_text(re.sub("  (city|CC0): .*\n", "", text))
+        server.start()
+        assert "no text for category 'city', licence 'CC0' of" in server.log.read_text()
+        page.reload()
+        playwright.expect(page.locator(".card")).to_contain_text("city · Modern")
+        page.click("button.change")
+        chosen = [page.locator(f"#{name} option:checked").inner_text() for name in ("category", "licence")]
+        assert chosen == ["city", "CC0"]
+        page.click("#save")
+        playwright.expect(page.locator(".error")).to_have_text(WORDS["en"].refusals["category"])
+        page.select_option("#licence", "CC BY 4.0")
+        describe(page, "a street, in Wales", category="nature")
+        assert ours(page) == []
+        page.context.close()
+
+
 def test_by_keyboard_alone(chromium, server):
     """From the link to a picture that is given: Tab, Space, arrows and Enter."""
     page = come(chromium, server, server.links()[4], "en", DESK)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from pipeline_steps.data.collection import contributors, curators, pictures, records
 from pipeline_steps.data.collection.intake import FullError
-from pipeline_steps.data.collection.site import Site
+from pipeline_steps.data.collection.site import LOG, Site
 from pipeline_steps.data.collection.store import NobodyError, RefusedError
 from pipeline_steps.data.picture_files import UnusableError
 from pipeline_steps.web.database import ask
@@ -33,6 +33,7 @@ def create_app(site: Site) -> ASGIApp:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # What an interruption left between the database and the folder is mended before anybody comes in.
         await asyncio.to_thread(site.folder.publish, await ask(records.data_set(site.store)))
+        await _say_what_has_no_text(site)
         yield
         await asyncio.to_thread(site.store.close)
 
@@ -44,6 +45,23 @@ def create_app(site: Site) -> ASGIApp:
         app.include_router(routes)
     largest = int(site.intake.config.max_megabytes * 1e6)
     return Shield(app, LONGEST_BODY, site.count, uploads={pictures.UPLOAD: (largest, UPLOAD_SECONDS)})
+
+
+async def _say_what_has_no_text(site: Site) -> None:
+    """Warn of categories and licences that stored pictures have and the wordings have not."""
+    words = site.wordings[0]  # all offer the same
+    lacking = [
+        f"{column} '{key}'"
+        for column, texts in (("category", words.categories), ("licence", words.licences))
+        for key in await ask(records.chosen(site.store, column))
+        if key not in texts
+    ]
+    if lacking:
+        LOG.warning(
+            "the wordings have no text for %s of stored pictures, and the pages show the key; put it back "
+            "into each wording, or ask the contributors to choose another",
+            ", ".join(lacking),
+        )
 
 
 def _refusal(status: int, detail: str, reason: str, **headers: str) -> Response:

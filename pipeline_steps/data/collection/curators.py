@@ -1,6 +1,7 @@
 """The curator's page: who gives, what was given, and every decision."""
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import segno
@@ -62,22 +63,31 @@ async def _contents(request: Request, site: Site) -> dict[str, Any]:
     wanted = overview.Filter(**asked)
     groups = [group for group in groups if any(wanted.takes(one, found[one["picture"]]) for one in group)]
     people = overview.people(everybody, pictures)
-    table = overview.balance(pictures, choices.categories)
-    missing = overview.missing(people, {choices.categories[name]: row for name, row in table.items()})
+    categories = _or_key(choices.categories, pictures, "category")
+    table = overview.balance(pictures, categories)
+    missing = overview.missing(people, {text: table[name] for name, text in choices.categories.items()})
     texts = await ask(site.store.consent_texts())
     return {
         "people": people,
         "missing": [words.missing[name].format(**values) for name, values in missing],
-        "balance": [(choices.categories[name], *row) for name, row in table.items()],
+        "balance": [(categories[name], *row) for name, row in table.items()],
         "groups": groups,
         "findings": {name: [finding.line for finding in lines] for name, lines in found.items()},
         "total": len(pictures),
         "asked": asked,
         "query": request.url.query,
         "choices": choices,
+        "categories": categories,
+        "licences": _or_key(choices.licences, pictures, "licence"),
         "eras": [choices.eras[era] for era in ERAS],
         "texts": [(each, texts.get(each.language, ""), "\n\n".join(each.consent)) for each in site.wordings],
     }
+
+
+def _or_key(texts: Mapping[str, str], pictures: Iterable[Mapping[str, Any]], column: str) -> dict[str, str]:
+    """Return the texts of a column's keys; what pictures have beside them is its own text."""
+    others = {picture[column] for picture in pictures} - {"", *texts}
+    return {**texts, **{key: key for key in sorted(others)}}
 
 
 async def _page(request: Request, site: Site, status: int = 200, **news: Any) -> Response:

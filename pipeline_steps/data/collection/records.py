@@ -92,6 +92,12 @@ def pictures(store: Store) -> "Future[list[dict[str, Any]]]":
     return store.submit(action)
 
 
+def chosen(store: Store, column: str) -> "Future[list[str]]":
+    """Return what stored pictures have in a column that is chosen, "category" or "licence", in order."""
+    wanted = sa.select(PICTURE.c[column]).distinct().where(PICTURE.c[column] != "")
+    return store.submit(lambda connection: sorted(connection.execute(wanted).scalars()))
+
+
 def name_of(store: Store, picture: str, contributor: str | None = None) -> "Future[str | None]":
     """Return the file name of a picture, of this person where one is named; nothing if there is none."""
     wanted = sa.select(PICTURE.c.name).where(PICTURE.c.picture == picture)
