@@ -92,7 +92,7 @@ class Folder:
         return self.home / kind / name
 
     def keep(self, files: Mapping[Path, Path]) -> list[Path]:
-        """Put files that are on the disk into their places; they are there when this returns.
+        """Put files into their places; they are there, and on the disk, when this returns.
 
         Args:
             files: by the place of each.
@@ -102,6 +102,7 @@ class Folder:
         """
         new = [place for place in files if not place.exists()]
         for place, path in files.items():
+            _sync(path)  # an original was written as it came
             path.replace(place)
             _sync(place.parent)
         return new
