@@ -97,8 +97,4 @@ def _wanted(lines: list[str], culture: str, suffix: str, seed: int, count: int) 
 
 
 if __name__ == "__main__":
-    run_step(
-        sample,
-        # models.base.vae_slicing would make every training anew
-        lever="lower sample.batch_size, or set sample.offload: true",
-    )
+    run_step(sample, lever="lower sample.batch_size, or set sample.offload: true")

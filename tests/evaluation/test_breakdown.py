@@ -108,7 +108,7 @@ def test_a_further_set_is_read_as_it_was_drawn(world):
 
 def test_prompts_that_changed_since_are_refused(world):
     (world / "prompts.csv").write_text(TABLE.replace("a jar", "a house"))
-    with pytest.raises(UserError, match=r"'a jar, in korea' is none of the prompts any more; rebuild"):
+    with pytest.raises(UserError, match=r"'a jar, in korea' is none of the prompts any more; delete "):
         broken_down(world)
     (world / "prompts.csv").write_text(TABLE.replace("a lantern,,\n", ""))
     with pytest.raises(UserError, match="none of the prompts any more"):

@@ -236,10 +236,10 @@ def signed_rank_p(differences):
 
 
 def test_equal_differences_of_mean_ranks_are_ties():
-    """16 people who ranked 7 to 10 pages: as floats, 2.3 − 1.9 and 2.9 − 2.5 are no tie."""
+    """24 people who ranked 7 to 10 pages: as floats, 2.3 − 1.9 and 2.9 − 2.5 are no tie."""
     rng, changed = np.random.default_rng(0), 0
     for _ in range(40):
-        answers = rng.integers(7, 11, 16)
+        answers = rng.integers(7, 11, 24)
         sums = np.array([(rng.random((n, 4)).argsort(1) + 1).sum(0) for n in answers])
         for a, b in combinations(range(4), 2):
             exact = [Fraction(int(x), int(n)) for x, n in zip(sums[:, a] - sums[:, b], answers, strict=True)]

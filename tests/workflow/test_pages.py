@@ -600,6 +600,7 @@ NOT_RUN = {
 }
 NOT_MADE = {
     "results/wales/download/failures.csv": "links are tried by tests/data/test_download.py",
+    "results/wales/download/withdrawn.tsv": "links are tried by tests/data/test_download.py",
     "results/korea/download/failures.csv": "links are tried by tests/data/test_download.py",
     "results/korea/merged/": "tests/reliability/test_reliability.py runs the chain with shards: 2",
     "results/korea/shards/": "tests/reliability/test_reliability.py runs the chain with shards: 2",
