@@ -83,6 +83,7 @@ def study(
     bleed: list[Path],
     table: Path,
     summary: Path,
+    values: Path,
     controls: list[Path] | None = None,
     control_runs: list[str] | None = None,
 ) -> None:
@@ -102,6 +103,8 @@ def study(
         bleed: scores on prompts that name no culture, of the default run.
         table: CSV file to write: part, culture, name, metric, value, low, high, interval, count.
         summary: Markdown file to write: the same, to be read.
+        values: CSV file to write: culture, run, name, metric, value of every set of pictures, from which the
+            table is made; the run is the one whose seed it has, empty for the default run's.
         controls: scores of what is compared with the full variant: other negatives, baselines, lengths.
         control_runs: ``control:seed`` of each, in the same order; the seed is a run's name, or nothing for
             the default run's.
@@ -109,17 +112,38 @@ def study(
     found = _read(scores)
     for key, value in _kid_reconstructed(scores, features, images, reconstructed).items():
         found[key]["kid_reconstructed"] = value
-    lines = [*_variants(found), *_differences(found), *_bleed(_read(bleed))]
-    lines += _controls(found, _read_controls(controls or [], control_runs or []))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["part", "culture", "name", "metric", "value", "low", "high", "interval", "count"])
+    compared = _read_controls(controls or [], control_runs or [])
+    lines = [*_variants(found), *_differences(found), *_bleed(_read(bleed)), *_controls(found, compared)]
+    write_text(table, _table(lines))
+    write_text(summary, _markdown(lines))
+    write_text(values, _every_value(found | compared))
+
+
+def _table(lines: list[Line]) -> str:
+    rows = []
     for line in lines:
         e = line.estimate
         ends = ["" if end is None else f"{end:.6g}" for end in (e.low, e.high)]
-        writer.writerow([*line[:4], f"{e.value:.6g}", *ends, e.interval, line.count])
-    write_text(table, text.getvalue())
-    write_text(summary, _markdown(lines))
+        rows.append([*line[:4], f"{e.value:.6g}", *ends, e.interval, line.count])
+    return _csv(["part", "culture", "name", "metric", "value", "low", "high", "interval", "count"], rows)
+
+
+def _every_value(found: Found) -> str:
+    rows = [
+        [culture, "" if run == culture else run, name, metric, f"{value:.6g}"]
+        for (culture, run, name), score in sorted(found.items())
+        for metric, value in score.items()
+        if metric in METRICS
+    ]
+    return _csv(["culture", "run", "name", "metric", "value"], rows)
+
+
+def _csv(head: list[str], rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _read(paths: Iterable[Path]) -> Found:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pytest
 import torch
 
@@ -158,7 +159,7 @@ def world(tmp_path):
 
 def test_study_by_hand(world, tmp_path):
     files, truth = world
-    study(**files, table=tmp_path / "t.csv", summary=tmp_path / "s.md")
+    study(**files, table=tmp_path / "t.csv", summary=tmp_path / "s.md", values=tmp_path / "v.csv")
     lines = {
         (row["part"], row["culture"], row["name"], row["metric"]): row
         for row in csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
@@ -186,6 +187,16 @@ def test_study_by_hand(world, tmp_path):
     assert value("controls", "all", "loose", "kid") == 0.6
     assert value("differences", "india", "scoft_mpc − loose", "kid") == (0.7 - 0.7 + 0.69 - 0.5) / 2
     assert value("differences", "all", "scoft_mpc − loose", "attribute_accuracy") == 0.315 - 0.3
+    # The table can be made again of the values alone.
+    values = pandas.read_csv(tmp_path / "v.csv", keep_default_na=False)
+    assert len(values) == 2 * (2 * 4 * 5 + 2 * 4) and set(values["run"]) == {"", "two"}
+    by_culture = values[values["run"] == ""].groupby(["name", "metric"])["value"].mean()
+    assert (
+        by_culture["scoft_mp", "attribute_accuracy"] == pytest.approx(0.21)
+        and by_culture["loose", "kid"] == 0.7
+    )
+    reconstructed = values[(values["name"] == "sd") & (values["metric"] == "kid_reconstructed")]["value"]
+    assert reconstructed.mean() == pytest.approx(mean, rel=1e-5)
     text = (tmp_path / "s.md").read_text()
     assert "| korea | 0.025 (" in text and "### Controls" in text and "scoft_mpc − loose" in text
 

@@ -1,5 +1,6 @@
 # Needs:  scores and features of every variant, of the seeds and controls that the study names; their trainings' seconds
 # Leaves: {results}/embedded_world.csv, embedded_world.md     all variants over cultures and seeds, and the controls
+#         {results}/embedded_world_values.csv                 the scores of each training that they sum up
 #         {results}/figures/curves.html, curves.csv           scores against the length of training
 from pipeline_steps.config.runs import control_run
 
@@ -55,6 +56,7 @@ rule study:
             category="Tables",
             labels={"result": "The embedded world"},
         ),
+        values=f"{RESULTS}/embedded_world_values.csv",
     log:
         f"{RESULTS}/logs/study.log",
     benchmark:
@@ -75,6 +77,7 @@ rule study:
             --control-runs {params.controls:q} \
             --table {output.table:q} \
             --summary {output.summary:q} \
+            --values {output.values:q} \
             2>&1 | tee {log:q}
         """
 
