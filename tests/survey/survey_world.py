@@ -57,7 +57,8 @@ def make_pages(folder, culture="korea", prompts=3, each=4, **settings):
     """Write samples, pages and forms; return the paths of the latter two."""
     config = SurveyConfig(**{"pages": 6, "pages_per_participant": 3, **settings})
     pages, forms = (folder / culture / f"{name}.parquet" for name in ("pages", "forms"))
-    survey_pages(write_samples(folder, culture, prompts, each), pages, forms, culture, 7, config)
+    samples = [path for path in write_samples(folder, culture, prompts, each) if path.stem in config.variants]
+    survey_pages(samples, pages, forms, culture, 7, config)
     return pages, forms
 
 

@@ -231,6 +231,79 @@ def test_reload_in_the_middle_and_the_next_person(context, survey):
     assert page.faults == []
 
 
+@pytest.fixture(scope="module")
+def later(tmp_path_factory):
+    """Pages and forms of a second round: other pictures, three to a page."""
+    return make_pages(tmp_path_factory.mktemp("later"), variants=["sd", "scoft_mp", "scoft_mpc"])
+
+
+@pytest.mark.parametrize("passed", [1, 3])
+def test_a_later_round_of_the_file_begins_anew(context, survey, later, tmp_path, passed):
+    """The same code, on the same device, at the same address: half of the first round is done, or all."""
+    _, pages, forms = survey
+    file = tmp_path / "survey.html"
+    survey_html(pages, forms, list(CONFIG.wordings), file, "korea", CONFIG)
+    page = opened(context, file.as_uri())
+    enrol(page, "againagainagain-3")
+    for _ in range(passed):
+        ready(page)
+        page.click("#next")
+    survey_html(*later, list(CONFIG.wordings), file, "korea", CONFIG)
+    page.reload()
+    enrol(page, "againagainagain-3")
+    for number in range(3):
+        ready(page)
+        playwright.expect(page.locator("h1")).to_have_text(f"Page {number + 1} of 3")
+        for card in range(3):
+            box(page, "description", "select").nth(card).select_option(str(card + 1))
+        page.click("#next")
+    answers = saved(page)["answers"]
+    assert {answer["page"] for answer in answers} == set(dealt(later[1])[3 % 2])  # of two forms
+    assert [len(answer["ranks"]) for answer in answers if answer["ranks"]] == [3, 3, 3]
+    # The first round's file still knows what was given in it.
+    survey_html(pages, forms, list(CONFIG.wordings), file, "korea", CONFIG)
+    page.reload()
+    if passed < 3:
+        playwright.expect(page.locator("h1")).to_have_text("Page 2 of 3")
+    else:
+        assert len(saved(page)["answers"]) == 12
+    assert page.faults == []
+
+
+def test_a_later_round_of_the_server_takes_the_answers_that_are_given_in_it(
+    chromium, survey, later, tmp_path
+):
+    """An answer of the first round never reached the server, and its end was reached."""
+    _, pages, forms = survey
+    with Server([pages], [forms], f"sqlite:///{tmp_path / 's.sqlite'}") as server:
+        context = chromium.new_context()
+        page = opened(context, server.url)
+        enrol(page, "")
+        for _ in range(2):
+            ready(page)
+            rank_page(page)
+            page.click("#next")
+        ready(page)
+        status(page, "saved")
+        server.kill()
+        page.click("#next")
+        status(page, "unsaved")
+        first = {str(pages): str(later[0]), str(forms): str(later[1])}
+        server.command = [first.get(word, word) for word in server.command]
+        server.start()
+        page.reload()
+        for number in range(3):
+            ready(page)
+            playwright.expect(page.locator("h1")).to_have_text(f"Page {number + 1} of 3")
+            for card in range(3):
+                box(page, "description", "select").nth(card).select_option(str(card + 1))
+            page.click("#next")
+        playwright.expect(page.locator("#handed-in")).to_have_text(WORDING.done_server)
+        given = [row["page"] for row in exported(server) if row["rank"] and row["page"] in shown(later[0])]
+        assert len(given) == 3 * 3
+        context.close()
+
+
 def test_who_may_not_take_part(context, survey):
     folder, _, _ = survey
     page = opened(context, (folder / "survey.html").as_uri())
