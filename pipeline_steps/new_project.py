@@ -29,6 +29,7 @@ GITIGNORE = """\
 /data/
 /answers/
 /codes.txt
+/codes.html
 *.sqlite*
 """
 

@@ -201,6 +201,23 @@ PAGES = Table(
 """The survey's pages: which variant stands at which position. Participants never see this table. A
 page's name follows from its pictures and their order, so that answers can belong to no other page."""
 
+ROUND = Table(
+    "survey_round",
+    1,
+    _schema(
+        ("page", pa.string()),
+        ("position", pa.int32()),
+        ("picture", pa.string()),
+        ("variant", pa.string()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("check", pa.bool_()),
+    ),
+    ("page", "position"),
+)
+"""What stood where on the pages of one round of the survey, without the pictures. It stays when the pages are
+made anew."""
+
 FORMS = Table(
     "survey_forms",
     1,

@@ -195,6 +195,7 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
     study = config.study
     named = {
         "survey.cultures": config.survey.cultures,
+        "survey.rounds": tuple(config.survey.rounds),
         "study.length_cultures": study.length_cultures,
         "evaluation.fig7_cultures": config.evaluation.fig7_cultures,
     }

@@ -86,6 +86,9 @@ class SurveyConfig(Section):
     """Pictures inside the page are JPEG of this quality; null: PNG, five times as large."""
     answers: Path = Path("answers")
     """Folder of collected answers in any accepted form."""
+    rounds: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]] = Field({})
+    """Earlier rounds that are summed up in the place of the present pages, by culture: the names of files in
+    results/survey/{culture}/rounds, which hold what stood where when these people were asked."""
     judge: JudgeConfig = JudgeConfig()
     """The judge."""
     simulation: SimulationConfig = SimulationConfig()

@@ -16,12 +16,18 @@ from pipeline_steps.inputs.text import clean_text, name_key, read_text
 
 PAGES = (".html", ".md")
 """Text files that show pictures or speak of a data set; they carry its fingerprint in their text."""
+FINGERPRINT = re.compile("[0-9a-f]{64}")
+"""Of a data set; people's answers have a word in its place, and hold no picture."""
 EMBEDDED = re.compile(";base64,([A-Za-z0-9+/]+)")
 """What a page holds as a data address."""
 
 
 def withdraw_report(
-    results: Path, report: Path, cultures: tuple[str, ...] = (), withdrawn: tuple[Path, ...] = ()
+    results: Path,
+    report: Path,
+    cultures: tuple[str, ...] = (),
+    withdrawn: tuple[Path, ...] = (),
+    configured: tuple[str, ...] = (),
 ) -> None:
     """List every file below ``results`` that holds a withdrawn picture or was made from one.
 
@@ -36,6 +42,8 @@ def withdraw_report(
         report: text file to write, tab-separated: file, culture, what it holds.
         cultures: names of the cultures with a withdrawn list.
         withdrawn: their lists, in the same order.
+        configured: names of all cultures. Results of any other, whose entry was renamed or taken out, are held
+            against every list.
 
     Raises:
         UserError: a list is missing, or there are more lists than cultures.
@@ -44,10 +52,14 @@ def withdraw_report(
         raise UserError(
             f"{len(cultures)} cultures but {len(withdrawn)} withdrawn lists; give one list per culture"
         )
+    lists = {culture: withdrawn_names(path) for culture, path in zip(cultures, withdrawn, strict=True)}
+    every = {key: name for names in lists.values() for key, name in names.items()}
+    there = {folder.parent.name for folder in results.glob("*/data_sets")} if every else set()
+    lists |= dict.fromkeys(sorted(there - {*lists, *configured}), every)
     lines = []
-    for culture, path in zip(cultures, withdrawn, strict=True):
+    for culture, names in lists.items():
         data_sets = _data_sets(results / culture / "data_sets")
-        digests = _digests(data_sets, withdrawn_names(path))
+        digests = _digests(data_sets, names)
         holding = {
             key: [name for _, digest, name in rows if digest in digests] for key, rows in data_sets.items()
         }
@@ -92,7 +104,7 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
                 if _says_nothing(path, home) and path.stat().st_mtime < until:
                     yield path, "unknown: it does not say from which pictures it is; take it as holding them"
                 continue
-            if note.get("culture") != culture:
+            if note.get("culture") != culture or not FINGERPRINT.fullmatch(str(note["fingerprint"])):
                 continue
             if note["fingerprint"] not in holding:
                 yield path, "unknown: its data set is not listed; take it as holding them"

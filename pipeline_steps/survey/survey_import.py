@@ -3,9 +3,10 @@
 import logging
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline_steps.artifacts import ANSWERS, PAGES, REJECTED, Origin, Row
+from pipeline_steps.artifacts import ANSWERS, REJECTED, Origin, Row
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
@@ -14,6 +15,7 @@ from pipeline_steps.inputs.values import RejectedError
 from pipeline_steps.survey.answer_files import read_answers
 from pipeline_steps.survey.answers import Answer, Page, Pages
 from pipeline_steps.survey.codes import LEAST, most_together, read_codes
+from pipeline_steps.survey.rounds import asked_in, pages_in
 from pipeline_steps.survey.shown import ITEMS
 
 LOG = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ def survey_import(
     rejected: Path,
     config: SurveyConfig,
     codes: Path | None = None,
+    rounds: Sequence[Path] = (),
 ) -> None:
     """Read every file of a folder, keep the good answers, and say of each other what is wrong.
 
@@ -44,20 +47,22 @@ def survey_import(
 
     Args:
         folder: the answers, also in sub-folders.
-        pages: pages of every culture surveyed.
+        pages: of every culture surveyed: the present ones, or those of an earlier round.
         answers: table to write.
         rejected: table to write: file, row and reason of what was left out, in full and without codes.
         config: least years, failed checks allowed.
         codes: those handed out, one a line: answers under any other are left out, and all of one that
             answered pages of several cultures; without them, these are as many people.
+        rounds: folders of the cultures' rounds; an answer to a page of one that is not summed up says so.
 
     Raises:
         UserError: no folder, no good answer at all, or simulated answers among real ones.
     """
-    known, admitted = _known(pages), read_codes(codes) if codes else None
+    known = pages_in(pages)
+    admitted = read_codes(codes) if codes else None
     found, findings = _collect(folder, known)
     who = {answer.participant for answer in found}
-    good = _check_each(found, known, config, admitted, findings)
+    good = _check_each(found, known, config, admitted, asked_in(rounds), findings)
     if admitted is not None:
         good = _check_cultures(good, known, findings)
     good = _settle_repeats(good, findings)
@@ -157,17 +162,6 @@ def _row(answer: Answer, page: Page) -> Row:
     }
 
 
-def _known(paths: list[Path]) -> Pages:
-    """Read all pages."""
-    known: Pages = {}
-    for path in paths:
-        culture = str(PAGES.note(path)["culture"])
-        for row in PAGES.rows(path, ["picture", "variant", "prompt", "seed", "check"]):
-            page = known.setdefault(row["page"], Page(culture, row["prompt"], row["seed"], row["check"], {}))
-            page.pictures[row["picture"]] = row["variant"]
-    return known
-
-
 def _line(finding: Finding) -> str:
     file, row, reason = finding
     return f"{file}, row {row}: {reason}" if row else f"{file}: {reason}"
@@ -185,12 +179,13 @@ def _check_each(
     known: Pages,
     config: SurveyConfig,
     admitted: frozenset[str] | None,
+    asked: Mapping[str, tuple[str, str]],
     findings: list[Finding],
 ) -> list[Answer]:
     """Keep the answers that are good by themselves."""
     good = []
     for answer in found:
-        fault = _fault(answer, known, config.min_years)
+        fault = _fault(answer, known, config.min_years, asked)
         if admitted is not None and answer.participant not in admitted:
             fault = f"participant '{answer.participant}' is none of the codes handed out"
         if fault:
@@ -215,9 +210,15 @@ def _check_cultures(good: list[Answer], known: Pages, findings: list[Finding]) -
     return kept
 
 
-def _fault(answer: Answer, known: Pages, min_years: float) -> str:
+def _fault(answer: Answer, known: Pages, min_years: float, asked: Mapping[str, tuple[str, str]]) -> str:
     """Say what is wrong with an answer, or ""."""
     page = known.get(answer.page)
+    if page is None and answer.page in asked:
+        culture, name = asked[answer.page]
+        return (
+            f"page '{answer.page}' was asked in another round; to sum that one up, set survey.rounds: "
+            f'{{{culture}: "{name}"}}'
+        )
     if page is None:
         return f"unknown page '{answer.page}'; are the pages those that were shown?"
     if answer.culture and answer.culture != page.culture:

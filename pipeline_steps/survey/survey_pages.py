@@ -14,6 +14,7 @@ from pipeline_steps.cli import run_step
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.seeds import derive_seed
+from pipeline_steps.survey.rounds import keep_round
 
 LOG = logging.getLogger(__name__)
 
@@ -30,7 +31,13 @@ class Page(NamedTuple):
 
 
 def survey_pages(
-    samples: list[Path], pages: Path, forms: Path, culture: str, seed: int, config: SurveyConfig
+    samples: list[Path],
+    pages: Path,
+    forms: Path,
+    culture: str,
+    seed: int,
+    config: SurveyConfig,
+    rounds: Path | None = None,
 ) -> None:
     """Draw pages from the variants' samples and say who sees which.
 
@@ -45,6 +52,7 @@ def survey_pages(
         culture: its name.
         seed: the run's seed.
         config: how many pages, how many for each participant, how many checks.
+        rounds: folder in which the key to these pages stays when others take their place.
 
     Raises:
         UserError: the variants' samples differ in prompts or seeds, or none can be shown.
@@ -64,9 +72,12 @@ def survey_pages(
     # A check shows a page's pictures in the opposite order, and asks for a ranking given in words.
     checks = [Page(page.sample, page.order[::-1], True) for page in drawn[: config.attention_checks]]
 
-    rows = _rows([*drawn, *checks], tables, culture)
-    names = [rows[page][0]["page"] for page in [*drawn, *checks]]
-    PAGES.write(pages, sorted((row for page in rows.values() for row in page), key=_page_key), origin)
+    found = _rows([*drawn, *checks], tables, culture)
+    names = [found[page][0]["page"] for page in [*drawn, *checks]]
+    rows = sorted((row for page in found.values() for row in page), key=_page_key)
+    if rounds:
+        keep_round(rounds, culture, rows)
+    PAGES.write(pages, rows, origin)
     dealt = _deal(names[: len(drawn)], names[len(drawn) :], each, rng)
     FORMS.write(
         forms,

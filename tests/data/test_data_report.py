@@ -16,7 +16,7 @@ from snakemake.report.common import data_uri_from_file
 from transformers import CLIPTokenizer
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import CAPTIONS, IMAGES, LORA, Origin
+from pipeline_steps.artifacts import ANSWERS, CAPTIONS, IMAGES, LORA, Origin
 from pipeline_steps.config import BaseRef, DataConfig, ModelRef
 from pipeline_steps.data.data_card import data_card
 from pipeline_steps.data.data_report import data_report
@@ -264,6 +264,38 @@ def test_withdrawal_names_what_still_holds_the_picture(tmp_path):
     assert "events.out" not in (tmp_path / "report.tsv").read_text()
     with pytest.raises(UserError, match="was made from other pictures than"):
         artifacts.same_origin((IMAGES, home / "images.parquet"), (LORA, home / "lora.safetensors"))
+
+
+def test_results_under_a_former_name_are_held_against_every_list(tmp_path):
+    results, handed = tmp_path / "results", [{"file_name": f"{i}.png", "text": "a gate"} for i in range(4)]
+    home = build(tmp_path / "in", results, handed)
+    LORA.write(
+        home / "lora.safetensors",
+        {"a": torch.zeros(1)},
+        Origin("wales", IMAGES.note(home / "images.parquet")["fingerprint"]),
+    )
+    lists = {"cymru": tmp_path / "withdrawn.txt", "india": tmp_path / "none.txt"}
+    lists["cymru"].write_text("0.png\n")
+    lists["india"].write_text("of_nobody.png\n")
+    report = tmp_path / "report.tsv"
+    withdraw_report(results, report, tuple(lists), tuple(lists.values()), ("cymru", "india"))
+    lines = [line.split("\t") for line in report.read_text().splitlines()[1:]]
+    assert {line[0]: line[2] for line in lines if "withdrawn" in line[2]} == {
+        f"wales/{name}": "withdrawn: 0.png" for name in ("findings.parquet", "images.parquet", "lora.safetensors")
+    }
+    # A culture that is still there, and has no list, has withdrawn nothing.
+    withdraw_report(results, report, tuple(lists), tuple(lists.values()), ("cymru", "india", "wales"))
+    assert report.read_text() == "file\tculture\tholds\n"
+
+
+def test_peoples_answers_hold_no_picture(tmp_path):
+    """They carry a word where others carry the fingerprint of a data set."""
+    results, handed = tmp_path / "results", [{"file_name": f"{i}.png", "text": "a gate"} for i in range(4)]
+    build(tmp_path / "in", results, handed)
+    ANSWERS.write(results / "survey/answers.parquet", [], Origin("wales", "answers"))
+    (tmp_path / "withdrawn.txt").write_text("# nobody yet\n")
+    withdraw_report(results, tmp_path / "report.tsv", ("wales",), (tmp_path / "withdrawn.txt",))
+    assert (tmp_path / "report.tsv").read_text() == "file\tculture\tholds\n"
 
 
 def test_a_page_inside_snakemakes_own_report_is_seen(tmp_path):

@@ -58,7 +58,7 @@ def make_pages(folder, culture="korea", prompts=3, each=4, **settings):
     config = SurveyConfig(**{"pages": 6, "pages_per_participant": 3, **settings})
     pages, forms = (folder / culture / f"{name}.parquet" for name in ("pages", "forms"))
     samples = [path for path in write_samples(folder, culture, prompts, each) if path.stem in config.variants]
-    survey_pages(samples, pages, forms, culture, 7, config)
+    survey_pages(samples, pages, forms, culture, 7, config, folder / culture / "rounds")
     return pages, forms
 
 

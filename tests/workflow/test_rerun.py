@@ -220,6 +220,7 @@ TABLE = [
     ("survey.codes", "list.txt", {"survey_import"}),
     ("survey.jpeg_quality", 60, {"survey_html"}),
     ("survey.answers", "other_answers", {"survey_import"}),
+    ("survey.rounds", {"korea": "0123abcd"}, {"survey_import"}),
     ("survey.judge.turns", 1, JUDGE),
     ("survey.judge.max_new_tokens", 9, JUDGE),
     ("survey.judge.errors", 0.5, JUDGE),

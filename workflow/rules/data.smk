@@ -260,6 +260,7 @@ rule withdraw_report:
         report=moved(f"{RESULTS}/withdraw_report.tsv"),
         cultures=["--cultures", *WITHDRAWN] if WITHDRAWN else [],
         withdrawn=["--withdrawn", *WITHDRAWN.values()] if WITHDRAWN else [],
+        configured=CULTURES,
     shell:
         """
         python -m pipeline_steps.data.withdraw_report \
@@ -267,5 +268,6 @@ rule withdraw_report:
             --report {params.report:q} \
             {params.cultures:q} \
             {params.withdrawn:q} \
+            --configured {params.configured:q} \
             2>&1 | tee {log:q}
         """

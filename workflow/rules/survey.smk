@@ -1,5 +1,6 @@
 # Needs:  samples/{variant}.parquet of the surveyed variants; then a folder of collected answers
 # Leaves: {results}/survey/{culture}/pages.parquet, forms.parquet   which picture stands where, who sees what
+#         {results}/survey/{culture}/rounds/                        the same of every round, without the pictures
 #         {results}/survey/{culture}/survey.html                    the page participants open
 #         {results}/survey/{culture}/judged.parquet                 a model's answers to the same pages
 #         {results}/survey/answers.parquet, rejected.parquet        good answers, and what is wrong with the others
@@ -46,6 +47,27 @@ def answers_if_any(wildcards):
     return f"{RESULTS}/{wildcards.survey}/answers.parquet" if asked else []
 
 
+def kept_rounds(culture):
+    """Where the keys to a culture's rounds stay: no output, Snakemake would delete them."""
+    return moved(f"{SURVEY}/{culture}/rounds")
+
+
+def chosen_rounds(wildcards):
+    """Of people's answers the earlier rounds that are summed up."""
+    rounds = SETTINGS.survey.rounds if wildcards.survey == "survey" else {}
+    return {culture: rounds[culture] for culture in SURVEYED if culture in rounds}
+
+
+def asked_pages(wildcards):
+    """The present pages of every culture of which no earlier round is summed up."""
+    chosen = chosen_rounds(wildcards)
+    return [f"{SURVEY}/{culture}/pages.parquet" for culture in SURVEYED if culture not in chosen]
+
+
+def chosen_files(wildcards):
+    return [f"{kept_rounds(culture)}/{name}.parquet" for culture, name in chosen_rounds(wildcards).items()]
+
+
 rule survey_pages:
     input:
         samples=expand(
@@ -59,10 +81,13 @@ rule survey_pages:
         f"{RESULTS}/logs/{{culture}}/survey_pages.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{culture}}/survey_pages.tsv"
+    # What is not moved to a storage stays where the run was started.
+    localrule: not SHARED
     conda:
         "../../envs/pipeline.yaml"
     params:
         seed=seed,
+        rounds=lambda wildcards: kept_rounds(wildcards.culture),
         config=section("survey", "variants", "pages", "pages_per_participant", "attention_checks"),
     shell:
         """
@@ -70,6 +95,7 @@ rule survey_pages:
             --samples {input.samples:q} \
             --pages {output.pages:q} \
             --forms {output.forms:q} \
+            --rounds {params.rounds:q} \
             --culture {wildcards.culture:q} \
             --seed {params.seed} \
             --config {params.config:q} \
@@ -190,7 +216,7 @@ rule survey_import:
     input:
         files=answer_files,
         codes=codes_file,
-        pages=expand(f"{SURVEY}/{{culture}}/pages.parquet", culture=SURVEYED),
+        pages=asked_pages,
     output:
         answers=f"{RESULTS}/{{survey}}/answers.parquet",
         rejected=f"{RESULTS}/{{survey}}/rejected.parquet",
@@ -198,17 +224,21 @@ rule survey_import:
         f"{RESULTS}/logs/{{survey}}/import.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{survey}}/import.tsv"
+    localrule: not SHARED
     conda:
         "../../envs/pipeline.yaml"
     params:
         folder=answers_folder,
         codes=lambda wildcards, input: optional("--codes", input.codes),
+        pages=lambda wildcards, input: [*input.pages, *chosen_files(wildcards)],
+        rounds=[kept_rounds(culture) for culture in SURVEYED],
         config=section("survey", "min_years", "failed_checks"),
     shell:
         """
         python -m pipeline_steps.survey.survey_import \
             --folder {params.folder:q} {params.codes:q} \
-            --pages {input.pages:q} \
+            --pages {params.pages:q} \
+            --rounds {params.rounds:q} \
             --answers {output.answers:q} \
             --rejected {output.rejected:q} \
             --config {params.config:q} \
