@@ -1,6 +1,7 @@
 """What is odd about one picture or one caption: asked by ingest, the report and the collection alike."""
 
 from collections.abc import Collection, Sequence
+from itertools import dropwhile
 
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
@@ -49,10 +50,18 @@ def duplicate(name: str, twin: str, same: str) -> Finding:
     return Finding(MEND, "duplicate", shown(name), f"{same} {shown(twin)}; keep one of them")
 
 
+def name_in(suffix: str) -> str:
+    """Return what the suffix of prompts calls a culture: "South Africa" of ", in South Africa"."""
+    words = suffix.strip(" ,.").split()
+    name = [
+        *dropwhile(str.islower, words)
+    ]  # such as "in the", before a name that has a capital or knows none
+    return " ".join(name or words[1:] or words)
+
+
 def culture_names(culture: str, name: str, suffix: str) -> tuple[str, ...]:
-    """What a caption may call the culture: its names, and the last word of the suffix of its prompts."""
-    last = suffix.strip(" ,.").rpartition(" ")[2]
-    return tuple({word.casefold() for word in (culture, name, last) if word})
+    """What a caption may call the culture: its names, and that in the suffix of its prompts; casefolded."""
+    return tuple({word.casefold() for word in (culture, name, name_in(suffix)) if word})
 
 
 def nameless(picture: str, caption: str, names: Collection[str]) -> Finding | None:

@@ -42,8 +42,8 @@ def withdraw_report(
         report: text file to write, tab-separated: file, culture, what it holds.
         cultures: names of the cultures with a withdrawn list.
         withdrawn: their lists, in the same order.
-        configured: names of all cultures. Results of any other, whose entry was renamed or taken out, are held
-            against every list.
+        configured: names of all cultures. Results of any other, whose entry was renamed or taken out, are
+            held against every list.
 
     Raises:
         UserError: a list is missing, or there are more lists than cultures.

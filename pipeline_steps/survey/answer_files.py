@@ -15,11 +15,12 @@ from pipeline_steps.survey.answers import (
     Answer,
     Entries,
     Pages,
-    began_of,
     culture_of,
     participant_of,
     rank_of,
     ranks_in_order,
+    revision_of,
+    time_of,
     years_of,
 )
 from pipeline_steps.survey.label_studio import MIN, is_label_studio, label_studio
@@ -27,7 +28,7 @@ from pipeline_steps.survey.shown import ITEMS
 
 GENERIC = ("participant", "culture", "page", "item", "picture", "rank")
 """Columns of the generic long form, one row per picture."""
-COLUMNS = (*GENERIC, "years", "began", *turk.NEEDED, *turk.REVIEW, *MIN, *ITEMS)
+COLUMNS = (*GENERIC, "years", "began", "exported", *turk.NEEDED, *turk.REVIEW, *MIN, *ITEMS)
 TABLES = (".csv", ".tsv", ".xlsx", ".parquet")
 
 
@@ -112,14 +113,18 @@ def _generic(rows: Rows, columns: Sequence[str], name: str, simulated: bool = Fa
                 if place is None:
                     answers.append(place := {})
                 place[picture] = rank_of(row.get("rank"))
-            years, began = years_of(first.get("years")), began_of(first.get("began"))
+            years, began = years_of(first.get("years")), time_of(first.get("began"), "began")
+            exported = time_of(first.get("exported"), "exported")
+            # The server's own: its later download replaces the earlier one.
+            revision = revision_of(exported) if began and exported else 0
         except RejectedError as error:
             yield number, str(error)
             continue
         for ranks in answers:
             given = {} if all(rank is None for rank in ranks.values()) else ranks
             answer = Answer(name, number, participant, culture, years, page, item, given)
-            yield number, replace(answer, simulated=simulated, began=began)
+            server = f"began {began}" if revision else ""
+            yield number, replace(answer, simulated=simulated, began=began, key=server, revision=revision)
 
 
 def _survey_page(content: dict[str, Any], name: str) -> Entries:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -105,13 +106,25 @@ def rank_of(value: Any) -> int | None:
         raise RejectedError(f"{quoted(value)} is no rank") from None
 
 
-def began_of(value: Any) -> str:
-    """Return when a participant began, as text; "" where the form does not say.
+def time_of(value: Any, what: str) -> str:
+    """Return when something was, as text; "" where the form does not say.
 
     Raises:
         RejectedError: it is no text.
     """
-    return "" if value in (None, "") else as_text(value, "began")[:40]
+    return "" if value in (None, "") else as_text(value, what)[:40]
+
+
+def revision_of(exported: str) -> int:
+    """Return when a download was made as a number that grows, in microseconds.
+
+    Raises:
+        RejectedError: it is no time.
+    """
+    try:
+        return int(datetime.fromisoformat(exported).timestamp() * 1e6)
+    except (ValueError, OverflowError):
+        raise RejectedError(f"exported {quoted(exported)} is no time") from None
 
 
 def years_of(value: Any) -> float | None:

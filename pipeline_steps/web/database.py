@@ -1,13 +1,14 @@
 """What a server keeps, in SQLite or PostgreSQL: actions one after another, acknowledged once on disk."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -62,14 +63,19 @@ class Database:
             raise UserError(
                 f"--database {_without_password(url)}: cannot be opened ({first_line(error)})"
             ) from error
-        self.waiting: queue.SimpleQueue[tuple[Action[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="store", daemon=True)
         self.thread.start()
 
-    def submit(self, action: "Action[T]") -> "Future[T]":
-        """Queue an action; its future is done once the transaction is committed, or fails with it."""
+    def submit(self, action: "Action[T]", erases: bool = False) -> "Future[T]":
+        """Queue an action; its future is done once the transaction is committed, or fails with it.
+
+        Args:
+            action: what to do.
+            erases: what it deletes is to be read nowhere any more, SQLite's log included.
+        """
         future: Future[T] = Future()
-        self.waiting.put((action, future))
+        self.waiting.put(_Asked(action, future, erases))
         return future
 
     def close(self) -> None:
@@ -87,15 +93,13 @@ class Database:
                     break
                 batch.append(following)
             # From here on nobody can cancel them any more; those given up before are left out.
-            self._commit(
-                [(action, future) for action, future in batch if future.set_running_or_notify_cancel()]
-            )
+            self._commit([asked for asked in batch if asked.future.set_running_or_notify_cancel()])
 
-    def _commit(self, batch: list[tuple[Action[Any], Future[Any]]]) -> None:
+    def _commit(self, batch: "list[_Asked]") -> None:
         outcomes: list[tuple[Future[Any], Any, Exception | None]] = []
         try:
             with self.engine.begin() as connection:
-                for action, future in batch:
+                for action, future, _ in batch:
                     try:
                         with connection.begin_nested():
                             outcomes.append((future, action(connection), None))
@@ -103,12 +107,33 @@ class Database:
                         outcomes.append((future, None, error))
         except Exception as error:
             LOG.error("the database did not take %d actions: %s", len(batch), first_line(error))
-            outcomes = [(future, None, error) for _, future in batch]
+            outcomes = [(asked.future, None, error) for asked in batch]
+        if self.engine.dialect.name == "sqlite" and any(asked.erases for asked in batch):
+            self._empty_log()
         for future, result, failure in outcomes:
             if failure is None:
                 future.set_result(result)
             else:
                 future.set_exception(failure)
+
+    def _empty_log(self) -> None:
+        """Empty SQLite's write-ahead log, in which deleted rows stand until others take their place."""
+        try:
+            with contextlib.closing(self.engine.raw_connection()) as connection:
+                busy, *_ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except Exception as error:
+            LOG.warning("the database's log could not be emptied: %s", first_line(error))
+        else:
+            if busy:
+                LOG.warning("others read the database: what was deleted stands in its log until it is closed")
+
+
+class _Asked(NamedTuple):
+    """An action in the queue."""
+
+    action: Action[Any]
+    future: "Future[Any]"
+    erases: bool
 
 
 async def ask(future: Any) -> Any:
@@ -122,10 +147,11 @@ def digest(token: str) -> str:
 
 
 def _durable(connection: Any, _record: Any) -> None:
-    """Make SQLite flush every commit to the disk, and let readers in while it writes."""
+    """Make SQLite flush every commit to the disk, let readers in while it writes, blank what is deleted."""
     connection.isolation_level = None  # see _begin
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    durable = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
+    for pragma in (*durable, "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

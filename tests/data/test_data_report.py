@@ -281,7 +281,8 @@ def test_results_under_a_former_name_are_held_against_every_list(tmp_path):
     withdraw_report(results, report, tuple(lists), tuple(lists.values()), ("cymru", "india"))
     lines = [line.split("\t") for line in report.read_text().splitlines()[1:]]
     assert {line[0]: line[2] for line in lines if "withdrawn" in line[2]} == {
-        f"wales/{name}": "withdrawn: 0.png" for name in ("findings.parquet", "images.parquet", "lora.safetensors")
+        f"wales/{name}": "withdrawn: 0.png"
+        for name in ("findings.parquet", "images.parquet", "lora.safetensors")
     }
     # A culture that is still there, and has no list, has withdrawn nothing.
     withdraw_report(results, report, tuple(lists), tuple(lists.values()), ("cymru", "india", "wales"))

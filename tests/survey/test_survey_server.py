@@ -101,6 +101,7 @@ def test_answers_are_kept_through_a_kill_and_exported(tables, database, tmp_path
         text = httpx.get(f"{server.url}/admin/answers.csv", headers=ADMIN).text
         rows = list(csv.DictReader(io.StringIO(text)))
         assert len(rows) == 4 * 4 * 4 and sum(row["rank"] == "" for row in rows) == 16
+        assert len({row["exported"] for row in rows}) == 1
         folder = tmp_path / "answers"
         folder.mkdir()
         (folder / "a.parquet").write_bytes(

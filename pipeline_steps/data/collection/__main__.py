@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline_steps.cli import LOG, run_step
-from pipeline_steps.data.checks import culture_names
+from pipeline_steps.data.checks import culture_names, name_in
 from pipeline_steps.errors import UserError, not_installed
 
 EVERYWHERE = ("0.0.0.0", "::")
@@ -86,7 +86,7 @@ def collection(
     if renew_curator:
         secret.renew()
     site = Site(
-        entry.name or entry.suffix.strip(" ,.").rpartition(" ")[2],
+        entry.name or name_in(entry.suffix),
         store,
         folder,
         Intake(config.data),

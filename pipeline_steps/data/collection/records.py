@@ -186,4 +186,4 @@ def delete(store: Store, contributor: str, now: str) -> "Future[int]":
             raise NobodyError
         return len(rows)
 
-    return store.submit(action)
+    return store.submit(action, erases=True)

@@ -256,7 +256,7 @@ class Store(Database):
             self.forget(connection, row, now)
             _note(connection, picture, contributor, "withdrawn", "", now)
 
-        return self.submit(action)
+        return self.submit(action, erases=True)
 
     def forget(self, connection: sa.Connection, row: Mapping[str, Any], now: str) -> None:
         """Delete a picture's row, and list it as withdrawn if it was ever part of the data set."""

@@ -7,7 +7,18 @@ from typing import Any
 
 from pipeline_steps.survey.server.site import Site
 
-COLUMNS = ("participant", "culture", "page", "item", "picture", "rank", "years", "admission", "began")
+COLUMNS = (
+    "participant",
+    "culture",
+    "page",
+    "item",
+    "picture",
+    "rank",
+    "years",
+    "admission",
+    "began",
+    "exported",
+)
 CHUNK = 65536
 """Characters of CSV sent at once."""
 
@@ -42,11 +53,13 @@ def lines(site: Site) -> Iterator[str]:
 def _rows(site: Site) -> Iterator[dict[str, Any]]:
     """All answers in the generic long form; a blank answer has a row without a rank per picture.
 
-    Answers to pages of an earlier start, no longer shown, are exported like the others.
+    Answers to pages of an earlier start, no longer shown, are exported like the others. When it was made
+    stands in each row, so that of two downloads the later one counts.
     """
+    now = site.time()
     pages = {name: page for culture in site.survey.cultures.values() for name, page in culture.pages.items()}
     for answer in site.store.everything():
         known = pages.get(answer["page"], {"pictures": answer["ranks"] or ["unknown"]})
         for name in known["pictures"]:
             rank = None if answer["ranks"] is None else answer["ranks"].get(name)
-            yield {**answer, "picture": name, "rank": rank}
+            yield {**answer, "picture": name, "rank": rank, "exported": now}

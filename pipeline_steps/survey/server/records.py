@@ -119,7 +119,7 @@ def delete(store: Store, participant: str) -> "Future[tuple[int, list[Handed]] |
             return None
         return counts[0], [Handed(*row) for row in connection.execute(wanted)]
 
-    return store.submit(action)
+    return store.submit(action, erases=True)
 
 
 def set_closed(store: Store, closed: bool, now: str) -> "Future[None]":
