@@ -30,6 +30,7 @@ GITIGNORE = """\
 /answers/
 /codes.txt
 /codes.html
+/*.zip
 *.sqlite*
 """
 

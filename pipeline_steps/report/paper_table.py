@@ -49,8 +49,9 @@ def paper_table(
     """Write a table of the paper, per culture and over all.
 
     Rows of source "ours" carry 95% intervals, both sample sizes, extractor and weights' hash; the
-    row of culture "all" is the mean of the cultures; all share MS-COCO's pictures, so there the
-    half-widths add up instead of cancelling in part. Rows of source "paper" carry the printed figures.
+    row of culture "all" is the mean of the cultures (its mean ranks are over all rankings); all share
+    MS-COCO's pictures, so there the half-widths add up instead of cancelling in part. Rows of source
+    "paper" carry the printed figures.
     Mean ranks of simulated participants are marked in the column "survey".
 
     Args:

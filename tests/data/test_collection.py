@@ -8,6 +8,7 @@ import sys
 import zipfile
 from html.parser import HTMLParser
 
+import httpx
 import pytest
 import yaml
 from PIL import Image
@@ -18,12 +19,14 @@ from pipeline_steps.config import DataConfig
 from pipeline_steps.data.collection.app import create_app
 from pipeline_steps.data.collection.contributor import contributor
 from pipeline_steps.data.collection.folder import Folder
+from pipeline_steps.data.collection.intake import FullError, Intake
 from pipeline_steps.data.collection.wording import CURATOR, WORDINGS, read_curator_wording, read_wordings
 from pipeline_steps.data.ingest import ingest
 from pipeline_steps.data.withdraw_report import withdraw_report
 from pipeline_steps.errors import UserError
 from pipeline_steps.new_culture import HEADER
-from tests.data.collection_world import CONFIG, DETAILS, Curator, Person, make_site, photo, rows
+from tests import ROOT
+from tests.data.collection_world import CONFIG, DETAILS, Curator, Person, Server, make_site, photo, rows
 
 
 class World:
@@ -584,6 +587,29 @@ def test_what_the_command_refuses_is_one_line(tmp_path, settings, options, messa
         [*command, *options, "--settings", str(tmp_path / "config.yaml")], capture_output=True, text=True
     )
     assert found.returncode == 1 and message in found.stderr and len(found.stderr.splitlines()) == 1
+
+
+def test_links_are_made_beside_a_server_and_its_uploads_are_left_alone(tmp_path):
+    with Server(tmp_path) as server:
+        upload = tmp_path / "data/wales.collection/incoming/one/sent"
+        upload.parent.mkdir()
+        upload.write_bytes(b"half a picture")
+        refused = subprocess.run(server.command, cwd=ROOT, capture_output=True, text=True)
+        assert refused.returncode == 1 and "a server has it already; stop that one first" in refused.stderr
+        made = subprocess.run([*server.command, "--invite", "2"], cwd=ROOT, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+        links = re.findall(r"#link=(\S+)", made.stderr)
+        assert len(links) == 2 and upload.exists()
+        assert Person(httpx.Client(base_url=server.url), links[1]).reply.status_code == 200
+    server.start()  # the one before is dead, and has nothing any more
+    assert not upload.parent.exists()
+    server.kill()
+
+
+def test_a_fault_of_the_machine_is_no_full_disk_and_no_bad_picture(tmp_path):
+    with pytest.raises(OSError, match="No such file") as missing:
+        Intake(DataConfig()).take_in(tmp_path / "gone", tmp_path / "a.jpg", tmp_path / "b.jpg")
+    assert not isinstance(missing.value, FullError)
 
 
 def test_the_limits_are_the_settings(world):

@@ -44,6 +44,16 @@ def test_a_new_project_takes_a_new_culture_and_plans_it(tmp_path):
     assert "profiles/default" in done.stderr + done.stdout  # Snakemake says which profile it takes
 
 
+def test_git_leaves_out_what_people_entrusted(tmp_path):
+    """Also a survey's codes as a sheet, and the archive of one contributor."""
+    new_project(tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    entrusted = ["data/wales/a.jpg", "data/wales.collection/collection.sqlite", "answers/a.json"]
+    entrusted += ["survey.sqlite", "codes.txt", "codes.html", "one.zip", "results/report.html"]
+    left = subprocess.run(["git", "check-ignore", *entrusted], cwd=tmp_path, capture_output=True, text=True)
+    assert left.stdout.split() == entrusted
+
+
 def test_what_is_there_is_not_written_over(tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text("mine\n")

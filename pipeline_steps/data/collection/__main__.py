@@ -42,8 +42,9 @@ def collection(
         host: address to listen on.
         port: port to listen on.
         address: of the pages as people open them, such as https://pictures.example.org; it begins the links.
-        invite: personal links to make and print; five where nobody was invited yet.
-        renew_curator: give the curator's page a new address; the old one opens nothing any more.
+        invite: personal links to make and print, also while a server runs; five where nobody was invited yet.
+        renew_curator: give the curator's page a new address, also while a server runs; the old one opens
+            nothing any more.
         keep_originals: keep the files as they were sent as well, with position and camera.
         wordings: files of the sentences that contributors read, one a language, the first one first.
         curator_wording: file of the sentences of the curator's page; by default they are English.
@@ -52,8 +53,8 @@ def collection(
         settings: the configuration: the culture, its model, what is read of a picture.
 
     Raises:
-        UserError: the culture is not in the configuration, its folder holds other pictures, the database
-            or a file cannot be opened, or links would lead nowhere.
+        UserError: the culture is not in the configuration, its folder holds other pictures, a server has it
+            already, the database or a file cannot be opened, or links would lead nowhere.
     """
     try:
         from pipeline_steps.data.collection import records
@@ -81,7 +82,12 @@ def collection(
         )
     opened = open_collection(culture, data, database, settings)
     config, entry, folder, store = opened.config, opened.entry, opened.folder, opened.store
-    folder.clear()
+    first = folder.begin_serving()
+    if not first and not (invite or renew_curator):
+        raise UserError(
+            f"{folder.home}: a server has it already; stop that one first, or let it run and make further "
+            "links with --invite 10"
+        )
     secret = Secret(folder.home / "curator")
     if renew_curator:
         secret.renew()
@@ -105,6 +111,9 @@ def collection(
         name, link = store.invite("", site.time()).result()
         LOG.info("personal link of %s: %s", name, site.link(link))
     LOG.info("the curator's page, for nobody else: %s", site.curator_link())
+    if not first:
+        LOG.info("%s: a server has it already, and goes on", folder.home)
+        return
     LOG.info("collecting for '%s' into %s on %s", culture, folder.data, site.address)
     serve(create_app(site), host, port, proxies)
 

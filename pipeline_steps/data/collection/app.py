@@ -1,7 +1,6 @@
 """The application: the routes behind the shield."""
 
 import asyncio
-import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from pipeline_steps.data.collection import contributors, curators, pictures, records
-from pipeline_steps.data.collection.intake import FullError
+from pipeline_steps.data.collection.intake import FULL, FullError
 from pipeline_steps.data.collection.site import LOG, Site
 from pipeline_steps.data.collection.store import NobodyError, RefusedError
 from pipeline_steps.data.picture_files import UnusableError
@@ -108,8 +107,6 @@ async def _not_understood(_request: Request, error: Exception) -> Response:
 GIVEN = (contributors.Key, contributors.Introduction, contributors.Caption, pictures.Link, pictures.Details)
 KNOWN = {name for kind in GIVEN for name in kind.model_fields}
 """Fields that an answer may name: any other name is a stranger's."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a full disk."""
 ANSWERS: dict[Any, Any] = {
     UnusableError: _unusable,
     RefusedError: _refused,

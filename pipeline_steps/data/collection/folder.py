@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pipeline_steps import artifacts
 from pipeline_steps.data.collection.intake import FullError
@@ -41,6 +41,7 @@ class Folder:
         data: the culture's folder, which the pipeline reads.
         home: everything that people gave.
         lock: held by whoever changes files, in this process or another.
+        server: held by the process that takes pictures in.
     """
 
     def __init__(self, data: Path, caption_column: str, reserve: float = RESERVE) -> None:
@@ -62,11 +63,21 @@ class Folder:
             folder.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         self.lock = FileLock(self.home / "lock")
+        self.server = FileLock(self.home / "server")
 
-    def clear(self) -> None:
-        """Delete what interrupted uploads left; nobody else may be taking pictures in."""
+    def begin_serving(self) -> bool:
+        """Hold the collection for this process's server, and delete what interrupted uploads left.
+
+        Returns:
+            Whether it is held until the process ends; where another has it, its uploads are left alone.
+        """
+        try:
+            self.server.acquire(blocking=False)
+        except Timeout:
+            return False
         for left in (self.home / "incoming").iterdir():
             shutil.rmtree(left, ignore_errors=True)
+        return True
 
     def check_room(self, size: int = 0) -> None:
         """Make sure that so many bytes find room.

@@ -4,6 +4,7 @@ What is stored is what was seen, encoded anew: whatever else the bytes held, cam
 another file behind the picture, ends in that process.
 """
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -23,6 +24,8 @@ from pipeline_steps.data.names import content_name
 from pipeline_steps.data.picture_files import UnusableError
 from pipeline_steps.machine.cores import cores
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk."""
 SECONDS = 30.0
 """One picture may take; a telephone's takes one."""
 QUALITY = 95
@@ -85,6 +88,7 @@ class Intake:
         Raises:
             UnusableError: it is no picture, or one that cannot be used, or too much work.
             FullError: the disk is full.
+            OSError: it could not be read or stored.
         """
         ours, theirs = self.context.Pipe(duplex=False)
         arguments = (sent, stored, preview, self.config, self.seconds, theirs)
@@ -104,7 +108,7 @@ class Intake:
             ours.close()
         if outcome == "taken":
             return Taken(*content)
-        raise FullError(content) if outcome == "full" else UnusableError(content)
+        raise {"full": FullError, "failed": OSError, "unusable": UnusableError}[outcome](content)
 
 
 def _work(
@@ -124,10 +128,16 @@ def _work(
     except UnusableError as error:
         answer.send(("unusable", str(error)))
     except OSError as error:
-        # What Pillow cannot encode has no number.
-        answer.send(("full" if error.errno else "unusable", str(error)))
+        answer.send((_fault(error), str(error)))
     except (MemoryError, ValueError):
         answer.send(("unusable", "takes too much to decode; export it as JPEG"))
+
+
+def _fault(error: OSError) -> str:
+    """What is at fault: a full disk, the machine, or the picture; what Pillow cannot encode has no number."""
+    if error.errno in FULL:
+        return "full"
+    return "unusable" if error.errno in (None, errno.ENOMEM) else "failed"
 
 
 def _take(sent: Path, stored: Path, preview: Path, config: DataConfig) -> tuple[Any, ...]:
