@@ -165,6 +165,8 @@ class TrainConfig(Section):
         So no variant is trained anew for what only others read.
         """
         unread = [name for readers, names in READ_BY.items() if not {*readers} & {*losses} for name in names]
+        if "mapo" in losses:
+            unread.append("weight_ldm")  # beside its own loss L_LDM has the weight 1
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].get_default() for name in unread})
 
@@ -189,6 +191,7 @@ class TrainConfig(Section):
 
 
 READ_BY: dict[tuple[Loss, ...], tuple[str, ...]] = {
+    ("ldm",): ("weight_ldm", "snr_gamma"),
     ("m",): ("weight_m", "memorisation_captions"),
     # weight_c also weighs L_P's S⁺ where L_C is a difference
     ("p", "c"): (

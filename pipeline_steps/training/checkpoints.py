@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,17 +73,29 @@ class Checkpoints:
         if self.store:
             self.store.fetch()
         for path in sorted(self.folder.glob("*.safetensors"), reverse=True):
-            try:
-                note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-                state = CHECKPOINT.read(path)
-            except (OSError, ValueError, UserError) as error:
-                LOG.warning("checkpoint %s is damaged and passed over (%s)", path, error)
-                continue
-            LOG.info("going on from %s", path)
-            return state, note["rows"]
+            found = self._read(path)
+            if found is None and self.store:
+                self.store.fetch()  # its copy there may be whole
+                found = self._read(path)
+            if found is not None:
+                LOG.info("going on from %s", path)
+                return found
         if self.root.is_dir():
             LOG.info("checkpoints in %s belong to other settings or data, or are damaged", self.root)
         return {}, []
+
+    def _read(self, path: Path) -> "tuple[dict[str, Tensor], list[dict[str, Any]]] | None":
+        """Return a checkpoint's state and rows; put a damaged one aside, or it would count as the newest."""
+        files = (path, path.with_suffix(".json"))
+        try:
+            return CHECKPOINT.read(path), json.loads(files[1].read_text(encoding="utf-8"))["rows"]
+        except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+            if path.exists():
+                LOG.warning("checkpoint %s is damaged and passed over (%s)", path, error)
+            for file in files:
+                with suppress(OSError):  # not there, or another process was first
+                    file.replace(file.with_name(f"{file.name}.damaged"))
+            return None
 
     def remove(self) -> None:
         """Remove the checkpoints of all settings that were trained with here: the run is complete."""

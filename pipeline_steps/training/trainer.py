@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,25 @@ class Trainer:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.family.predict(self.denoiser, z.to(self.dtype), t, condition)
 
+    @contextmanager
+    def _as_saved(self) -> Iterator[None]:
+        """Have the moving average, which is what will be saved, in the place of the weights in training."""
+        if self.average is None:
+            yield
+            return
+        trained = [parameter.data for parameter in self.parameters]
+        self._exchange(self.average)
+        try:
+            yield
+        finally:
+            self._exchange(trained)
+
+    def _exchange(self, weights: Sequence[Tensor]) -> None:
+        for parameter, weight in zip(self.parameters, weights, strict=True):
+            parameter.data = weight
+        if self.merged is not None:
+            self.merged.forget()
+
     @torch.no_grad()
     def samples(self, data: "TrainingSet", count: int) -> Tensor:
         """Draw pictures in a row, (3, h, n·w) in [0, 1], as x̂ is drawn but from pure noise.
@@ -172,18 +191,19 @@ class Trainer:
         """
         batch = data.batch(data.alike(count), self.device)
         start = torch.full_like(batch.t, self.noise_process.start)
-        latents = denoise(
-            self.predict,
-            batch.noise,
-            start,
-            batch.text,
-            batch.null,
-            process=self.noise_process,
-            steps=self.objective.steps,
-            scale=self.objective.scale,
-            by_time=self.objective.by_time,
-            record=torch.full_like(start, -1),
-        )
+        with self._as_saved():
+            latents = denoise(
+                self.predict,
+                batch.noise,
+                start,
+                batch.text,
+                batch.null,
+                process=self.noise_process,
+                steps=self.objective.steps,
+                scale=self.objective.scale,
+                by_time=self.objective.by_time,
+                record=torch.full_like(start, -1),
+            )
         assert self.decode is not None
         return torch.cat(list(self.decode(latents).cpu()), dim=-1)
 
@@ -272,7 +292,9 @@ class Trainer:
         for batch in data.held_out(self.device):
             z_t = self.noise_process.add_noise(batch.z0, batch.noise, batch.t)
             target = self.noise_process.target(batch.z0, batch.noise, batch.t)
-            losses.append(ldm_loss(self.predict(z_t, batch.t, batch.text), target, 1.0))
+            with self._as_saved():
+                predicted = self.predict(z_t, batch.t, batch.text)
+            losses.append(ldm_loss(predicted, target, 1.0))
         return torch.cat(losses).mean().item()
 
     def _accumulate(
@@ -370,11 +392,21 @@ class Trainer:
                     place = place.setdefault(part, {})
                 # bitsandbytes counts its steps in plain integers; AdamW's are a float32 tensor.
                 plain = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
-                place[key] = found.item() if plain else found
+                place[key] = found.item() if plain else _laid_out(found, self.parameters[int(number)])
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if self.merged is not None:
             self.merged.forget()
+
+
+def _laid_out(moments: Tensor, parameter: Tensor) -> Tensor:
+    """Return moments in their parameter's memory order, which a file does not keep.
+
+    On CUDA a convolution's is channels last: an optimiser that walks the memory would take another's moments.
+    """
+    if moments.shape != parameter.shape:
+        return moments
+    return torch.empty_like(parameter, dtype=moments.dtype, requires_grad=False).copy_(moments)
 
 
 def _check_layers(denoiser: Module, wanted: Sequence[str], family: "Family") -> None:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pipeline_steps import artifacts
-from pipeline_steps.artifacts import CAPTIONS, IMAGES, TRAIN_CACHE, TRAIN_LOG, Origin
+from pipeline_steps.artifacts import CAPTIONS, IMAGES, LORA, TRAIN_CACHE, TRAIN_LOG, Origin
 from pipeline_steps.config import BaseRef, CacheConfig, TrainConfig, WatchConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.merge_shards import merge_shards
@@ -53,9 +53,34 @@ def test_the_log_holds_the_loss_of_the_test_pictures_by_the_plain_equation(world
     )  # fmt: skip
     found = [row["loss_held_out"] for row in TRAIN_LOG.read(tmp_path / "log.parquet")]
     assert [value is not None for value in found] == [False, True, False, True, True]
+    assert found[1] == pytest.approx(plain_loss(world, family_of(BASE).denoiser()), rel=1e-4)
+    assert found[4] == pytest.approx(found[1], rel=1e-4)  # nothing is learnt at this rate
 
+
+def test_the_loss_is_that_of_the_lora_that_is_saved(world, tmp_path):
+    """With a moving average the weights in training are others; looking at them changes nothing."""
+    config = TrainConfig(
+        updates=4, batch_size=2, learning_rate=0.05, schedule="constant", lora_rank=2, ema_decay=0.9
+    )
+    for name, every in (("looked", 4), ("not", 0)):
+        lora, log = tmp_path / f"{name}.safetensors", tmp_path / f"{name}.parquet"
+        watch = WatchConfig(validate_every=every, **QUIET)
+        train(world / "whole.safetensors", lora, log, "wales", "ldm", 3, BASE, config, watch=watch)
+    assert LORA.read(tmp_path / "looked.safetensors").keys() == LORA.read(tmp_path / "not.safetensors").keys()
+    assert (tmp_path / "looked.safetensors").read_bytes() == (tmp_path / "not.safetensors").read_bytes()
+    unet = family_of(BASE).denoiser()
+    before = plain_loss(world, unet)
+    saved = LORA.read(tmp_path / "looked.safetensors")
+    unet.load_lora_adapter(saved, prefix="unet")
+    found = TRAIN_LOG.read(tmp_path / "looked.parquet")[-1]["loss_held_out"]
+    assert found == pytest.approx(plain_loss(world, unet), rel=1e-4)
+    assert abs(found - before) > 1e-3 * before
+
+
+def plain_loss(world, unet):
+    """The mean squared error of two test pictures at four times, by the equation."""
     family = family_of(BASE)
-    unet, vae, encode = family.denoiser(), family.vae(), family.prompt_encoder()
+    vae, encode = family.vae(), family.prompt_encoder()
     alpha_bars, losses = family.noise_process().alpha_bars, []
     rows = [row for row in IMAGES.rows(world / "images.parquet") if row["split"] == "test"][:2]
     with torch.inference_mode():
@@ -70,8 +95,7 @@ def test_the_log_holds_the_loss_of_the_test_pictures_by_the_plain_equation(world
                 )
                 z_t = alpha_bars[t].sqrt() * z0 + (1 - alpha_bars[t]).sqrt() * noise
                 losses.append(((unet(z_t, t, text).sample - noise) ** 2).mean().item())
-    assert found[1] == pytest.approx(np.mean(losses), rel=1e-4)
-    assert found[4] == pytest.approx(found[1], rel=1e-4)  # nothing is learnt at this rate
+    return np.mean(losses)
 
 
 def test_shards_merge_to_the_same_bytes(world, tmp_path):

@@ -293,6 +293,57 @@ def test_damaged_and_foreign_checkpoints_are_passed_over(tmp_path):
     assert checkpoints(8).restore()[0] and checkpoints(7).restore()[1] == rows
 
 
+def test_a_damaged_checkpoint_is_not_the_newest(tmp_path):
+    checkpoints = Checkpoints(tmp_path, {}, ORIGIN, kept=1)
+    checkpoints.save(100, {"weight.0000": torch.zeros(4)}, [])
+    checkpoints.latest().write_bytes(b"")
+    assert checkpoints.restore() == ({}, [])
+    checkpoints.save(20, {"weight.0000": torch.ones(4)}, [{"update": 19}])
+    assert checkpoints.latest().name == "0000020.safetensors"
+    assert checkpoints.restore()[1] == [{"update": 19}]
+    checkpoints.remove()
+    assert not tmp_path.exists()
+
+
+def test_of_a_damaged_checkpoint_the_copy_at_the_address_is_taken(tmp_path):
+    def checkpoints():
+        return Checkpoints(tmp_path / "here", {}, ORIGIN, 2, str(tmp_path / "there"))
+
+    for update in (50, 100):
+        checkpoints().save(update, {"weight.0000": torch.full((4,), float(update))}, [{"update": update}])
+    for path in checkpoints().folder.glob("*.safetensors"):
+        path.write_bytes(b"")  # as a power cut leaves what had been renamed and not yet written
+    state, rows = checkpoints().restore()
+    assert rows == [{"update": 100}] and state["weight.0000"].tolist() == [100.0] * 4
+
+
+def test_moments_come_back_in_their_parameters_memory_order():
+    """On CUDA convolutions are channels last; AdamW walks the memory of a parameter and of its moments."""
+    config = settings(lora_targets=["to_q", "conv1"], lora_rank=4, learning_rate=0.01)
+
+    def trained(first, last, state=None):
+        trainer = new_trainer(config, "ldm")
+        trainer.denoiser.to(memory_format=torch.channels_last)
+        if state:
+            trainer.restore(state)
+        for update in range(first, last):
+            gradient = []
+            for number, parameter in enumerate(trainer.parameters):
+                noise = torch.randn(
+                    parameter.shape, generator=torch.Generator().manual_seed(100 * update + number)
+                )
+                gradient.append(torch.empty_like(parameter, requires_grad=False).copy_(noise))
+            trainer._step(gradient, 1.0, 0.01, update)
+        return trainer
+
+    whole = trained(0, 4)
+    assert any(not parameter.is_contiguous() for parameter in whole.parameters)
+    stored = {name: tensor.contiguous() for name, tensor in trained(0, 2).state().items()}  # as a file has it
+    resumed = trained(2, 4, stored)
+    for parameter, other in zip(whole.parameters, resumed.parameters, strict=True):
+        assert torch.equal(parameter, other)
+
+
 @pytest.mark.parametrize("address", ["memory://checkpoints/{name}", "{folder}/shared"])
 def test_a_training_goes_on_on_another_machine(inputs, tmp_path, monkeypatch, address):
     """From what it has left at an address: of its own folder nothing is there."""
