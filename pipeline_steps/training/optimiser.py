@@ -1,9 +1,11 @@
-"""AdamW, how its learning rate goes, and the loss scale of float16."""
+"""AdamW, what a checkpoint keeps of it, how its learning rate goes, and the loss scale of float16."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 
 from pipeline_steps.errors import UserError
@@ -68,3 +70,49 @@ def build_optimiser(parameters: list[Parameter], config: "TrainConfig") -> torch
             "pip install bitsandbytes, or set train.optimiser to adamw"
         ) from error
     return AdamW8bit(parameters, **options)
+
+
+def moments_of(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimiser keeps of each parameter, by dotted names, on the CPU."""
+    tensors: dict[str, Tensor] = {}
+    for index, kept in optimiser.state_dict()["state"].items():
+        tensors |= _flat(f"moment.{index:04d}", kept)
+    return tensors
+
+
+def restore_moments(
+    optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], parameters: Sequence[Parameter]
+) -> None:
+    """Take back what :func:`moments_of` returned; of all tensors given those of its names are read."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, found in tensors.items():
+        if name.startswith("moment."):
+            _, number, *outer, key = name.split(".")
+            place = state.setdefault(int(number), {})
+            for part in outer:
+                place = place.setdefault(part, {})
+            # bitsandbytes counts its steps in plain integers; AdamW's are a float32 tensor.
+            plain = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
+            place[key] = found.item() if plain else _laid_out(found, parameters[int(number)])
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _laid_out(moments: Tensor, parameter: Tensor) -> Tensor:
+    """Return moments in their parameter's memory order, which a file does not keep.
+
+    On CUDA a convolution's is channels last: an optimiser that walks the memory would take another's moments.
+    """
+    if moments.shape != parameter.shape:
+        return moments
+    return torch.empty_like(parameter, dtype=moments.dtype, requires_grad=False).copy_(moments)
+
+
+def _flat(name: str, value: Any) -> dict[str, Tensor]:
+    """Give what an optimiser keeps dotted names: bitsandbytes nests dictionaries and counts in numbers."""
+    if isinstance(value, dict):
+        inner = (_flat(f"{name}.{key}", kept) for key, kept in value.items())
+        return {path: tensor for tensors in inner for path, tensor in tensors.items()}
+    if isinstance(value, Tensor):
+        # A copy: its tables are shared by all parameters, and a safetensors file shares nothing.
+        return {name: value.to("cpu", copy=True)}
+    return {name: torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)}

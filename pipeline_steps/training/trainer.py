@@ -23,7 +23,13 @@ from pipeline_steps.method.processes import NoiseProcess
 from pipeline_steps.method.recomputed import one_by_one, recompute_decoder
 from pipeline_steps.method.scoft import Looks, Objective, Parts
 from pipeline_steps.training.merged import MergedWeights
-from pipeline_steps.training.optimiser import LossScale, build_optimiser, schedule_factor
+from pipeline_steps.training.optimiser import (
+    LossScale,
+    build_optimiser,
+    moments_of,
+    restore_moments,
+    schedule_factor,
+)
 
 # Nothing else of these is used here, so that the trainer runs with torch and peft alone.
 if TYPE_CHECKING:
@@ -166,12 +172,9 @@ class Trainer:
 
     @contextmanager
     def _as_saved(self) -> Iterator[None]:
-        """Have the moving average, which is what will be saved, in the place of the weights in training."""
-        if self.average is None:
-            yield
-            return
+        """Have the moving average, if there is one, in the place of the weights: it is what will be saved."""
         trained = [parameter.data for parameter in self.parameters]
-        self._exchange(self.average)
+        self._exchange(self.average or trained)
         try:
             yield
         finally:
@@ -371,9 +374,7 @@ class Trainer:
         }
         tensors |= {f"weight.{index:04d}": weight for index, weight in enumerate(self.parameters)}
         tensors |= {f"average.{index:04d}": weight for index, weight in enumerate(self.average or [])}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= _flat(f"moment.{index:04d}", moments)
-        return tensors
+        return tensors | moments_of(self.optimiser)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`state` returned."""
@@ -383,30 +384,9 @@ class Trainer:
             parameter.data.copy_(tensors[f"weight.{index:04d}"])
         for index, weight in enumerate(self.average or []):
             weight.copy_(tensors[f"average.{index:04d}"])
-        state: dict[int, dict[str, Any]] = {}
-        for name, found in tensors.items():
-            if name.startswith("moment."):
-                _, number, *outer, key = name.split(".")
-                place = state.setdefault(int(number), {})
-                for part in outer:
-                    place = place.setdefault(part, {})
-                # bitsandbytes counts its steps in plain integers; AdamW's are a float32 tensor.
-                plain = found.ndim == 0 and (found.dtype == torch.float64 or not found.is_floating_point())
-                place[key] = found.item() if plain else _laid_out(found, self.parameters[int(number)])
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        restore_moments(self.optimiser, tensors, self.parameters)
         if self.merged is not None:
             self.merged.forget()
-
-
-def _laid_out(moments: Tensor, parameter: Tensor) -> Tensor:
-    """Return moments in their parameter's memory order, which a file does not keep.
-
-    On CUDA a convolution's is channels last: an optimiser that walks the memory would take another's moments.
-    """
-    if moments.shape != parameter.shape:
-        return moments
-    return torch.empty_like(parameter, dtype=moments.dtype, requires_grad=False).copy_(moments)
 
 
 def _check_layers(denoiser: Module, wanted: Sequence[str], family: "Family") -> None:
@@ -419,17 +399,6 @@ def _check_layers(denoiser: Module, wanted: Sequence[str], family: "Family") -> 
                 f"train.lora_targets: {family.title} has no layer '{layer}'; those of its attention are "
                 f"{usual}"
             )
-
-
-def _flat(name: str, value: Any) -> dict[str, Tensor]:
-    """Give what an optimiser keeps dotted names: bitsandbytes nests dictionaries and counts in numbers."""
-    if isinstance(value, dict):
-        inner = (_flat(f"{name}.{key}", kept) for key, kept in value.items())
-        return {path: tensor for tensors in inner for path, tensor in tensors.items()}
-    if isinstance(value, Tensor):
-        # A copy: its tables are shared by all parameters, and a safetensors file shares nothing.
-        return {name: value.to("cpu", copy=True)}
-    return {name: torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)}
 
 
 def _means(
