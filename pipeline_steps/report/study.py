@@ -104,7 +104,8 @@ def study(
         table: CSV file to write: part, culture, name, metric, value, low, high, interval, count.
         summary: Markdown file to write: the same, to be read.
         values: CSV file to write: culture, run, name, metric, value of every set of pictures, from which the
-            table is made; the run is the one whose seed it has, empty for the default run's.
+            table is made but for its part "bleed"; the run is the one whose seed it has, empty for the
+            default run's.
         controls: scores of what is compared with the full variant: other negatives, baselines, lengths.
         control_runs: ``control:seed`` of each, in the same order; the seed is a run's name, or nothing for
             the default run's.

@@ -68,7 +68,7 @@ class Checkpoints:
         """Return state and log rows of the newest readable checkpoint of this run; empty if there is none.
 
         Raises:
-            UserError: the address cannot be read.
+            UserError: the address cannot be read, or the machine cannot read a checkpoint now.
         """
         if self.store:
             self.store.fetch()
@@ -90,6 +90,12 @@ class Checkpoints:
         try:
             return CHECKPOINT.read(path), json.loads(files[1].read_text(encoding="utf-8"))["rows"]
         except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                # A fault of the machine says nothing of the file; a training from the start would bury it.
+                raise UserError(
+                    f"{path}: cannot be read now ({cause}); give the same command again"
+                ) from error
             if path.exists():
                 LOG.warning("checkpoint %s is damaged and passed over (%s)", path, error)
             for file in files:

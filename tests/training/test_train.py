@@ -305,6 +305,22 @@ def test_a_damaged_checkpoint_is_not_the_newest(tmp_path):
     assert not tmp_path.exists()
 
 
+def test_a_checkpoint_that_cannot_be_read_for_now_stays(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, {}, ORIGIN, kept=2)
+    checkpoints.save(100, {"weight.0000": torch.ones(4)}, [{"update": 99}])
+
+    def refuse(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("safetensors.safe_open", refuse)
+        with pytest.raises(
+            UserError, match=r"0000100\.safetensors: cannot be read now .*Too many open files"
+        ):
+            checkpoints.restore()
+    assert checkpoints.restore()[1] == [{"update": 99}]
+
+
 def test_of_a_damaged_checkpoint_the_copy_at_the_address_is_taken(tmp_path):
     def checkpoints():
         return Checkpoints(tmp_path / "here", {}, ORIGIN, 2, str(tmp_path / "there"))
