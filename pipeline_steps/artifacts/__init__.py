@@ -56,7 +56,7 @@ from pipeline_steps.artifacts.files import (
     write_same,
     write_text,
 )
-from pipeline_steps.artifacts.headers import raw_metadata
+from pipeline_steps.artifacts.headers import any_note, raw_metadata
 from pipeline_steps.artifacts.origin import Origin, Row, picture_note, same_origin
 from pipeline_steps.artifacts.streams import (
     WHOLE,
@@ -111,6 +111,7 @@ __all__ = [
     "Shard",
     "Table",
     "TensorFile",
+    "any_note",
     "appears_whole",
     "batches",
     "data_sha256",

@@ -1,6 +1,8 @@
 """What stands in the header of any file of the pipeline."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from PIL import Image
@@ -26,3 +28,9 @@ def raw_metadata(path: Path) -> dict[str, str]:
     except (*UNREADABLE, UserError):
         pass
     return {}
+
+
+def any_note(path: Path) -> dict[str, Any]:
+    """Return what a file of the pipeline says it is, whatever its kind; nothing of other files."""
+    note: dict[str, Any] = json.loads(raw_metadata(path).get("scoft", "{}"))
+    return note

@@ -53,9 +53,8 @@ def duplicate(name: str, twin: str, same: str) -> Finding:
 def name_in(suffix: str) -> str:
     """Return what the suffix of prompts calls a culture: "South Africa" of ", in South Africa"."""
     words = suffix.strip(" ,.").split()
-    name = [
-        *dropwhile(str.islower, words)
-    ]  # such as "in the", before a name that has a capital or knows none
+    # "in the" goes before a name that has a capital, or whose script knows none.
+    name = [*dropwhile(str.islower, words)]
     return " ".join(name or words[1:] or words)
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -99,7 +98,7 @@ def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> It
             held = (names for key, names in holding.items() if names and any(key in text for text in texts))
             names = next(held, [])
         else:
-            note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
+            note = artifacts.any_note(path)
             if not note.get("fingerprint"):
                 if _says_nothing(path, home) and path.stat().st_mtime < until:
                     yield path, "unknown: it does not say from which pictures it is; take it as holding them"

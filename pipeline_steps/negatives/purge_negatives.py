@@ -1,6 +1,5 @@
 """Delete the negatives: pictures that show a model's stereotypes, and that nobody needs any more."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def _pictures(results: Path) -> Iterator[Path]:
         ("safetensors", (NEGATIVE_CACHE.name,)),
     ):
         for path in results.rglob(f"*.{ending}"):
-            note = json.loads(artifacts.raw_metadata(path).get("scoft", "{}"))
+            note = artifacts.any_note(path)
             # A damaged file's header cannot be read; its pictures perhaps can.
             if note.get("artifact") in names or path.stem in names:
                 yield path

@@ -5,11 +5,10 @@ answers stay, and say nothing without the key to the pages that these people saw
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline_steps.artifacts import PAGES, ROUND, Row, raw_metadata
+from pipeline_steps.artifacts import PAGES, ROUND, Row, any_note
 from pipeline_steps.survey.answers import Page, Pages
 
 
@@ -32,8 +31,7 @@ def pages_in(paths: Iterable[Path]) -> Pages:
     """Return the pages of several tables, of present pages or of rounds."""
     known: Pages = {}
     for path in paths:
-        kept = json.loads(raw_metadata(path).get("scoft", "{}")).get("artifact") == ROUND.name
-        table = ROUND if kept else PAGES
+        table = ROUND if any_note(path).get("artifact") == ROUND.name else PAGES
         culture = str(table.note(path)["culture"])
         for row in table.rows(path, ["picture", "variant", "prompt", "seed", "check"]):
             page = known.setdefault(row["page"], Page(culture, row["prompt"], row["seed"], row["check"], {}))

@@ -292,12 +292,11 @@ class Trainer:
     def held_out_loss(self, data: "TrainingSet") -> float:
         """Return the mean of L_LDM over the test pictures kept in the cache, unweighted."""
         losses = []
-        for batch in data.held_out(self.device):
-            z_t = self.noise_process.add_noise(batch.z0, batch.noise, batch.t)
-            target = self.noise_process.target(batch.z0, batch.noise, batch.t)
-            with self._as_saved():
-                predicted = self.predict(z_t, batch.t, batch.text)
-            losses.append(ldm_loss(predicted, target, 1.0))
+        with self._as_saved():
+            for batch in data.held_out(self.device):
+                z_t = self.noise_process.add_noise(batch.z0, batch.noise, batch.t)
+                target = self.noise_process.target(batch.z0, batch.noise, batch.t)
+                losses.append(ldm_loss(self.predict(z_t, batch.t, batch.text), target, 1.0))
         return torch.cat(losses).mean().item()
 
     def _accumulate(

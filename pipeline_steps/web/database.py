@@ -19,6 +19,14 @@ from pipeline_steps.errors import UserError, first_line
 LOG = logging.getLogger(__name__)
 BATCH = 200
 """Most actions in one transaction."""
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=10000",
+    "secure_delete=ON",
+)
+"""Of each connection to SQLite."""
 
 T = TypeVar("T")
 Action = Callable[[sa.Connection], T]
@@ -150,8 +158,7 @@ def _durable(connection: Any, _record: Any) -> None:
     """Make SQLite flush every commit to the disk, let readers in while it writes, blank what is deleted."""
     connection.isolation_level = None  # see _begin
     cursor = connection.cursor()
-    durable = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
-    for pragma in (*durable, "secure_delete=ON"):
+    for pragma in PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -254,8 +254,7 @@ def test_a_later_round_of_the_file_begins_anew(context, survey, later, tmp_path,
     for number in range(3):
         ready(page)
         playwright.expect(page.locator("h1")).to_have_text(f"Page {number + 1} of 3")
-        for card in range(3):
-            box(page, "description", "select").nth(card).select_option(str(card + 1))
+        rank_page(page, "123", ["description"])
         page.click("#next")
     answers = saved(page)["answers"]
     assert {answer["page"] for answer in answers} == set(dealt(later[1])[3 % 2])  # of two forms
@@ -295,8 +294,7 @@ def test_a_later_round_of_the_server_takes_the_answers_that_are_given_in_it(
         for number in range(3):
             ready(page)
             playwright.expect(page.locator("h1")).to_have_text(f"Page {number + 1} of 3")
-            for card in range(3):
-                box(page, "description", "select").nth(card).select_option(str(card + 1))
+            rank_page(page, "123", ["description"])
             page.click("#next")
         playwright.expect(page.locator("#handed-in")).to_have_text(WORDING.done_server)
         given = [row["page"] for row in exported(server) if row["rank"] and row["page"] in shown(later[0])]
@@ -526,8 +524,8 @@ def status(page, word):
     playwright.expect(page.locator("#status")).to_have_text(getattr(WORDING, word))
 
 
-def rank_page(page, digits="2143"):
-    for item in ITEMS:
+def rank_page(page, digits="2143", items=ITEMS):
+    for item in items:
         for card, digit in enumerate(digits):
             box(page, item, "select").nth(card).select_option(digit)
 

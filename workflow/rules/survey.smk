@@ -53,19 +53,15 @@ def kept_rounds(culture):
 
 
 def chosen_rounds(wildcards):
-    """Of people's answers the earlier rounds that are summed up."""
+    """The earlier rounds that are summed up, by culture; of simulated answers there are none."""
     rounds = SETTINGS.survey.rounds if wildcards.survey == "survey" else {}
-    return {culture: rounds[culture] for culture in SURVEYED if culture in rounds}
+    return {name: f"{kept_rounds(name)}/{rounds[name]}.parquet" for name in SURVEYED if name in rounds}
 
 
 def asked_pages(wildcards):
     """The present pages of every culture of which no earlier round is summed up."""
     chosen = chosen_rounds(wildcards)
     return [f"{SURVEY}/{culture}/pages.parquet" for culture in SURVEYED if culture not in chosen]
-
-
-def chosen_files(wildcards):
-    return [f"{kept_rounds(culture)}/{name}.parquet" for culture, name in chosen_rounds(wildcards).items()]
 
 
 rule survey_pages:
@@ -230,7 +226,7 @@ rule survey_import:
     params:
         folder=answers_folder,
         codes=lambda wildcards, input: optional("--codes", input.codes),
-        pages=lambda wildcards, input: [*input.pages, *chosen_files(wildcards)],
+        pages=lambda wildcards, input: [*input.pages, *chosen_rounds(wildcards).values()],
         rounds=[kept_rounds(culture) for culture in SURVEYED],
         config=section("survey", "min_years", "failed_checks"),
     shell:
