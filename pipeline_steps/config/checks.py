@@ -205,6 +205,9 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
     for key, cultures in named.items():
         for unknown in sorted(set(cultures) - config.cultures.keys()):
             yield f"{key}: no such culture: {unknown} (there are: {known})"
+    for culture in sorted(set(config.survey.rounds) - set(config.survey.cultures or config.cultures)):
+        if culture in config.cultures:
+            yield f"survey.rounds: {culture} is none of survey.cultures; name it there too"
     runs = ", ".join(sorted(config.runs)) or "none"
     for key in ("seeds", "controls", "lengths"):
         for unknown in sorted(set(getattr(study, key)) - config.runs.keys()):

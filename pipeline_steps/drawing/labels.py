@@ -1,11 +1,22 @@
 """The names people read for scores and survey items; those of the variants stand in config/variants.py."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 
 def many(count: int, what: str) -> str:
     """Return a number with its noun, e.g. "1 picture" and "2 pictures"."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def rounds_in_words(rounds: Mapping[str, str], called: Mapping[str, str]) -> str:
+    """Say of which cultures an earlier round of the survey is summed up, e.g. "Wales (3f2a91c0)"; "" of none.
+
+    Args:
+        rounds: names of the rounds, by culture.
+        called: cultures as people write them.
+    """
+    return ", ".join(f"{called.get(culture, culture)} ({name})" for culture, name in sorted(rounds.items()))
 
 
 class ItemLabel(NamedTuple):

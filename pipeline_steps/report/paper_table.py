@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from pipeline_steps.artifacts import SCORES, STATISTICS, Row, write_text
 from pipeline_steps.cli import run_step
 from pipeline_steps.drawing import paper
-from pipeline_steps.drawing.labels import SURVEY_ITEMS
+from pipeline_steps.drawing.labels import SURVEY_ITEMS, rounds_in_words
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.estimate import Estimate, mean_of
 
@@ -52,7 +52,7 @@ def paper_table(
     row of culture "all" is the mean of the cultures (its mean ranks are over all rankings); all share
     MS-COCO's pictures, so there the half-widths add up instead of cancelling in part. Rows of source
     "paper" carry the printed figures.
-    Mean ranks of simulated participants are marked in the column "survey".
+    Whose the mean ranks are stands in the column "survey": of simulated participants, of an earlier round.
 
     Args:
         number: 1 (KID, CLIPScore, survey) or 2 (likeness to training pictures, diversity).
@@ -129,15 +129,19 @@ def _cells(column: Column, found: dict[tuple[str, str, str], Row], cultures: lis
 
 def _survey(statistics: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Mean ranks by culture and variant, with interval and numbers of participants and rankings."""
-    simulated = STATISTICS.note(statistics)["simulated"]
+    note = STATISTICS.note(statistics)
+    people = "simulated participants" if note["simulated"] else "participants"
+    rounds = note.get("rounds", {})
+    asked = {culture: f"{people}, round {name}" for culture, name in rounds.items()}
+    if rounds:
+        asked["all"] = f"{people}, with earlier rounds: {rounds_in_words(rounds, {})}"
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in STATISTICS.rows(statistics):
         if row["statistic"] != "mean_rank" or row["item"] not in SURVEY_ITEMS:
             continue
         name = SURVEY_ITEMS[row["item"]].column
         line = found.setdefault(
-            (row["culture"], row["subject"]),
-            {"survey": "simulated participants" if simulated else "participants"},
+            (row["culture"], row["subject"]), {"survey": asked.get(row["culture"], people)}
         )
         for end, value in (("", row["value"]), ("_low", row["low"]), ("_high", row["high"])):
             line[name + end] = "" if value is None else f"{value:.6g}"

@@ -11,7 +11,7 @@ from pipeline_steps.cli import run_step
 from pipeline_steps.config import LABELS, VARIANTS, Variant
 from pipeline_steps.drawing import page
 from pipeline_steps.drawing.labels import SCORES as SCORE_LABELS
-from pipeline_steps.drawing.labels import SURVEY_ITEMS
+from pipeline_steps.drawing.labels import SURVEY_ITEMS, rounds_in_words
 from pipeline_steps.drawing.page import Figure
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.agreement import Comparisons, alpha, between, pairs_in_order
@@ -53,6 +53,9 @@ def agreement(
 
     Raises:
         UserError: the judge saw pages with other variants than people, or gave no usable reply.
+
+    Answers to an earlier round of the survey are about pictures that nothing here scores any more: they are
+    not compared, and the page says whose.
     """
     notes = [ANSWERS.note(path) for path in judged]
     rows = [row for path in judged for row in ANSWERS.rows(path)]
@@ -62,22 +65,25 @@ def agreement(
     judge = rankings_of(rows, variants, judged[0])
     measured = _orders(scores, variants)
     note = ANSWERS.note(answers) if answers else {}
+    rounds, called = note.get("rounds", {}), {ALL: EVERYBODY} | dict(zip(cultures, names, strict=True))
     found: list[Row] = []
     if answers:
-        filled = [row for row in ANSWERS.rows(answers) if row["ranks"] is not None]
+        filled = [
+            row for row in ANSWERS.rows(answers) if row["ranks"] is not None and row["culture"] not in rounds
+        ]
         people = rankings_of(filled, variants, answers) if filled else None
         found = sorted(
             _compared(people, judge, measured) if people else [],
             key=lambda row: tuple(row[name] for name in AGREEMENT.key),
         )
     AGREEMENT.write(agreement, found, extra={"simulated": note.get("simulated", False)})
-    called = {ALL: EVERYBODY} | dict(zip(cultures, names, strict=True))
     by_key = {(row["culture"], row["item"], row["rater"]): row for row in found}
     text = page.render(
         template,
         style,
         checked=(ALL, ALL, JUDGE) in by_key,
         simulated=note.get("simulated", False),
+        earlier=rounds_in_words(rounds, called),
         judges=sorted({note["judge"] for note in notes}),
         asked=sum(note["asked"] for note in notes),
         malformed=sum(note["malformed"] for note in notes),

@@ -28,7 +28,7 @@ from pipeline_steps.survey.shown import ITEMS
 
 GENERIC = ("participant", "culture", "page", "item", "picture", "rank")
 """Columns of the generic long form, one row per picture."""
-COLUMNS = (*GENERIC, "years", "began", "exported", *turk.NEEDED, *turk.REVIEW, *MIN, *ITEMS)
+COLUMNS = (*GENERIC, "years", "admission", "began", "exported", *turk.NEEDED, *turk.REVIEW, *MIN, *ITEMS)
 TABLES = (".csv", ".tsv", ".xlsx", ".parquet")
 
 
@@ -115,8 +115,9 @@ def _generic(rows: Rows, columns: Sequence[str], name: str, simulated: bool = Fa
                 place[picture] = rank_of(row.get("rank"))
             years, began = years_of(first.get("years")), time_of(first.get("began"), "began")
             exported = time_of(first.get("exported"), "exported")
-            # The server's own: its later download replaces the earlier one.
-            revision = revision_of(exported) if began and exported else 0
+            # The server's own, whose later download replaces the earlier one.
+            own = began and exported and "admission" in columns
+            revision = revision_of(exported) if own else 0
         except RejectedError as error:
             yield number, str(error)
             continue

@@ -39,6 +39,15 @@ def pages_in(paths: Iterable[Path]) -> Pages:
     return known
 
 
+def earlier_rounds(paths: Iterable[Path]) -> dict[str, str]:
+    """Map each culture of which an earlier round is among the tables to the round's name."""
+    return {
+        str(ROUND.note(path)["culture"]): path.stem
+        for path in paths
+        if any_note(path).get("artifact") == ROUND.name
+    }
+
+
 def asked_in(folders: Iterable[Path]) -> dict[str, tuple[str, str]]:
     """Map each page of each kept round to its culture and the round's name."""
     return {

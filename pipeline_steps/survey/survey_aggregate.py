@@ -53,7 +53,8 @@ def survey_aggregate(
     """
     rankings, variants, blank = _read(answers)
     note = ANSWERS.note(answers)
-    extra = {"simulated": note["simulated"], "rejected": note["rejected"], "blank": blank}
+    extra = {name: note[name] for name in ("simulated", "rejected")} | {"blank": blank}
+    extra |= {"rounds": note.get("rounds", {})}
     LOG.info("%d rankings, %d left blank", len(rankings.ranks), blank)
 
     decided, trusted = _mmsr_vote(rankings, variants, seed)

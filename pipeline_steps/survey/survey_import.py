@@ -15,7 +15,7 @@ from pipeline_steps.inputs.values import RejectedError
 from pipeline_steps.survey.answer_files import read_answers
 from pipeline_steps.survey.answers import Answer, Page, Pages
 from pipeline_steps.survey.codes import LEAST, most_together, read_codes
-from pipeline_steps.survey.rounds import asked_in, pages_in
+from pipeline_steps.survey.rounds import asked_in, earlier_rounds, pages_in
 from pipeline_steps.survey.shown import ITEMS
 
 LOG = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ def survey_import(
         "rejected": len(findings),
         "codes": admitted is not None,
         "together": most_together([time for _, time in began]),
+        "rounds": earlier_rounds(pages),
     }
     numbers = _numbers(who, read_lines(codes) if codes else [], findings)
     REJECTED.write(rejected, _counted(findings, numbers), extra=note)

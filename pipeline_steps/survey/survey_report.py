@@ -20,7 +20,7 @@ from pipeline_steps.artifacts import (
 from pipeline_steps.cli import run_step
 from pipeline_steps.config import LABELS, SHORT, VARIANTS, Variant
 from pipeline_steps.drawing import page, paper
-from pipeline_steps.drawing.labels import SURVEY_ITEMS
+from pipeline_steps.drawing.labels import SURVEY_ITEMS, rounds_in_words
 from pipeline_steps.drawing.page import Figure
 from pipeline_steps.drawing.ranks import violins_apart
 from pipeline_steps.method.estimate import FEW as WEAK
@@ -85,6 +85,7 @@ def survey_report(
         template,
         style,
         note=note,
+        earlier=rounds_in_words(note.get("rounds", {}), called),
         cultures=[called[culture] for culture in asked],
         few=FEW,
         admission=_admission(ANSWERS.note(answers)),

@@ -19,11 +19,14 @@ from pipeline_steps.errors import UserError, first_line
 LOG = logging.getLogger(__name__)
 BATCH = 200
 """Most actions in one transaction."""
+RETRY = 5.0
+"""Seconds between two tries to empty a log that others read."""
+PATIENCE = "busy_timeout=10000"
 PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    "busy_timeout=10000",
+    PATIENCE,
     "secure_delete=ON",
 )
 """Of each connection to SQLite."""
@@ -72,6 +75,7 @@ class Database:
                 f"--database {_without_password(url)}: cannot be opened ({first_line(error)})"
             ) from error
         self.waiting: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self.erased = False  # and stands in SQLite's log still
         self.thread = threading.Thread(target=self._work, name="store", daemon=True)
         self.thread.start()
 
@@ -93,7 +97,7 @@ class Database:
         self.engine.dispose()
 
     def _work(self) -> None:
-        while (first := self.waiting.get()) is not None:
+        while (first := self._next()) is not None:
             batch = [first]
             while len(batch) < BATCH and not self.waiting.empty():
                 if (following := self.waiting.get()) is None:
@@ -102,6 +106,15 @@ class Database:
                 batch.append(following)
             # From here on nobody can cancel them any more; those given up before are left out.
             self._commit([asked for asked in batch if asked.future.set_running_or_notify_cancel()])
+
+    def _next(self) -> "_Asked | None":
+        """Wait for an action; meanwhile try again to empty a log that others were reading."""
+        while self.erased:
+            try:
+                return self.waiting.get(timeout=RETRY)
+            except queue.Empty:
+                self.erased = not self._empty_log()
+        return self.waiting.get()
 
     def _commit(self, batch: "list[_Asked]") -> None:
         outcomes: list[tuple[Future[Any], Any, Exception | None]] = []
@@ -116,24 +129,37 @@ class Database:
         except Exception as error:
             LOG.error("the database did not take %d actions: %s", len(batch), first_line(error))
             outcomes = [(asked.future, None, error) for asked in batch]
-        if self.engine.dialect.name == "sqlite" and any(asked.erases for asked in batch):
-            self._empty_log()
+        before = self.erased
+        if self.engine.dialect.name == "sqlite" and (before or any(asked.erases for asked in batch)):
+            self.erased = not self._empty_log()
+            if self.erased and not before:
+                LOG.warning(
+                    "others read the database: what was deleted stands in its log until they are done"
+                )
         for future, result, failure in outcomes:
             if failure is None:
                 future.set_result(result)
             else:
                 future.set_exception(failure)
 
-    def _empty_log(self) -> None:
-        """Empty SQLite's write-ahead log, in which deleted rows stand until others take their place."""
+    def _empty_log(self) -> bool:
+        """Empty SQLite's write-ahead log, in which deleted rows stand until others take their place.
+
+        Returns:
+            Whether that is done; False: others read it, for whom nobody waits here.
+        """
         try:
             with contextlib.closing(self.engine.raw_connection()) as connection:
-                busy, *_ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                cursor = connection.cursor()
+                cursor.execute("PRAGMA busy_timeout=0")
+                try:
+                    busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    cursor.execute(f"PRAGMA {PATIENCE}")
         except Exception as error:
             LOG.warning("the database's log could not be emptied: %s", first_line(error))
-        else:
-            if busy:
-                LOG.warning("others read the database: what was deleted stands in its log until it is closed")
+            return True
+        return not busy
 
 
 class _Asked(NamedTuple):

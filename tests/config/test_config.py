@@ -361,6 +361,10 @@ MISSING = {
 }
 CONTRADICTIONS = {
     "survey.cultures: no such culture: wales": {"survey": {"cultures": ["wales"]}},
+    "survey.rounds: korea is none of survey.cultures": {
+        "cultures": {"korea": CULTURE, "wales": CULTURE},
+        "survey": {"cultures": ["wales"], "rounds": {"korea": "0123abcd"}},
+    },
     "survey.cultures: named twice: korea": {"survey": {"cultures": ["korea", "korea"]}},
     "survey.variants: named twice: sd": {"survey": {"variants": ["sd", "sd"]}},
     "score.variants: named twice": {"score": {"variants": ["sd", "sd"]}},

@@ -70,7 +70,7 @@ def test_table1_has_cultures_their_mean_and_the_papers_figures(table1):
     assert printed["kid_ccub_x1000_low"] == ""
 
 
-def statistics(path, simulated):
+def statistics(path, simulated, rounds=None):
     """Write mean ranks of two variants by one culture's participants, and something that is no rank."""
     about = {"interval": "95%, bootstrap", "participants": 7, "rankings": 70, "high": 3.5}
     rows = [
@@ -83,7 +83,7 @@ def statistics(path, simulated):
             ("mean_rank", "sd", 3.25, None),
         )
     ]
-    STATISTICS.write(path, rows, extra={"simulated": simulated})
+    STATISTICS.write(path, rows, extra={"simulated": simulated, "rounds": rounds or {}})
     return path
 
 
@@ -104,6 +104,17 @@ def test_table1_takes_the_surveys_ranks_and_says_whose_they_are(table1, tmp_path
     nobody = rows["ours", "korea", "sd"]
     assert (nobody["survey"], nobody["best_described"]) == ("", "")
     assert rows["paper", "all", "sd"]["best_described"] == "3.09"
+
+
+def test_table1_says_where_an_earlier_round_is_summed_up(table1, tmp_path):
+    scores, coco, table = table1
+    paper_table(1, scores, coco, table, statistics(tmp_path / "s.parquet", False, {"india": "3f2a91c0"}))
+    found = {(row["culture"], row["survey"]) for row in read(table) if row["best_described"]}
+    assert found == {
+        ("india", "participants, round 3f2a91c0"),
+        ("all", "participants, with earlier rounds: india (3f2a91c0)"),
+        ("all", ""),  # the paper's
+    }
 
 
 def test_table1_mean_of_coco_counts_the_shared_pictures_once(table1):

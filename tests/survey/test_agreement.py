@@ -102,6 +102,22 @@ def test_answers_that_are_all_blank_are_nobody_s(world, tmp_path):
     assert not rows and title == "The judge is unchecked: nobody has answered"
 
 
+def test_people_of_an_earlier_round_are_not_compared(world, tmp_path):
+    """Those of the other culture are, and of nobody's answers the page does not say that nobody answered."""
+    folder, pages = world
+    rows, note = list(ANSWERS.rows(folder / "a.parquet")), {"simulated": False}
+    for rounds in ({"india": "3f2a91c0"}, {"india": "3f2a91c0", "korea": "aaaaaaaa"}):
+        ANSWERS.write(tmp_path / "a.parquet", rows, Origin("all", "x"), note | {"rounds": rounds})
+        found, text, title = compared((tmp_path, pages), tmp_path)
+        assert "earlier round of the survey: भारत (3f2a91c0)" in text
+        if "korea" in rounds:
+            assert not found and title == "The judge is unchecked: people answered an earlier round"
+        else:
+            assert {culture for culture, *_ in found} == {"all", "korea"}
+            assert found["all", "all", "judge"]["people"] == 30
+            assert title == "The judge beside people"
+
+
 def test_a_judge_that_likes_a_place_is_found_out(world, tmp_path):
     _, pages = world
     rows = [

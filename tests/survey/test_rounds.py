@@ -55,6 +55,7 @@ def test_answers_to_another_round_say_which(asked):
 def test_an_earlier_round_is_summed_up(asked):
     folder, _, first, rows = asked
     answers, rejected = summed_up(folder, [first])
+    assert ANSWERS.note(folder / "a.parquet")["rounds"] == {"korea": first.stem}
     assert rejected == [] and len(answers) == 6
     for answer in answers:
         shown = [row["variant"] for row in rows if row["page"] == answer["page"]]

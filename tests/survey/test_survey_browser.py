@@ -302,6 +302,33 @@ def test_a_later_round_of_the_server_takes_the_answers_that_are_given_in_it(
         context.close()
 
 
+def test_pages_that_are_added_to_a_round_lose_no_answer(chromium, survey, tmp_path_factory, tmp_path):
+    """The server was away when an answer was given, and came back with more pages."""
+    _, pages, forms = survey
+    more = make_pages(tmp_path_factory.mktemp("more"), pages=9)
+    assert shown(pages).keys() < shown(more[0]).keys() and min(shown(more[0])) not in shown(pages)
+    with Server([pages], [forms], f"sqlite:///{tmp_path / 's.sqlite'}") as server:
+        context = chromium.new_context()
+        page = opened(context, server.url)
+        enrol(page, "")
+        ready(page)
+        server.kill()
+        rank_page(page, "2143", ["description"])
+        status(page, "unsaved")
+        added = {str(pages): str(more[0]), str(forms): str(more[1])}
+        server.command = [added.get(word, word) for word in server.command]
+        server.start()
+        page.reload()
+        ready(page)
+        status(page, "saved")
+        assert sorted(row["rank"] for row in exported(server)) == ["1", "2", "3", "4"]
+        assert (
+            page.evaluate("Object.keys(localStorage).filter((key) => key.includes('participant')).length")
+            == 1
+        )
+        context.close()
+
+
 def test_who_may_not_take_part(context, survey):
     folder, _, _ = survey
     page = opened(context, (folder / "survey.html").as_uri())

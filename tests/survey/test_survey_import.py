@@ -156,14 +156,17 @@ def test_people_who_began_together_are_counted(world):
     assert len(answers) == 5 and ANSWERS.note(world.result)["together"] == 2
 
 
+SERVERS = [*GENERIC, "admission", "began", "exported"]
+
+
 @pytest.mark.parametrize("names", [("monday.csv", "friday.csv"), ("answers.csv", "answers (1).csv")])
 def test_of_two_downloads_of_the_server_the_later_one_counts(world, names):
     """Whoever went back in between changed one ranking; the other question has the same answer in both."""
     page, other = world.korea[:2]
     for name, day, order in zip(names, (1, 5), ([1, 2, 3, 4], [4, 3, 2, 1]), strict=True):
-        told = ["2030-01-01T08:00:00+00:00", f"2030-02-0{day}T00:00:00+00:00"]
+        told = ["open", "2030-01-01T08:00:00+00:00", f"2030-02-01T00:00:00.00000{day}+00:00"]
         rows = [*long_rows(world, page, order), *long_rows(world, other, [2, 1, 3, 4])]
-        world.csv(name, [*GENERIC, "began", "exported"], [[*row, *told] for row in rows])
+        world.csv(name, SERVERS, [[*row, *told] for row in rows])
     answers, found = world.read()
     assert {row["page"]: row["ranks"] for row in answers} == {page: [4, 3, 2, 1], other: [2, 1, 3, 4]}
     assert sorted(reason.rpartition(", ")[2] for _, _, reason in found) == ["replaced by a later one"] * 2
@@ -171,11 +174,16 @@ def test_of_two_downloads_of_the_server_the_later_one_counts(world, names):
 
 def test_a_download_at_no_time_is_named(world):
     rows = long_rows(world, world.korea[0], [1, 2, 3, 4])
-    world.csv(
-        "a.csv", [*GENERIC, "began", "exported"], [[*row, "2030-01-01T08:00:00", "soon"] for row in rows]
-    )
+    world.csv("a.csv", SERVERS, [[*row, "open", "2030-01-01T08:00:00", "soon"] for row in rows])
     with pytest.raises(UserError, match="exported 'soon' is no time"):
         world.read()
+
+
+def test_another_programs_column_of_the_same_name_means_nothing(world):
+    rows = long_rows(world, world.korea[0], [1, 2, 3, 4])
+    world.csv("a.csv", [*GENERIC, "began", "exported"], [[*row, "8 o'clock", "yes"] for row in rows])
+    answers, found = world.read()
+    assert [row["ranks"] for row in answers] == [[1, 2, 3, 4]] and found == []
 
 
 TURK = [

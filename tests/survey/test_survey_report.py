@@ -26,7 +26,7 @@ def page(folder, rows, power=None, called=("भारत", "Corée"), rejected=(
     ANSWERS.write(folder / "answers.parquet", rows, Origin("india,korea", "answers"), note)
     REJECTED.write(folder / "rejected.parquet", rejected)
     paths = [folder / f"{name}.parquet" for name in NAMES]
-    known = AGGREGATED.setdefault(json.dumps([rows, note["simulated"], note["rejected"]]), {})
+    known = AGGREGATED.setdefault(json.dumps([rows, note]), {})
     if not known:  # its jackknife takes seconds, and three tests ask about the same crowd
         survey_aggregate(folder / "answers.parquet", *paths, seed=1)
         known |= {path.name: path.read_bytes() for path in paths}
@@ -52,6 +52,12 @@ def test_one_of_each_is_said_in_the_singular(tmp_path):
     assert "1 participant from 1 culture ( Corée ) gave 1 ranking" in text.replace("(Corée)", "( Corée )")
     assert "0 questions were left blank and 1 answer could not be used" in text
     assert not re.search(r"\b1 (participants|cultures|rankings|answers|questions|people|decisions)\b", text)
+
+
+def test_an_earlier_round_is_named(tmp_path):
+    text, _ = page(tmp_path, [ranking("p1", [4, 3, 2, 1])], rounds={"korea": "3f2a91c0"})
+    assert "answers to an earlier round, of pictures that have been made anew since: Corée (3f2a91c0)" in text
+    assert "earlier round" not in page(tmp_path, [ranking("p1", [4, 3, 2, 1])])[0]
 
 
 def test_a_tie_is_no_best(tmp_path):

@@ -100,3 +100,20 @@ def test_settings_that_matter_rerun_what_they_touch(folder):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     planned = snakemake(folder, "results/survey/report.html", "results/survey/korea/survey.html", "-n", "-p")
     assert rules_run(planned) == {"survey_import", "survey_aggregate", "survey_report"}
+
+
+def test_an_earlier_round_is_summed_up_and_a_wrong_name_answered_with_those_there_are(folder):
+    (kept,) = (folder / "results/survey/korea/rounds").iterdir()
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for name in ("ffffffff", kept.stem):
+        config["survey"]["rounds"] = {"korea": name}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        done = snakemake(folder, "results/survey/report.html")
+        if name == kept.stem:
+            assert done.returncode == 0, done.stderr
+        else:
+            message = "survey.rounds.korea: results/survey/korea/rounds has no round ffffffff"
+            assert done.returncode != 0
+            assert f"{message} (there are: {kept.stem})" in done.stderr + done.stdout
+    page = " ".join((folder / "results/survey/report.html").read_text().split())
+    assert f"pictures that have been made anew since: korea ({kept.stem})" in page

@@ -1,5 +1,7 @@
 """What a database on the disk holds."""
 
+import time
+
 import pytest
 import sqlalchemy as sa
 
@@ -38,7 +40,11 @@ def test_what_is_erased_stands_in_no_file(tmp_path, other):
     assert held() == set()
 
 
-def test_what_is_erased_while_somebody_reads_is_gone_and_the_log_is_said_to_be_left(tmp_path, caplog):
+@pytest.mark.parametrize("busy", [False, True], ids=["nothing else to do", "other actions"])
+def test_what_is_erased_while_somebody_reads_leaves_the_log_when_they_are_done(
+    tmp_path, caplog, monkeypatch, busy
+):
+    monkeypatch.setattr("pipeline_steps.web.database.RETRY", 60 if busy else 0.05)
     url = f"sqlite:///{tmp_path / 'p.sqlite'}"
     database = Database(url, TABLES)
     rows = [{"name": "ada", "words": WORDS}]
@@ -47,10 +53,17 @@ def test_what_is_erased_while_somebody_reads_is_gone_and_the_log_is_said_to_be_l
     with reader.connect() as connection:
         connection.exec_driver_sql("BEGIN")
         assert connection.execute(sa.select(PERSON.c.name)).scalars().all() == ["ada"]
-        with database.engine.connect() as own:
-            own.exec_driver_sql("PRAGMA busy_timeout=0")  # of the pool's connection: nobody waits ten seconds
         count = database.submit(lambda c: c.execute(sa.delete(PERSON)).rowcount, erases=True).result()
         assert count == 1
-    assert "stands in its log until it is closed" in caplog.text
+    assert "stands in its log until they are done" in caplog.text
+    log = tmp_path / "p.sqlite-wal"
+    assert WORDS.encode() in log.read_bytes()
     reader.dispose()
+    if busy:
+        database.submit(lambda connection: connection.execute(sa.select(PERSON)).all()).result()
+    for _ in range(200):
+        if log.read_bytes():
+            time.sleep(0.05)
+    assert log.read_bytes() == b""
+    assert database.submit(lambda c: c.exec_driver_sql("PRAGMA busy_timeout").scalar()).result() == 10000
     database.close()

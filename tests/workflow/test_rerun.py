@@ -295,6 +295,8 @@ def folder(tmp_path_factory):
     for name in ("answers", "other_answers"):
         (folder / name).mkdir()
         (folder / name / "a.csv").write_text("x")
+    (folder / "results/survey/korea/rounds").mkdir(parents=True)
+    (folder / "results/survey/korea/rounds/0123abcd.parquet").write_text("x")
     (folder / "list.txt").write_text("a house\n")
     for name in ("set", "other"):
         rows = [f"a house in {country},{country},house,house,\n" for country in ("korea", "links")]

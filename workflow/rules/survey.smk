@@ -55,7 +55,14 @@ def kept_rounds(culture):
 def chosen_rounds(wildcards):
     """The earlier rounds that are summed up, by culture; of simulated answers there are none."""
     rounds = SETTINGS.survey.rounds if wildcards.survey == "survey" else {}
-    return {name: f"{kept_rounds(name)}/{rounds[name]}.parquet" for name in SURVEYED if name in rounds}
+    chosen = {name: Path(f"{kept_rounds(name)}/{rounds[name]}.parquet") for name in SURVEYED if name in rounds}
+    for name, path in chosen.items():
+        if not path.is_file():
+            there = ", ".join(sorted(found.stem for found in path.parent.glob("*.parquet"))) or "none"
+            raise WorkflowError(
+                f"survey.rounds.{name}: {path.parent} has no round {path.stem} (there are: {there})"
+            )
+    return chosen
 
 
 def asked_pages(wildcards):

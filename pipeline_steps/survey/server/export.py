@@ -56,7 +56,7 @@ def _rows(site: Site) -> Iterator[dict[str, Any]]:
     Answers to pages of an earlier start, no longer shown, are exported like the others. When it was made
     stands in each row, so that of two downloads the later one counts.
     """
-    now = site.time()
+    now = site.now().isoformat(timespec="microseconds")
     pages = {name: page for culture in site.survey.cultures.values() for name, page in culture.pages.items()}
     for answer in site.store.everything():
         known = pages.get(answer["page"], {"pictures": answer["ranks"] or ["unknown"]})
