@@ -20,8 +20,9 @@ from pipeline_steps.method import scoft
 from pipeline_steps.models import extractors
 from pipeline_steps.models.families import family_of
 from pipeline_steps.training.dataset import TrainingSet
+from pipeline_steps.training.parallel import Processes
 from pipeline_steps.training.train import build_objective
-from pipeline_steps.training.trainer import Processes, Trainer
+from pipeline_steps.training.trainer import Trainer
 
 CASES = (
     (20, False, 0.0),

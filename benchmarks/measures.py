@@ -20,7 +20,8 @@ from benchmarks.authors import NEGATIVES, PICTURES, Authors, Material, Stopwatch
 from benchmarks.counting import synchronise
 from pipeline_steps.method.perceptual import vit_features
 from pipeline_steps.method.scoft import Batch, Looks, Objective
-from pipeline_steps.training.trainer import Processes, Trainer
+from pipeline_steps.training.parallel import Processes
+from pipeline_steps.training.trainer import Trainer
 
 AUTHORS = Path(__file__).parent.parent / "config/presets/authors.yaml"
 DEFAULTS = {

@@ -39,9 +39,10 @@ from pipeline_steps.models import extractors, loading
 from pipeline_steps.models.families import family_of
 from pipeline_steps.training.cache import cache
 from pipeline_steps.training.dataset import TrainingSet
+from pipeline_steps.training.parallel import Processes
 from pipeline_steps.training.targets import targets
 from pipeline_steps.training.train import build_objective
-from pipeline_steps.training.trainer import Processes, Trainer
+from pipeline_steps.training.trainer import Trainer
 
 MINI = Path("resources/mini")
 CUDA = torch.cuda.is_available()

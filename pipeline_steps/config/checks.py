@@ -222,6 +222,12 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
     for key, perceptual in _distances(config).items():
         if perceptual.model is None and not hasattr(config.models, perceptual.extractor):
             yield f"{key}.model: '{perceptual.extractor}' has no entry in models; name its weights here"
+    shares = {config.train.perceptual_share, config.train.contrast_share}
+    if config.train.perceptual_clip is not None and None not in shares:
+        yield (
+            "train.perceptual_clip: clips nothing while both gradients are scaled to a share; set "
+            "train.perceptual_share or train.contrast_share to null, or leave it out"
+        )
     if config.data.aspect == "buckets":
         if config.train.batch_size > 1:
             yield (

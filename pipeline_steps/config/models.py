@@ -22,7 +22,8 @@ class ModelRef(Section):
     ("owner/name@commit"; without, the one in config/models.lock.json, or the newest), or a link to a file
     or .zip, with its SHA-256 or the first digits of it ("https://…/net.pt#sha256=501f0c75")."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Precision the weights are loaded in."""
+    """Precision the weights are loaded in. A ControlNet takes the base model's; DreamSim, LPIPS, Inception,
+    the oracle, CLIP's convolutions and MiDaS' own file are always float32."""
     variant: str | None = Field(None, pattern=r"^[a-z0-9]+$")
     """Take the weight files with this in their names ("fp16": half the size); null: the plain ones."""
 

@@ -71,7 +71,9 @@ def _fig7(config: PipelineConfig) -> dict[str, Run]:
         shared = runs[f"{FIG7}{extractor}"].settings
         for updates in config.evaluation.fig7_updates:
             denoising = config.train.denoising.model_copy(update={"record": record})
-            settings = _training(shared, {"updates": updates, "denoising": denoising})
+            # The whole schedule, so that the warm-up has the length of the training too.
+            warmup = config.train.warmup * updates // config.train.updates
+            settings = _training(shared, {"updates": updates, "warmup": warmup, "denoising": denoising})
             runs[fig7_name(extractor, record, updates)] = Run(settings, parent=folder(f"{FIG7}{extractor}"))
     return runs
 

@@ -127,7 +127,8 @@ class TrainConfig(Section):
     contrast_share: Share | None = 0.5
     """Scale L_C's gradient likewise; null: nominal weight c."""
     perceptual_clip: float | None = Field(None, gt=0)
-    """Clip L_P's and L_C's gradients apart, before they are added; null: not."""
+    """Clip the gradients of those of L_P and L_C that have their nominal weight apart, before they are added;
+    null: not."""
     weight_prior: Weight = 0.0
     """Weight of holding the network to the un-tuned one for generic captions, BLIP's and those of
     cache.generic_captions, against bleeding into prompts that name no culture; two network calls more for

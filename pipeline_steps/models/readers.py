@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MIDAS_CHECKPOINT = "dpt_hybrid-midas-501f0c75.pt"
 """The file by which controlnet_aux's MidasDetector is recognised in a folder."""
+MIDAS_SIDE = 512
+"""Pixels of the short side that it looks at, at most: controlnet_aux's own default. The network learnt at
+384, and loses the whole of a picture over its details where it is shown much more."""
 
 
 def captioner(ref: ModelRef) -> "tuple[Captioner, Any]":
@@ -72,7 +75,8 @@ def _midas_detector(folder: Path) -> Callable[[Sequence[Image.Image]], list[Imag
         maps = []
         for picture in pictures:
             side = min(picture.size)
-            found = detector(picture, detect_resolution=side, image_resolution=side, output_type="pil")
+            looked_at = min(side, MIDAS_SIDE)
+            found = detector(picture, detect_resolution=looked_at, image_resolution=side, output_type="pil")
             grey = found.convert("L").resize(picture.size, Image.Resampling.BICUBIC)
             low, high = grey.getextrema()
             maps.append(grey if high > low else Image.new("L", picture.size, 128))

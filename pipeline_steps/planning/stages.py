@@ -225,16 +225,17 @@ def _caption(settings: PipelineConfig) -> Stage:
 
 def _depth(settings: PipelineConfig) -> Stage:
     from pipeline_steps.models.blueprints import looking, parameters
+    from pipeline_steps.models.readers import MIDAS_SIDE
     from pipeline_steps.models.store import Link, source
 
     ref, count = settings.models.depth, settings.plan.pictures
     # controlnet_aux's file holds the same network as transformers' DPT-hybrid.
     one_file = isinstance(source(ref), Link)
     dpt = looking(ModelRef(path="Intel/dpt-hybrid-midas") if one_file else ref, "depth")
-    # transformers' processor scales to the network's own size; controlnet_aux keeps the picture's.
+    # transformers' processor scales to the network's own size; controlnet_aux takes the side it is told.
     own = dpt.config.image_size
     one = _cost(lambda: dpt(_numbers(PLAIN, 1, 3, own, own)).predicted_depth)
-    grow = (settings.data.resolution / own) ** 2 if one_file else 1.0
+    grow = (min(settings.data.resolution, MIDAS_SIDE) / own) ** 2 if one_file else 1.0
     # And it takes one picture after another.
     size = 1 if one_file else settings.depth.batch_size
     activations, levers = _batches(one.peak * grow, size, count, "depth")

@@ -20,6 +20,7 @@ from pipeline_steps.seeds import derive_seed
 
 if TYPE_CHECKING:
     from pipeline_steps.method.scoft import Objective
+    from pipeline_steps.models.families.family import Family
     from pipeline_steps.training.checkpoints import Checkpoints
     from pipeline_steps.training.dataset import TrainingSet
     from pipeline_steps.training.trainer import Trainer
@@ -66,15 +67,16 @@ def train(
     Raises:
         UserError: the inputs do not fit together, the training diverged, or changed nothing.
     """
-    from pipeline_steps.models import extractors
     from pipeline_steps.models.families import family_of
     from pipeline_steps.training.boards import Boards
     from pipeline_steps.training.checkpoints import Checkpoints
     from pipeline_steps.training.dataset import TrainingSet, latent_positions
     from pipeline_steps.training.header import header
-    from pipeline_steps.training.trainer import Processes, Trainer
+    from pipeline_steps.training.parallel import Processes
+    from pipeline_steps.training.trainer import Trainer
 
     processes = Processes(config.processes)
+    main = processes.rank == 0
     sources = [(TRAIN_CACHE, train_cache)]
     sources += [(kind, path) for kind, path in ((TARGETS, targets), (NEGATIVE_CACHE, negative_cache)) if path]
     origin = artifacts.same_origin(*sources, culture=culture)
@@ -91,15 +93,9 @@ def train(
         )
     lora_seed = derive_seed(seed, "lora", culture)
     trainer = Trainer(family.denoiser(), family, noise_process, objective, config, lora_seed, processes)
-    main = processes.rank == 0
     watched = main and (watch.tensorboard or watch.wandb is not None)
-    if objective.perceptual:
-        assert extractor is not None
-        extract = extractors.feature_extractor(extractor, config.perceptual)
-        trainer.look(family.vae(), extract, extractors.feature_dtype(extractor, config.perceptual))
-    elif watched and watch.sample_every:
-        trainer.look(family.vae())
-
+    samples = watched and watch.sample_every > 0
+    _open_eyes(trainer, family, config, objective, extractor, samples)
     identity = _identity(config, variant, seed, base, origin)
     inputs = {"inputs": [artifacts.file_sha256(path) for _, path in sources]}
     folder = lora.parent / "checkpoints"
@@ -116,29 +112,48 @@ def train(
         for row in _updates(
             trainer, data, checkpoints, config.updates, watch.checkpoint_every, rows, f"train {variant}"
         ):
-            done = row["update"] + 1
-            if main and _due(watch.validate_every, done, config.updates):
+            if main and _due(watch.validate_every, row, config.updates):
                 row["loss_held_out"] = trainer.held_out_loss(data)
             _stop_if_diverged(row, trainer.loss_scale.overflowed, culture, checkpoints.latest())
             if boards:
                 boards.add(row)
-                if _due(watch.sample_every, done, config.updates):
-                    boards.add_samples(row["update"], trainer.samples(data, watch.sample_pictures))
+            if boards and _due(watch.sample_every, row, config.updates):
+                boards.add_samples(row["update"], trainer.samples(data, watch.sample_pictures))
     if not trainer.changed():
         raise UserError(
             f"training of '{culture}' left the LoRA as it began; check train.* weights and updates"
         )
     if main:
         TRAIN_LOG.write(train_log, rows, origin)
-        weights = trainer.lora_weights()
         training = identity | {"versions": _versions(), "pictures": len(data)} | data.listed
+        weights = trainer.lora_weights()
         names = header(weights, training, family, culture, suffix, "diffusers")
         LORA.write(lora, weights, origin, trainer.lora_metadata() | names)
         checkpoints.remove()
 
 
-def _due(every: int, done: int, updates: int) -> bool:
+def _open_eyes(
+    trainer: "Trainer",
+    family: "Family",
+    config: TrainConfig,
+    objective: "Objective",
+    extractor: ModelRef | None,
+    samples: bool,
+) -> None:
+    """Give the trainer what it looks at pictures with: for L_P and L_C, or to draw samples alone."""
+    from pipeline_steps.models import extractors
+
+    if objective.perceptual:
+        assert extractor is not None
+        extract = extractors.feature_extractor(extractor, config.perceptual)
+        trainer.look(family.vae(), extract, extractors.feature_dtype(extractor, config.perceptual))
+    elif samples:
+        trainer.look(family.vae())
+
+
+def _due(every: int, row: dict[str, Any], updates: int) -> bool:
     """Whether it is time for what happens every so many updates, and after the last; 0: never."""
+    done = row["update"] + 1
     return every > 0 and (done % every == 0 or done == updates)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from pipeline_steps.training.optimiser import (
     restore_moments,
     schedule_factor,
 )
+from pipeline_steps.training.parallel import Processes
 
 # Nothing else of these is used here, so that the trainer runs with torch and peft alone.
 if TYPE_CHECKING:
@@ -40,36 +41,6 @@ if TYPE_CHECKING:
 PARTS = ("ldm", "m", "p", "c", "prior", "dpo", "mapo")
 LOOK = ("share", "positive", "negative", "active")
 """What is logged of a look at x̂: t as a share of the schedule, S⁺, mean S⁻, share of open hinges."""
-
-
-class Processes:
-    """The processes that train one LoRA together; alone, all of it is a no-op."""
-
-    def __init__(self, wanted: int) -> None:
-        self.count, self.rank, self.state = 1, 0, None
-        if wanted > 1:
-            from accelerate import PartialState
-
-            self.state = PartialState(cpu=not torch.accelerator.is_available())
-            self.count, self.rank = self.state.num_processes, self.state.process_index
-            if self.count != wanted:
-                raise UserError(
-                    f"train.processes is {wanted}, but {self.count} run; start the step with "
-                    f"torchrun --standalone --nproc_per_node {wanted} -m pipeline_steps.training.train"
-                )
-
-    def one_first(self) -> AbstractContextManager[None]:
-        """Let the first process do what follows before the others do."""
-        return self.state.main_process_first() if self.state else nullcontext()
-
-    def sum(self, tensors: list[Tensor]) -> None:
-        """Add up tensors over the processes, in place."""
-        if self.count > 1:
-            from accelerate.utils import reduce
-
-            flat = reduce(torch.cat([tensor.reshape(-1) for tensor in tensors]), "sum")
-            for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-                tensor.copy_(part.view_as(tensor))
 
 
 class Trainer:
@@ -254,8 +225,7 @@ class Trainer:
         seen = torch.zeros(size, len(LOOK), dtype=sums.dtype, device=self.device)
         self.optimiser.zero_grad()
         for part in range(config.accumulation):
-            first = (part * group.count + group.rank) * config.batch_size
-            numbers = range(update * size + first, update * size + first + config.batch_size)
+            numbers = group.micro_batch(update, part, config.batch_size, config.accumulation)
             batch = data.batch(numbers, self.device, looks=objective.perceptual)
             parts = scoft.forward(
                 batch,
@@ -269,7 +239,7 @@ class Trainer:
             self._accumulate(parts, objective.weights, self.loss_scale.value / size, gradients)
             sums += _sums(parts, self.device)
             if batch.looks is not None:
-                seen[first + batch.looks.rows] = _looked(
+                seen[numbers.start - update * size + batch.looks.rows] = _looked(
                     parts, self.noise_process.share(batch.t), batch.looks
                 )
         group.sum([gradient for found in gradients.values() for gradient in found])

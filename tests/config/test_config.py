@@ -317,6 +317,8 @@ def test_right_configurations_are_taken(seed):
     train = raw.get("train", {})
     if all(train.get(f"weight_{part}", 1) == 0 for part in ("ldm", "m", "p", "c")):
         train["weight_ldm"] = 1.0
+    if "perceptual_clip" in train:
+        train["contrast_share"] = None  # a gradient that has a share is not clipped
     if raw.get("data", {}).get("aspect") == "buckets":
         raw.setdefault("train", {})["batch_size"] = 1
     for key in raw.get("models", {}):
@@ -361,6 +363,7 @@ MISSING = {
 }
 CONTRADICTIONS = {
     "survey.cultures: no such culture: wales": {"survey": {"cultures": ["wales"]}},
+    "train.perceptual_clip: clips nothing": {"train": {"perceptual_clip": 1.0}},
     "survey.rounds: korea is none of survey.cultures": {
         "cultures": {"korea": CULTURE, "wales": CULTURE},
         "survey": {"cultures": ["wales"], "rounds": {"korea": "0123abcd"}},

@@ -1,6 +1,6 @@
 """What each run changes of the configuration, without Snakemake."""
 
-from pipeline_steps.config import PipelineConfig
+from pipeline_steps.config import PipelineConfig, TrainConfig
 from pipeline_steps.config.runs import all_runs
 from tests.config.test_config import CULTURE
 
@@ -41,3 +41,14 @@ def test_each_run_changes_what_it_is_for_and_nothing_else():
     assert changed("fig7_clip_random_600") == {"train.denoising.record": "random", "train.updates": 600}
     assert runs["runs/fig7_views_first_300/"].parent == "runs/fig7_views/"
     assert [name for name in runs if "_last_" in name] == [f"runs/fig7_clip_last_{n}/" for n in (300, 600)]
+
+
+def test_a_point_of_fig7_has_its_whole_schedule():
+    """The warm-up too, which a shorter training would not take otherwise."""
+    train = {"updates": 600, "warmup": 60}
+    raw = {"cultures": {"korea": CULTURE}, "train": train, "evaluation": {"fig7_updates": [30, 600]}}
+    runs = all_runs(PipelineConfig.model_validate(raw))
+    for updates, warmup in ((30, 3), (600, 60)):
+        found = [run.settings.train for name, run in runs.items() if name.endswith(f"_first_{updates}/")]
+        assert found and {(each.updates, each.warmup) for each in found} == {(updates, warmup)}
+        TrainConfig.model_validate(found[0].model_dump())

@@ -19,8 +19,9 @@ from pipeline_steps.evaluation.try_page import drawn
 from pipeline_steps.evaluation.trying import Artist, bleed, loras
 from pipeline_steps.models.families import family_of
 from pipeline_steps.training.header import header
+from pipeline_steps.training.parallel import Processes
 from pipeline_steps.training.train import build_objective
-from pipeline_steps.training.trainer import Processes, Trainer
+from pipeline_steps.training.trainer import Trainer
 from tests import ROOT
 from tests.browser import CHROMIUM, browser, check_axe
 

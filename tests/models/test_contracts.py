@@ -45,9 +45,10 @@ from pipeline_steps.negatives.filter import filter_negatives
 from pipeline_steps.negatives.synthesize import synthesize
 from pipeline_steps.training.cache import cache
 from pipeline_steps.training.dataset import TrainingSet
+from pipeline_steps.training.parallel import Processes
 from pipeline_steps.training.targets import targets
 from pipeline_steps.training.train import build_objective, train
-from pipeline_steps.training.trainer import Processes, Trainer
+from pipeline_steps.training.trainer import Trainer
 from tests.models.tiny_models import FAMILY, KINDS, build, published
 
 ORIGIN = Origin("wales", "f" * 64)

@@ -27,8 +27,9 @@ from pipeline_steps.models import blueprints
 from pipeline_steps.models.families import family_of
 from pipeline_steps.training.export import export
 from pipeline_steps.training.header import header
+from pipeline_steps.training.parallel import Processes
 from pipeline_steps.training.train import build_objective
-from pipeline_steps.training.trainer import Processes, Trainer
+from pipeline_steps.training.trainer import Trainer
 from tests.models.test_contracts import BASES
 from tests.models.tiny_models import KINDS, build
 

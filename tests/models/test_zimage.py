@@ -327,5 +327,7 @@ def test_the_presets_go_behind_those_of_the_training():
 
 
 def test_a_distilled_model_is_refused():
-    with pytest.raises(UserError, match=r"Turbo' is distilled .* name Tongyi-MAI/Z-Image"):
-        family_of(BaseRef(path="Tongyi-MAI/Z-Image-Turbo"))
+    for path in ("Tongyi-MAI/Z-Image-Turbo", "/cache/models--Tongyi-MAI--Z-Image-Turbo/snapshots/0123abc"):
+        with pytest.raises(UserError, match=r"is distilled .* name Tongyi-MAI/Z-Image"):
+            ZImage(BaseRef(path=path)).refuse()
+    ZImage(BaseRef(path="/data/turbo-disk/Z-Image")).refuse()  # a disk may be called as it likes

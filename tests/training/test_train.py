@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import fsspec
@@ -23,8 +24,9 @@ from pipeline_steps.planning.footprint import footprint
 from pipeline_steps.training.checkpoints import Checkpoints
 from pipeline_steps.training.dataset import TrainingSet
 from pipeline_steps.training.export import export
+from pipeline_steps.training.parallel import Processes
 from pipeline_steps.training.train import build_objective, train
-from pipeline_steps.training.trainer import LossScale, Processes, Trainer, schedule_factor
+from pipeline_steps.training.trainer import LossScale, Trainer, schedule_factor
 
 BASE, CLIP = BaseRef(path="resources/mini/base"), ModelRef(path="resources/mini/clip")
 ORIGIN = Origin("wales", "f" * 64)
@@ -225,6 +227,29 @@ def test_batch_size_accumulation_and_processes_do_not_change_the_gradient(inputs
     }
     subprocess.run([str(part) for part in command], check=True, env=environment, capture_output=True)
     assert_same(torch.load(tmp_path / "gradient.pt", weights_only=True), whole)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation", "processes", "every"),
+    [(1, 4, 4, 8), (1, 4, 8, 8), (1, 8, 4, 8), (2, 4, 2, 8), (1, 4, 4, 10), (4, 1, 1, 8)],
+)
+def test_processes_share_an_updates_pictures_and_looks(batch_size, accumulation, processes, every):
+    group = [Processes(1) for _ in range(processes)]
+    for rank, process in enumerate(group):
+        process.rank, process.count = rank, processes
+    size = batch_size * accumulation * processes
+    for update in range(5):
+        shares = [
+            [
+                n
+                for part in range(accumulation)
+                for n in process.micro_batch(update, part, batch_size, accumulation)
+            ]
+            for process in group
+        ]
+        assert sorted(chain.from_iterable(shares)) == list(range(update * size, (update + 1) * size))
+        at_once = [sum(number % every == 0 for number in share) for share in shares]
+        assert max(at_once) == -(-sum(at_once) // processes)  # nobody waits for one who looks twice
 
 
 def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(inputs):

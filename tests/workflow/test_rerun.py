@@ -315,7 +315,8 @@ def configuration():
         "cultures": {"korea": korea, "links": links},
         "models": {role: {"path": f"resources/mini/{role}"} for role in (
             "base", "controlnet", "captioner", "depth", "dreamsim", "clip", "dino", "inception", "oracle")},
-        "train": {"batch_size": 1},
+        # without a share for one of the two, or nothing would be clipped
+        "train": {"batch_size": 1, "contrast_share": None},
         "evaluation": {
             "fig7_extractors": {name: {"extractor": name} for name in ("dreamsim", "dino")},
             "prompt_sets": {"own": {"path": "set.csv", "cultures": ["korea"]}},

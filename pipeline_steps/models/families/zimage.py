@@ -33,7 +33,7 @@ class ZImage(FlowFamily):
 
     def refuse(self) -> None:
         """Refuse the distilled model, which its name alone tells from the base."""
-        if "turbo" in self.base.path.lower():
+        if _distilled(self.base):
             raise UserError(
                 f"models.base: '{self.base.path}' is distilled to a few steps without guidance, which these "
                 "losses would undo; name Tongyi-MAI/Z-Image"
@@ -90,7 +90,7 @@ class ZImage(FlowFamily):
         diffusers guesses the version of such a file and fetches the configuration of that version of the
         Turbo control from the hub; given the configuration, it guesses and fetches nothing.
         """
-        if "turbo" in controlnet.path.lower():
+        if _distilled(controlnet):
             raise UserError(
                 f"models.controlnet: '{controlnet.path}' is for the distilled model; name alibaba-pai's "
                 "Z-Image-Fun-Controlnet-Union, or set negatives.structure: noise"
@@ -127,3 +127,10 @@ class ZImage(FlowFamily):
         comfy/utils.py::z_image_to_diffusers, which places q, k and v in the one layer that it has of them.
         """
         return f"diffusion_model.{layer}"
+
+
+def _distilled(ref: ModelRef) -> bool:
+    """Whether a model's own name is that of a distilled one; a disk or host may be called as it likes."""
+    path = Path(ref.path.partition("@")[0].lower())
+    # The hub's cache has the name in a folder further up.
+    return "turbo" in path.name or any("turbo" in part and "image" in part for part in path.parts)
