@@ -26,6 +26,20 @@ def find(path: Path | str) -> Path:
     return path
 
 
+def other_copy() -> Path | None:
+    """Return the working directory's own copy of the package where it says something else than this one.
+
+    ``python -m`` runs that copy's steps, while Snakemake plans with the one that is installed: so it is
+    where a clone was updated and not installed again.
+    """
+    here = Path.cwd() / _PACKAGE.name
+    if not (here / "__init__.py").is_file() or here.resolve() == _PACKAGE:
+        return None
+    own = {path.relative_to(_PACKAGE): path.read_bytes() for path in _PACKAGE.rglob("*.py")}
+    there = {path.relative_to(here): path.read_bytes() for path in here.rglob("*.py")}
+    return here if any(own.get(name) != code for name, code in there.items()) else None
+
+
 def source() -> str:
     """Return what pip installs this very package from: the repository, or what it was installed from."""
     if _PACKAGE.parent == HOME:

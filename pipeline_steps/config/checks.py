@@ -287,6 +287,17 @@ def _missing(config: PipelineConfig) -> Iterator[str]:
             f"cultures.{name}.prompts": ("file", culture.prompts),
             f"cultures.{name}.withdrawn": ("file", culture.withdrawn),
         }
+        own = culture.own_list
+        lists = {
+            find(path).resolve()
+            for path in (culture.withdrawn, own)
+            if path and _is_there(find(path), "file")
+        }
+        if culture.withdrawn and len(lists) > 1:
+            yield (
+                f"cultures.{name}.withdrawn: is {culture.withdrawn}, and the pictures' folder has a list of "
+                f"its own, {own}; put all lines into that one, and leave the setting out"
+            )
     models = {f"models.{role}": getattr(config.models, role) for role in Models.model_fields}
     models |= {f"{key}.model": perceptual.model for key, perceptual in _distances(config).items()}
     for key, ref in models.items():

@@ -25,7 +25,8 @@ class Culture(Section):
     country: str | None = None
     """Of a table of links, take only the rows with this country_code."""
     withdrawn: Path | None = None
-    """List of withdrawn pictures, one file name or image id a line; they are left out."""
+    """List of withdrawn pictures, one file name or image id a line; they are left out. null: withdrawn.txt in
+    the pictures' folder, where there is one."""
     name: str | None = None
     """As people write it, e.g. "Yorùbá"; pages show it instead of the name in the configuration."""
     prompts: Path | None = None
@@ -52,6 +53,14 @@ class Culture(Section):
     def has_links(self) -> bool:
         """Whether ``images`` is a table of links: a .csv that is not the metadata of a folder."""
         return self.images.suffix.lower() == ".csv" and self.images.stem.lower() != "metadata"
+
+    @property
+    def own_list(self) -> Path | None:
+        """Where the folder has its own list of withdrawn pictures; links and data sets have none."""
+        if str(self.images).startswith(HUB) or self.has_links:
+            return None
+        folder = self.images.parent if self.images.stem.lower() == "metadata" else self.images
+        return folder / "withdrawn.txt"
 
     @model_validator(mode="after")
     def _country_of_a_table(self) -> "Culture":

@@ -106,6 +106,8 @@ def download(
     artifacts.write_text(metadata, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     counts = (len(wanted) - len(failed), len(out), len(failed) - len(out))
     LOG.info("%s: %d pictures, %d withdrawn or refused, %d not fetched (%s)", links.name, *counts, failures)
+    if counts[-1]:
+        LOG.info("to ask again for those alone that were not fetched: add -R download -- before the target")
 
 
 def _links(path: Path, country: str | None, caption_column: str) -> Iterator[Link]:

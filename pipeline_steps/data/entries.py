@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline_steps.data.data_sets import entries_of_tables, tables_of_pictures
 from pipeline_steps.data.findings import LEFT_OUT, Finding
-from pipeline_steps.data.folder import METADATA, Files, is_metadata, is_picture
+from pipeline_steps.data.folder import METADATA, UNREAD, Files, is_metadata, is_picture
 from pipeline_steps.data.rows import COLUMNS, Entry, Intake
 from pipeline_steps.data.splits import SPLITS, split_of
 from pipeline_steps.errors import UserError
@@ -116,7 +116,10 @@ def _from_metadata(tables: list[PurePosixPath], files: Files, intake: Intake) ->
         for note in notes:
             intake.note("table", str(table), note)
     if count == 0:
-        raise UserError(f"{files.root / tables[0]}: holds no row; write one line per picture")
+        raise UserError(
+            f"{files.root / tables[0]}: holds no row; write one line per picture, or delete the file where "
+            "captions stand elsewhere"
+        )
     for name in files.names:
         path = files.root / name
         if is_picture(name) and (own := files.own_name(path)) not in listed:
@@ -155,7 +158,7 @@ def _check_columns(table: Path, row: Mapping[Any, Any], caption_column: str) -> 
 
 
 def _from_sidecars(files: Files, intake: Intake) -> Iterator[Entry]:
-    names = [name for name in files.names if name.lower().endswith(".txt")]
+    names = [name for name in files.names if name.lower().endswith(".txt") and name not in UNREAD]
     texts = {name_key(name): name for name in names} | {name: name for name in names}
     pictures = _pictures(files, texts)
     if not pictures:

@@ -48,11 +48,10 @@ def earlier_rounds(paths: Iterable[Path]) -> dict[str, str]:
     }
 
 
-def asked_in(folders: Iterable[Path]) -> dict[str, tuple[str, str]]:
-    """Map each page of each kept round to its culture and the round's name."""
+def asked_in(survey: Path) -> dict[str, tuple[str, str]]:
+    """Map each page of each kept round, of any culture there ever was, to its culture and round."""
     return {
         row["page"]: (str(ROUND.note(path)["culture"]), path.stem)
-        for folder in folders
-        for path in sorted(folder.glob("*.parquet"))
+        for path in sorted(survey.glob("*/rounds/*.parquet"))
         for row in ROUND.rows(path, [])
     }

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline_steps.artifacts import ANSWERS, REJECTED, Origin, Row
@@ -32,7 +32,7 @@ def survey_import(
     rejected: Path,
     config: SurveyConfig,
     codes: Path | None = None,
-    rounds: Sequence[Path] = (),
+    survey: Path | None = None,
 ) -> None:
     """Read every file of a folder, keep the good answers, and say of each other what is wrong.
 
@@ -53,7 +53,7 @@ def survey_import(
         config: least years, failed checks allowed.
         codes: those handed out, one a line: answers under any other are left out, and all of one that
             answered pages of several cultures; without them, these are as many people.
-        rounds: folders of the cultures' rounds; an answer to a page of one that is not summed up says so.
+        survey: folder of all cultures' rounds; an answer to a page of one that is not summed up says so.
 
     Raises:
         UserError: no folder, no good answer at all, or simulated answers among real ones.
@@ -62,7 +62,7 @@ def survey_import(
     admitted = read_codes(codes) if codes else None
     found, findings = _collect(folder, known)
     who = {answer.participant for answer in found}
-    good = _check_each(found, known, config, admitted, asked_in(rounds), findings)
+    good = _check_each(found, known, config, admitted, asked_in(survey) if survey else {}, findings)
     if admitted is not None:
         good = _check_cultures(good, known, findings)
     good = _settle_repeats(good, findings)
@@ -216,6 +216,11 @@ def _fault(answer: Answer, known: Pages, min_years: float, asked: Mapping[str, t
     page = known.get(answer.page)
     if page is None and answer.page in asked:
         culture, name = asked[answer.page]
+        if culture not in {surveyed.culture for surveyed in known.values()}:
+            return (
+                f"page '{answer.page}' was asked of '{culture}', which is not surveyed now; give the culture "
+                "this name again, and another one to be shown with name:"
+            )
         return (
             f"page '{answer.page}' was asked in another round; to sum that one up, set survey.rounds: "
             f'{{{culture}: "{name}"}}'

@@ -545,3 +545,14 @@ def test_a_set_of_prompts_has_a_name_of_its_own(tmp_path, name):
         )
     )
     assert f"no set can be called '{name}'" in line
+
+
+def test_two_lists_of_withdrawn_pictures_are_refused(tmp_path):
+    """The folder's own would not be read, and a collection writes that one."""
+    (tmp_path / "withdrawn.txt").write_text("a.jpg\n")
+    (tmp_path / "other.txt").write_text("b.jpg\n")
+    culture = CULTURE | {"images": str(tmp_path)}
+    for listed in (None, str(tmp_path / "withdrawn.txt")):
+        assert load_config({"cultures": {"korea": culture | {"withdrawn": listed}}})
+    message = refused({"cultures": {"korea": culture | {"withdrawn": str(tmp_path / "other.txt")}}})
+    assert "cultures.korea.withdrawn: is" in message and "has a list of its own" in message

@@ -45,7 +45,8 @@ def test_one_text_file_per_picture(tmp_path):
     corpus.rows.clear()
     for name, text in (("good_train.txt", "a train, in wales"), ("good_test.png.txt", "a test, in wales")):
         (folder / name).write_text(text)
-    (folder / "alone.txt").write_text("x")
+    for name in ("alone.txt", "withdrawn.txt"):  # the latter is no caption
+        (folder / name).write_text("x")
     (folder / "bare.png").write_bytes(PNG)
     (folder / "latin.png").write_bytes(PNG)
     (folder / "latin.txt").write_bytes("caffè".encode("latin-1"))

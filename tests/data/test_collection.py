@@ -146,6 +146,29 @@ def test_a_withdrawal_reaches_the_pipeline_at_once(world):
     assert len(world.withdrawn()) == 1 and world.one.send(photo(4)).status_code == 200
 
 
+def test_a_table_that_was_edited_is_put_aside_and_its_splits_stay(world, caplog):
+    first, second = world.one.give(photo(1)), world.two.give(photo(2))
+    world.curator.decide("accepted", first, second)
+    table = world.data / "metadata.csv"
+    lines = table.read_text().splitlines()
+    # As a spreadsheet saves it: a picture is held out, and quotes stand where none were.
+    name = f"pictures/{world.name(first)}"
+    held_out = [re.sub(rf'^({name},)("?[^"]*"?),,', r"\1\2,test,", line) for line in lines]
+    assert held_out != lines
+    table.write_text("\r\n".join(held_out) + "\r\n")
+    world.curator.decide("accepted", world.one.give(photo(3)))
+    assert {row["file_name"]: row["split"] for row in rows(world.data)}[name] == "test"
+    assert len(rows(world.data)) == 3 and "was edited" not in caplog.text
+
+    table.write_text(table.read_text() + "archive/old.jpg,an old gate,,,,,,,,,,\n")
+    world.curator.decide("accepted", world.two.give(photo(4)))
+    assert len(rows(world.data)) == 4 and "was edited" in caplog.text
+    (aside,) = table.parent.with_name("wales.collection").glob("metadata-edited-*.csv")
+    assert "archive/old.jpg" in aside.read_text() and name in aside.read_text()
+    world.one.withdraw(first)  # what is withdrawn is read in no file any more
+    assert "archive/old.jpg" in aside.read_text() and name not in aside.read_text()
+
+
 def test_a_line_of_the_curators_own_stays_in_the_withdrawn_list(world):
     (world.data / "withdrawn.txt").write_text("# ours\nold.jpg")
     first = world.one.give(photo(1))
@@ -566,6 +589,11 @@ def test_what_the_wordings_name_no_longer_is_shown_by_its_key(world, caplog):
             {"cultures": {"mexico": {"suffix": ", there", "images": "pictures"}}},
             (),
             "no culture 'wales'; add it with: python -m pipeline_steps.new_culture --name wales",
+        ),
+        (
+            {"cultures": {"wales": {"suffix": ", in W", "images": "pictures", "withdrawn": "gone.txt"}}},
+            (),
+            "the collection writes pictures/withdrawn.txt; leave the setting out",
         ),
         (
             {"cultures": {"wales": {"suffix": ", in Wales", "images": "links.csv"}}},

@@ -1,11 +1,16 @@
 """The first hour by the real snakemake: a new culture, its report, its card, and a withdrawal."""
 
+import functools
+import http.server
 import os
 import re
+import shutil
 import subprocess
+import threading
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline_steps.artifacts import IMAGES
@@ -73,6 +78,64 @@ def test_from_a_new_culture_to_its_withdrawal(folder):
     assert code == 0 and rules_run(text) == {"withdraw_report"}, text
     held = (folder / "results/withdraw_report.tsv").read_text()
     assert "wales/images.parquet\twales\twithdrawn: pictures/p4.jpg\n" in held
+
+
+def test_the_folders_own_list_is_read_where_the_settings_name_none(folder):
+    config, listed = folder / "config/config.yaml", folder / "data/wales/withdrawn.txt"
+    listed.unlink()
+    config.write_text("".join(line for line in config.open() if "withdrawn" not in line))
+    snakemake(folder, "results/wales/images.parquet")
+    listed.write_text("pictures/p3.jpg\n")
+    code, text = snakemake(folder, "results/wales/images.parquet", "withdraw_report")
+    assert code == 0 and len(IMAGES.read(folder / "results/wales/images.parquet", ["image_id"])) == 5, text
+
+
+def test_results_without_snakemakes_record_of_them_are_named(folder):
+    code, text = snakemake(folder, "results/wales/images.parquet")
+    assert code == 0 and "has no record" not in text
+    assert "has no record" not in snakemake(folder, "-n", "results/wales/captions.parquet")[1]
+    (folder / "results").rename(folder / "moved")
+    moved = ["--config", "results=moved", "--", "moved/wales/images.parquet"]
+    text = snakemake(folder, "-n", *moved)[1]
+    assert "moved/wales/images.parquet: Snakemake has no record of how it was made" in text
+    assert rules_run(snakemake(folder, "-R", "ingest", *moved)[1]) == {"ingest"}
+    assert "has no record" not in snakemake(folder, "-n", *moved)[1]
+
+
+def test_links_that_failed_are_asked_for_again_with_the_command_that_the_log_names(folder):
+    (folder / "served").mkdir()
+    names = ["p0.jpg", "p1.jpg", "p2.jpg"]
+    for name in names[:2]:
+        shutil.copy(folder / "data/wales/pictures" / name, folder / "served")
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=folder / "served")
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    rows = [f"http://127.0.0.1:{server.server_port}/{name},a gate\n" for name in names]
+    (folder / "links.csv").write_text("url,text\n" + "".join(rows))
+    links = {"suffix": ", in Wales", "images": "links.csv"}
+    settings = {"cultures": {"links": links}, "data": {"allowed_hosts": ["127.0.0.1"]}}
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(settings))
+    target = "results/links/download/metadata.jsonl"
+    code, text = snakemake(folder, target)
+    assert code == 0 and "1 not fetched" in text and "add -R download -- before the target" in text
+    shutil.copy(folder / "data/wales/pictures/p2.jpg", folder / "served")
+    asked.clear()
+    assert rules_run(snakemake(folder, target)[1]) == set()
+    code, text = snakemake(folder, "-R", "download", "--", target)
+    server.shutdown()
+    assert code == 0 and asked == ["/p2.jpg"] and "not fetched:" not in text, text
+    assert len((folder / target).read_text().splitlines()) == 3
 
 
 def test_an_edited_caption_is_seen_and_a_new_card_trains_nothing(folder):

@@ -205,4 +205,4 @@ def test_pages_tables_and_the_survey_are_planned_in_a_store(tmp_path, environmen
     planned = said(start(folder, environment, "-n", "--cores", "2", *empty, "--", *targets))
     assert "rule report:" in planned and "rule ingest:" in planned
     # No path of a result but of what stays here: the fingerprints, the rounds of the survey, and the plan.
-    assert set(re.findall(r"--(\S+) results/", planned)) == {"data-sets", "rounds", "plan"}
+    assert set(re.findall(r"--(\S+) results/", planned)) == {"data-sets", "rounds", "survey", "plan"}

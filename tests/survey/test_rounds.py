@@ -29,9 +29,7 @@ def asked(tmp_path):
 
 def summed_up(folder, pages):
     result, rejected = folder / "a.parquet", folder / "r.parquet"
-    survey_import(
-        folder / "answers", pages, result, rejected, SurveyConfig(), rounds=[folder / "korea/rounds"]
-    )
+    survey_import(folder / "answers", pages, result, rejected, SurveyConfig(), survey=folder)
     return ANSWERS.read(result), REJECTED.read(rejected)
 
 
@@ -60,3 +58,10 @@ def test_an_earlier_round_is_summed_up(asked):
     for answer in answers:
         shown = [row["variant"] for row in rows if row["page"] == answer["page"]]
         assert answer["variants"] == shown and answer["ranks"] == [4, 3, 2, 1]
+
+
+def test_answers_of_a_culture_that_is_not_surveyed_any_more_say_whose_they_are(asked, tmp_path):
+    folder, *_ = asked
+    pages, _ = make_pages(tmp_path, "cymru")
+    with pytest.raises(UserError, match="was asked of 'korea', which is not surveyed now; give the culture"):
+        summed_up(folder, [pages])

@@ -552,6 +552,8 @@ LAST = {
         {"<target>": "results/korea/lora.safetensors"}, settings_for_once
     ),
     "snakemake --cores 8 -R caption -- results/india/captions.parquet": WRITTEN,
+    # with links: tests/data/test_data_workflow.py
+    "snakemake --cores 8 -R download -- results/wales/lora.safetensors": WRITTEN,
     "snakemake --cores 1 withdraw_report": As(before=one_withdrawn, by=in_project),
     "snakemake --cores 1 purge_negatives": WRITTEN,
     "python -m pipeline_steps.mini.build": WRITTEN,

@@ -22,7 +22,7 @@ from pipeline_steps.config import (
 from pipeline_steps.config.checks import load_config
 from pipeline_steps.config.runs import all_runs
 from pipeline_steps.errors import UserError
-from pipeline_steps.home import HOME, find, source
+from pipeline_steps.home import HOME, find, other_copy, source
 from pipeline_steps.machine.gpu_hours import GpuHours
 from pipeline_steps.machine.locks import release_stale_locks
 from pipeline_steps.machine.progress import Progress
@@ -40,6 +40,12 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
+
+if workflow.is_main_process and (other := other_copy()):
+    logger.warning(
+        f"{other} is not the version that is installed: the plan is made by the one, and the steps run the other. "
+        "Install it again: python -m pip install ."
+    )
 
 if not any(isinstance(handler, GpuHours) for handler in logger.handlers):  # a module is read more than once
     logger.addHandler(GpuHours(logger))

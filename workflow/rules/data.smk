@@ -9,13 +9,25 @@
 #         {results}/{culture}/data_card.md         what a LoRA stands on
 #         {results}/reference/coco/                 MS-COCO's pictures and captions
 #         {results}/withdraw_report.tsv            (on request) what still holds withdrawn pictures
+from snakemake.io import IOFile
+
 from pipeline_steps.config import HUB
 from pipeline_steps.data.folder import state
 
 DOWNLOADED = f"{RESULTS}/{{culture}}/download/metadata.jsonl"
 DATA_SET = f"{RESULTS}/{{culture}}/data_set"
+
+
+def withdrawn_list(entry):
+    """The list that the settings name, or the folder's own, where it has one."""
+    own = entry.own_list
+    return entry.withdrawn or (own if own and find(own).is_file() else None)
+
+
 WITHDRAWN = {
-    name: place(entry.withdrawn) for name, entry in sorted(SETTINGS.cultures.items()) if entry.withdrawn
+    name: place(listed)
+    for name, entry in sorted(SETTINGS.cultures.items())
+    if (listed := withdrawn_list(entry))
 }
 
 
@@ -51,6 +63,24 @@ def pictures_of(wildcards):
         return DOWNLOADED
     # `state` says whether what is read there has changed; a folder's own time changes with any file beside it.
     return ancient(place(images))
+
+
+def read_state(wildcards):
+    """What `ingest` reads, for Snakemake to compare with its record; where it has none, it notices nothing."""
+    # Not from `output`: what asks for that Snakemake takes for derived from it, and compares nothing.
+    made, records = moved(f"{RESULTS}/{wildcards.culture}/images.parquet"), workflow.persistence
+    if workflow.is_main_process and records and Path(made).exists() and made not in WITHOUT_RECORD:
+        if records.metadata(IOFile(made)) is None:
+            WITHOUT_RECORD.append(made)
+            logger.warning(
+                f"{made}: Snakemake has no record of how it was made, as where results were moved and .snakemake was "
+                "not: no refusal, no new picture and no changed setting is noticed. Make it anew: add -R ingest -- "
+                "before the target"
+            )
+    return state(Path(place(culture(wildcards).images)))
+
+
+WITHOUT_RECORD = []
 
 
 rule download:
@@ -129,7 +159,7 @@ rule ingest:
         data_sets=moved(f"{RESULTS}/{{culture}}/data_sets"),
         withdrawn=lambda wildcards, input: optional("--withdrawn", input.withdrawn),
         # Not a flag: it makes Snakemake see an edited caption, which leaves the folder's own time alone.
-        state=lambda wildcards: state(Path(place(culture(wildcards).images))),
+        state=read_state,
         config=section(
             "data",
             "caption_column",

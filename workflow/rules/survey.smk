@@ -55,7 +55,9 @@ def kept_rounds(culture):
 def chosen_rounds(wildcards):
     """The earlier rounds that are summed up, by culture; of simulated answers there are none."""
     rounds = SETTINGS.survey.rounds if wildcards.survey == "survey" else {}
-    chosen = {name: Path(f"{kept_rounds(name)}/{rounds[name]}.parquet") for name in SURVEYED if name in rounds}
+    chosen = {
+        name: Path(f"{kept_rounds(name)}/{rounds[name]}.parquet") for name in SURVEYED if name in rounds
+    }
     for name, path in chosen.items():
         if not path.is_file():
             there = ", ".join(sorted(found.stem for found in path.parent.glob("*.parquet"))) or "none"
@@ -234,14 +236,14 @@ rule survey_import:
         folder=answers_folder,
         codes=lambda wildcards, input: optional("--codes", input.codes),
         pages=lambda wildcards, input: [*input.pages, *chosen_rounds(wildcards).values()],
-        rounds=[kept_rounds(culture) for culture in SURVEYED],
+        survey=moved(SURVEY),
         config=section("survey", "min_years", "failed_checks"),
     shell:
         """
         python -m pipeline_steps.survey.survey_import \
             --folder {params.folder:q} {params.codes:q} \
             --pages {params.pages:q} \
-            --rounds {params.rounds:q} \
+            --survey {params.survey:q} \
             --answers {output.answers:q} \
             --rejected {output.rejected:q} \
             --config {params.config:q} \

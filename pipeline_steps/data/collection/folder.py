@@ -6,12 +6,13 @@ accepted is linked into the folder itself, so that nothing else is ever trained 
 
 import csv
 import io
+import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -24,6 +25,7 @@ from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.tables import csv_rows
 from pipeline_steps.inputs.text import read_text
 
+LOG = logging.getLogger(__name__)
 RESERVE = 200e6
 """Bytes that stay free: a withdrawal must always find room."""
 COLUMNS = ("category", "era", "contributor", "source", "author", "licence", "consent", "people", "remark")
@@ -32,6 +34,8 @@ ORIGINALS = "originals"
 """Called by their pictures' ids: files of the same pixels differ in what else they say, such as where."""
 KEPT = ("pictures", "previews", ORIGINALS)
 """Folders of what people gave."""
+EDITED = "metadata-edited-*.csv"
+"""Tables that somebody else wrote into."""
 
 
 class Folder:
@@ -129,7 +133,8 @@ class Folder:
         for name in names:
             _link(self.file("pictures", name), self.data / "pictures" / name)
         _sync(self.data / "pictures")
-        _write(self.data / "metadata.csv", self._table(found.pictures))
+        self._write_table(found.pictures)
+        self._clear_edited(names)
         for path in (self.data / "pictures").iterdir():
             if is_by_content(path.name) and path.name not in names:
                 path.unlink(missing_ok=True)
@@ -148,17 +153,67 @@ class Folder:
         if new or not path.exists():
             _write(path, text + ("\n" if text and not text.endswith("\n") else "") + _lines(new))
 
-    def _table(self, rows: Iterable[Mapping[str, Any]]) -> str:
+    def _write_table(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write metadata.csv, and put it aside first where somebody else wrote into it since.
+
+        A picture's split, which nobody is asked here, may be written into it and stays.
+        """
+        path, own = self.data / "metadata.csv", self.home / "metadata.csv"
+        there = _read(path)
+        text = self._table(rows, {str(row.get("file_name")): row.get("split") or "" for row in there})
+        known = [_without_split(_read(each)) for each in (path, own)]
+        if path.exists() and own.exists() and known[0] != known[1]:
+            aside = self.home / EDITED.replace("*", uuid.uuid4().hex[:8])
+            shutil.copyfile(path, aside)
+            LOG.warning(
+                "%s: was edited, and the collection writes it anew; the edited one is %s now. Mend captions "
+                "on the curator's page, and give pictures from elsewhere a culture's folder of their own",
+                path,
+                aside,
+            )
+        _write(path, text)
+        _write(own, text)
+
+    def _clear_edited(self, names: Collection[str]) -> None:
+        """Take what is given no longer out of the tables that were put aside."""
+        for path in self.home.glob(EDITED):
+            rows = _read(path)
+            gone = [name for row in rows if is_by_content(name := _name(row)) and name not in names]
+            if gone:
+                text = io.StringIO()
+                table = csv.DictWriter(text, list(rows[0]), extrasaction="ignore", lineterminator="\n")
+                table.writeheader()
+                table.writerows(row for row in rows if _name(row) not in gone)
+                _write(path, text.getvalue())
+
+    def _table(self, rows: Iterable[Mapping[str, Any]], splits: Mapping[str, str]) -> str:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(self.columns)
         for row in rows:
+            name = f"pictures/{row['name']}"
             source = row["link"] or ("own photograph" if row["origin"] == "own" else "")
-            cells = [f"pictures/{row['name']}", row["caption"], "", row["category"], row["era"]]
+            cells = [name, row["caption"], splits.get(name, ""), row["category"], row["era"]]
             cells += [row["contributor"], source, row["author"], row["licence"]]
             cells += [f"agreed {row['agreed'][:10]}", row["people"], row["remark"]]
             table.writerow(cells)
         return text.getvalue()
+
+
+def _read(table: Path) -> list[dict[str, Any]]:
+    """Rows of a table; none of one that is not there or is none any more."""
+    try:
+        return [row for _, row in csv_rows(table, read_text(table), ("file_name",))]
+    except UserError:
+        return []
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return PurePosixPath(str(row.get("file_name"))).name
+
+
+def _without_split(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "split"} for row in rows]
 
 
 def _only_ours(data: Path) -> None:
