@@ -218,8 +218,8 @@ def _fault(answer: Answer, known: Pages, min_years: float, asked: Mapping[str, t
         culture, name = asked[answer.page]
         if culture not in {surveyed.culture for surveyed in known.values()}:
             return (
-                f"page '{answer.page}' was asked of '{culture}', which is not surveyed now; give the culture "
-                "this name again, and another one to be shown with name:"
+                f"page '{answer.page}' was asked of '{culture}', which is not surveyed now; name it in "
+                "survey.cultures, or, where the culture was renamed, give it this name again"
             )
         return (
             f"page '{answer.page}' was asked in another round; to sum that one up, set survey.rounds: "

@@ -41,7 +41,8 @@ class Processes:
         """Return the numbers of the pictures of one of this process's micro-batches.
 
         A process's pictures of an update are neighbours, so that those that are looked at, one in
-        ``perceptual_every``, are spread over the processes: the others would wait for the one that looks.
+        ``perceptual_every``, are spread over the processes as far as there is one for each: the others would
+        wait for the one that looks.
 
         Args:
             update: from 0.

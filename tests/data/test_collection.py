@@ -165,8 +165,12 @@ def test_a_table_that_was_edited_is_put_aside_and_its_splits_stay(world, caplog)
     assert len(rows(world.data)) == 4 and "was edited" in caplog.text
     (aside,) = table.parent.with_name("wales.collection").glob("metadata-edited-*.csv")
     assert "archive/old.jpg" in aside.read_text() and name in aside.read_text()
+    table.write_text(table.read_text().replace("file_name", "file name", 1))
+    world.curator.decide("accepted", world.two.give(photo(5)))
+    (unnamed,) = {*aside.parent.glob("metadata-edited-*.csv")} - {aside}
     world.one.withdraw(first)  # what is withdrawn is read in no file any more
     assert "archive/old.jpg" in aside.read_text() and name not in aside.read_text()
+    assert not unnamed.exists()
 
 
 def test_a_line_of_the_curators_own_stays_in_the_withdrawn_list(world):

@@ -63,5 +63,7 @@ def test_an_earlier_round_is_summed_up(asked):
 def test_answers_of_a_culture_that_is_not_surveyed_any_more_say_whose_they_are(asked, tmp_path):
     folder, *_ = asked
     pages, _ = make_pages(tmp_path, "cymru")
-    with pytest.raises(UserError, match="was asked of 'korea', which is not surveyed now; give the culture"):
+    with pytest.raises(
+        UserError, match=r"was asked of 'korea', which is not surveyed now; name it in survey\.cultures"
+    ):
         summed_up(folder, [pages])

@@ -329,6 +329,22 @@ def test_pages_that_are_added_to_a_round_lose_no_answer(chromium, survey, tmp_pa
         context.close()
 
 
+def test_a_browser_that_keeps_nothing_is_said_and_goes_on(chromium, survey):
+    """As where a page's data are blocked: even to look at what is kept is an error."""
+    folder, _, _ = survey
+    context = chromium.new_context()
+    context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('', 'Security'); }})"
+    )
+    page = opened(context, (folder / "survey.html").as_uri())
+    enrol(page, "nothingnothing-1")
+    ready(page)
+    rank_page(page, "2143", ["description"])
+    status(page, "no_storage")
+    assert page.faults == []
+    context.close()
+
+
 def test_who_may_not_take_part(context, survey):
     folder, _, _ = survey
     page = opened(context, (folder / "survey.html").as_uri())

@@ -501,6 +501,10 @@ RUN = {
     "snakemake --cores 8 results/wales/data_report.html": As(before=pictures_of_wales, by=in_project),
     "snakemake --cores 8 results/wales/lora.safetensors": As(before=pictures_of_wales, by=in_project),
     "snakemake --cores 1 results/wales/lora_kohya.safetensors": As(before=pictures_of_wales, by=in_project),
+    # with links: tests/data/test_data_workflow.py
+    "snakemake --cores 8 -R download -- results/wales/lora.safetensors": As(
+        before=pictures_of_wales, by=in_project
+    ),
     "python -m pipeline_steps.new_project DIR": As({"DIR": "../another"}),
     "snakemake --cores 8 --snakefile REPOSITORY/workflow/Snakefile --directory DIR": As(
         {"REPOSITORY": str(ROOT), "DIR": "../another results/korea/images.parquet"}
@@ -552,8 +556,6 @@ LAST = {
         {"<target>": "results/korea/lora.safetensors"}, settings_for_once
     ),
     "snakemake --cores 8 -R caption -- results/india/captions.parquet": WRITTEN,
-    # with links: tests/data/test_data_workflow.py
-    "snakemake --cores 8 -R download -- results/wales/lora.safetensors": WRITTEN,
     "snakemake --cores 1 withdraw_report": As(before=one_withdrawn, by=in_project),
     "snakemake --cores 1 purge_negatives": WRITTEN,
     "python -m pipeline_steps.mini.build": WRITTEN,

@@ -133,8 +133,10 @@ class Folder:
         for name in names:
             _link(self.file("pictures", name), self.data / "pictures" / name)
         _sync(self.data / "pictures")
+        withdrawn = {_name(row) for row in _read(self.home / "metadata.csv")} - names
         self._write_table(found.pictures)
-        self._clear_edited(names)
+        if withdrawn:
+            self._clear_edited(withdrawn)
         for path in (self.data / "pictures").iterdir():
             if is_by_content(path.name) and path.name not in names:
                 path.unlink(missing_ok=True)
@@ -174,17 +176,22 @@ class Folder:
         _write(path, text)
         _write(own, text)
 
-    def _clear_edited(self, names: Collection[str]) -> None:
-        """Take what is given no longer out of the tables that were put aside."""
+    def _clear_edited(self, withdrawn: Collection[str]) -> None:
+        """Take what is given no longer out of the tables that were put aside; one without names goes."""
         for path in self.home.glob(EDITED):
             rows = _read(path)
-            gone = [name for row in rows if is_by_content(name := _name(row)) and name not in names]
-            if gone:
-                text = io.StringIO()
-                table = csv.DictWriter(text, list(rows[0]), extrasaction="ignore", lineterminator="\n")
-                table.writeheader()
-                table.writerows(row for row in rows if _name(row) not in gone)
-                _write(path, text.getvalue())
+            if not rows or not all(row.get("file_name") for row in rows):
+                path.unlink()
+                LOG.warning(
+                    "%s: deleted: it does not say which rows are of pictures that were withdrawn", path
+                )
+                continue
+            columns = dict.fromkeys(name for row in rows for name in row if name is not None)
+            text = io.StringIO()
+            table = csv.DictWriter(text, list(columns), extrasaction="ignore", lineterminator="\n")
+            table.writeheader()
+            table.writerows(row for row in rows if _name(row) not in withdrawn)
+            _write(path, text.getvalue())
 
     def _table(self, rows: Iterable[Mapping[str, Any]], splits: Mapping[str, str]) -> str:
         text = io.StringIO()
