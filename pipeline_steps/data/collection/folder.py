@@ -133,10 +133,7 @@ class Folder:
         for name in names:
             _link(self.file("pictures", name), self.data / "pictures" / name)
         _sync(self.data / "pictures")
-        withdrawn = {_name(row) for row in _read(self.home / "metadata.csv")} - names
         self._write_table(found.pictures)
-        if withdrawn:
-            self._clear_edited(withdrawn)
         for path in (self.data / "pictures").iterdir():
             if is_by_content(path.name) and path.name not in names:
                 path.unlink(missing_ok=True)
@@ -155,16 +152,15 @@ class Folder:
         if new or not path.exists():
             _write(path, text + ("\n" if text and not text.endswith("\n") else "") + _lines(new))
 
-    def _write_table(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def _write_table(self, rows: Collection[Mapping[str, Any]]) -> None:
         """Write metadata.csv, and put it aside first where somebody else wrote into it since.
 
         A picture's split, which nobody is asked here, may be written into it and stays.
         """
         path, own = self.data / "metadata.csv", self.home / "metadata.csv"
-        there = _read(path)
+        there, before = _read(path), _read(own)
         text = self._table(rows, {str(row.get("file_name")): row.get("split") or "" for row in there})
-        known = [_without_split(_read(each)) for each in (path, own)]
-        if path.exists() and own.exists() and known[0] != known[1]:
+        if path.exists() and own.exists() and _without_split(there) != _without_split(before):
             aside = self.home / EDITED.replace("*", uuid.uuid4().hex[:8])
             shutil.copyfile(path, aside)
             LOG.warning(
@@ -174,7 +170,9 @@ class Folder:
                 aside,
             )
         _write(path, text)
-        _write(own, text)
+        if withdrawn := {_name(row) for row in before} - {row["name"] for row in rows}:
+            self._clear_edited(withdrawn)
+        _write(own, text)  # last: what is interrupted is done again
 
     def _clear_edited(self, withdrawn: Collection[str]) -> None:
         """Take what is given no longer out of the tables that were put aside; one without names goes."""

@@ -44,14 +44,11 @@ def open_collection(culture: str, data: Path | None, database: str, settings: Pa
     if data is None and (str(entry.images).startswith(HUB) or entry.images.suffix):
         where = f"{settings}: cultures.{culture}.images"
         raise UserError(f"{where}: is '{entry.images}', no folder; name a folder with --data")
-    if (
-        data is None
-        and entry.withdrawn
-        and entry.withdrawn.resolve() != (entry.images / "withdrawn.txt").resolve()
-    ):
+    own = entry.own_list if data is None else None
+    if entry.withdrawn and own and entry.withdrawn.resolve() != own.resolve():
         raise UserError(
             f"{settings}: cultures.{culture}.withdrawn: is '{entry.withdrawn}', and the collection writes "
-            f"{entry.images / 'withdrawn.txt'}; leave the setting out, so that the pipeline reads that one"
+            f"{own}; leave the setting out, so that the pipeline reads that one"
         )
     folder = Folder(data or entry.images, config.data.caption_column)
     return Collection(
