@@ -293,7 +293,9 @@ def test_what_is_withdrawn_is_deleted_and_does_not_come_back(server, tmp_path, c
     config = DataConfig(resolution=32)
     ingest(out / "metadata.jsonl", images, "korea", ", in korea", 1, config, findings=found, withdrawn=listed)
     to_mend = [row["line"] for row in FINDINGS.rows(found) if "spelling" in row["line"]]
-    assert len(to_mend) == (called == "sha256")
+    # A bare sum, and a name that by chance ends in decimal digits alone, may be mistyped.
+    by_chance = first.stem.rpartition("_")[2].isdigit() and called != "consent"
+    assert len(to_mend) == (called == "sha256" or by_chance)
 
 
 def test_an_unclear_answer_deletes_nothing_and_ingest_names_it(server, tmp_path):
