@@ -17,7 +17,7 @@ class SampleConfig(Section):
     images_per_prompt: PositiveInt = 20
     """Pictures per prompt; their seeds are common to all variants."""
     steps: PositiveInt = 50
-    """DPM-Solver++ steps."""
+    """Denoising steps: of DPM-Solver++ for a diffusion, of Euler's method for a rectified flow."""
     guidance_scale: float = Field(4.5, ge=1)
     """Classifier-free guidance."""
     batch_size: PositiveInt = 20

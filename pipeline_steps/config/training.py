@@ -19,7 +19,7 @@ class CacheConfig(Section):
     """Latents and text, computed once."""
 
     batch_size: PositiveInt = 32
-    """Pictures per forward pass of the autoencoder."""
+    """Pictures encoded at a time, each plain and flipped: the autoencoder takes twice as many per forward pass."""
     held_out: int = Field(0, ge=0)
     """Test pictures, the first of the culture, that are kept beside the training pictures, for
     watch.validate_every; 0: none. Another number makes the cache anew, and what follows."""
@@ -32,7 +32,7 @@ class TargetsConfig(Section):
     """Perceptual features of positives and negatives, computed once."""
 
     batch_size: PositiveInt = 32
-    """Pictures per forward pass of the extractor of S."""
+    """Pictures per forward pass of the extractor of S, each under all its views: it takes views times as many."""
 
 
 class PerceptualConfig(Section):
@@ -62,7 +62,7 @@ class DenoisingConfig(Section):
     guidance_scale: float = Field(4.5, ge=1)
     """1 + w of the inner classifier-free guidance."""
     record: Literal["first", "last", "random"] = "first"
-    """The one UNet call whose gradient is recorded (Fig. 7)."""
+    """The one call of the denoiser whose gradient is recorded (Fig. 7)."""
     scheduler: Literal["ddim", "ddpm"] = "ddim"
     """Inner steps: deterministic, or the authors' stochastic ones."""
 
@@ -158,7 +158,7 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = False
     """Trade time for memory."""
     compile: bool = False
-    """Compile the UNet (torch.compile): minutes at the start, faster updates; for long runs on a GPU."""
+    """Compile the denoiser (torch.compile): minutes at the start, faster updates; for long runs on a GPU."""
 
     def read_by(self, losses: Collection[Loss]) -> "TrainConfig":
         """Return the settings with those that none of a variant's losses reads as they are by default.

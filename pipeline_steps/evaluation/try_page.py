@@ -41,7 +41,7 @@ def try_page(
     Args:
         results: the folder of the results.
         port: to listen on; the address is 127.0.0.1.
-        steps: of DPM-Solver++, to begin with.
+        steps: of denoising, to begin with.
         guidance_scale: of classifier-free guidance.
 
     Raises:

@@ -86,7 +86,7 @@ class Artist:
             strength: of the LoRA, 1 as it was trained.
             prompt: what to draw.
             seed: of the noise.
-            steps: of DPM-Solver++.
+            steps: of denoising.
             scale: of classifier-free guidance.
         """
         self._switch(lora, strength)

@@ -34,7 +34,9 @@ def density_and_coverage(
     inside, wider, near = _balls(generated, reference, neighbours)
     scale = neighbours * len(generated)
     (part,) = parts(clusters)
-    prompts = [kept for number in range(part.max() + 1) if len(kept := inside[part != number])]
+    # Of each prompt's pictures, how many lie in each ball: n × m once, and not for every prompt.
+    size = np.bincount(part)
+    held = np.stack([inside[part == number].sum(0) for number in range(len(size))])[size < len(part)]
     how = f"{len(set(clusters))} prompts and {m} pictures of the reference"
 
     def without_real(counts: np.ndarray, widened: np.ndarray) -> np.ndarray:
@@ -42,11 +44,11 @@ def density_and_coverage(
         return remaining
 
     density = [
-        np.array([kept.sum() / (neighbours * len(kept)) for kept in prompts]),
+        (inside.sum() - held.sum(1)) / (neighbours * (len(part) - size[size < len(part)])),
         without_real(inside.sum(0), wider.sum(0)) / scale,
     ]
     coverage = [
-        np.array([kept.any(0).mean() for kept in prompts]),
+        (inside.sum(0) > held).mean(1),
         without_real(inside.any(0).astype(int), wider.any(0).astype(int)) / (m - 1),
     ]
     return (
@@ -75,7 +77,7 @@ def _balls(
     rows = np.arange(len(y))
     radius = among[rows, order[:, neighbours - 1]]
     after = among[rows, order[:, min(neighbours, len(y) - 2)]]
-    near = np.zeros(among.shape)
+    near = np.zeros(among.shape, bool)
     np.put_along_axis(near, order[:, :neighbours], 1, axis=1)
     return between < radius, between < after, near
 

@@ -245,7 +245,8 @@ def forward(
 def _compare(parts: Parts, o: Objective, looks: Looks, features: tuple[Tensor, ...]) -> None:
     """Add L_P and L_C, and the distances behind them."""
     positive = view_distance(features, looks.positive)
-    negative = view_distance([layer[:, None] for layer in features], looks.negative)
+    with torch.set_grad_enabled(o.c > 0):  # else the log alone reads it
+        negative = view_distance([layer[:, None] for layer in features], looks.negative)
     if o.p > 0:
         parts.losses["p"] = losses.perceptual_loss(positive)
     if o.c > 0:

@@ -18,6 +18,8 @@ from pipeline_steps.home import find
 from pipeline_steps.models.store import HubId, Link, place, read_json, source
 
 PUBLISHED = Path("resources/published")
+FILES = {"model_index": "model_index.json", "scheduler": "scheduler_config.json"}
+"""What diffusers calls a part's configuration, where that is not config.json."""
 
 
 def lookup(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any] | None:
@@ -28,10 +30,9 @@ def lookup(ref: ModelRef, part: str, folder: str = "") -> dict[str, Any] | None:
         part: its name among the published ones: model_index, unet, vae, text_encoder, controlnet, clip, dino…
         folder: where it lies inside the model, if not at its top.
     """
-    for name in ("config.json", "scheduler_config.json", "model_index.json"):
-        file = place(ref) / folder / name
-        if file.exists():
-            return read_json(file)
+    file = place(ref) / folder / FILES.get(part, "config.json")
+    if file.exists():
+        return read_json(file)
     match source(ref):
         case HubId(name, _) | Link(name, _):
             for entry in _published():

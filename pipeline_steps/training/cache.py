@@ -134,6 +134,10 @@ class _Encoder:
 
     def add_texts_of_no_picture(self, captions: list[str], batch_size: int) -> None:
         """Encode the empty prompt and the generic captions."""
+        from pipeline_steps.models.text import warn_if_long
+
+        for caption in captions:
+            warn_if_long(self.tokenizer, caption)
         for name, value in self.encode_prompts([""]).items():
             self.columns[f"text_null.{name}"].append(value[0].cpu())
         for name, value in _of_no_picture(self.encode_prompts, captions, batch_size).items():

@@ -317,12 +317,10 @@ class Trainer:
 
         alpha / rank is multiplied into B: a program that knows of no alpha adds the same as the others.
         """
-        if self.average is not None:
-            for parameter, mean in zip(self.parameters, self.average, strict=True):
-                parameter.data.copy_(mean)
         # PEFT's own names: diffusers reads them for every layer. Its older ones exist for attention alone,
         # and of a file with both it loads a half and says nothing.
-        state = get_peft_model_state_dict(self.denoiser)
+        with self._as_saved():
+            state = get_peft_model_state_dict(self.denoiser)
         scale = (self.config.lora_alpha or self.config.lora_rank) / self.config.lora_rank
         return {
             f"{self.family.denoiser_part}.{name}": weight * scale if ".lora_B." in name else weight

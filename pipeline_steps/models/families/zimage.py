@@ -133,4 +133,5 @@ def _distilled(ref: ModelRef) -> bool:
     """Whether a model's own name is that of a distilled one; a disk or host may be called as it likes."""
     path = Path(ref.path.lower())
     # The hub's cache has the name in a folder further up, and a hub id may end in a commit.
-    return "turbo" in path.name.partition("@")[0] or any("z-image-turbo" in part for part in path.parts)
+    cached = [part for part in path.parts if part.startswith("models--")]
+    return any("turbo" in name for name in (path.name.partition("@")[0], *cached))
