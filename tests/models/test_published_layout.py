@@ -1,5 +1,8 @@
 """Models in the hub's layout and file names as tests/real_size writes them, here at tiny width: they load."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +68,10 @@ def test_captioner_clip_and_dino_load_from_their_own_files(named, tmp_path):
     pictures, texts = encoders.clip_encoders(ModelRef(path=str(tmp_path / "clip")))
     assert pictures(rgb).shape == texts(["a house"]).shape
     assert encoders.dino_encoder(ModelRef(path=str(tmp_path / "dino")))(rgb).shape == (1, 32)
+
+
+def test_a_stray_configuration_beside_a_pipeline_is_not_taken_for_its_index(tmp_path):
+    shutil.copytree("resources/mini/base", tmp_path / "base")
+    (tmp_path / "base/config.json").write_text("{}")
+    index = json.loads((tmp_path / "base/model_index.json").read_text())
+    assert family_of(BaseRef(path=str(tmp_path / "base"))).pipeline == index["_class_name"]
