@@ -19,7 +19,7 @@ class CacheConfig(Section):
     """Latents and text, computed once."""
 
     batch_size: PositiveInt = 32
-    """Pictures encoded at a time, each plain and flipped: the autoencoder takes twice as many per forward pass."""
+    """Pictures encoded at a time, each plain and mirrored: the autoencoder sees twice as many."""
     held_out: int = Field(0, ge=0)
     """Test pictures, the first of the culture, that are kept beside the training pictures, for
     watch.validate_every; 0: none. Another number makes the cache anew, and what follows."""
@@ -32,7 +32,7 @@ class TargetsConfig(Section):
     """Perceptual features of positives and negatives, computed once."""
 
     batch_size: PositiveInt = 32
-    """Pictures per forward pass of the extractor of S, each under all its views: it takes views times as many."""
+    """Pictures at a time, each under all its views: the extractor of S sees views times as many."""
 
 
 class PerceptualConfig(Section):
@@ -161,13 +161,19 @@ class TrainConfig(Section):
     """Compile the denoiser (torch.compile): minutes at the start, faster updates; for long runs on a GPU."""
 
     def read_by(self, losses: Collection[Loss]) -> "TrainConfig":
-        """Return the settings with those that none of a variant's losses reads as they are by default.
+        """Return the settings with those that a variant's training does not read as they are by default.
 
-        So no variant is trained anew for what only others read.
+        So no variant is trained anew for what only others read, or what another setting switches off.
         """
         unread = [name for readers, names in READ_BY.items() if not {*readers} & {*losses} for name in names]
         if "mapo" in losses:
             unread.append("weight_ldm")  # beside its own loss L_LDM has the weight 1
+        if "c" not in losses and self.contrast == "hinge":
+            unread.append("weight_c")  # a difference has L_P's S⁺ in it
+        if self.contrast == "difference":
+            unread += ["contrast_lambda", "contrast_margin"]
+        if self.weight_prior == 0:
+            unread.append("prior_every")
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].get_default() for name in unread})
 
@@ -194,7 +200,6 @@ class TrainConfig(Section):
 READ_BY: dict[tuple[Loss, ...], tuple[str, ...]] = {
     ("ldm",): ("weight_ldm", "snr_gamma"),
     ("m",): ("weight_m", "memorisation_captions"),
-    # weight_c also weighs L_P's S⁺ where L_C is a difference
     ("p", "c"): (
         "weight_p",
         "weight_c",

@@ -153,6 +153,8 @@ def drawn(
     for lora in chosen:
         if lora.base.path != main.base.path:
             notes.append(f"**{lora.label}** was left out: it fits `{lora.base.path}`, another base model.")
+    # As samples are drawn, in the size of what was trained on.
+    settings = settings | ({"side": main.side} if main.side else {})
     fitting = [lora for lora in chosen if lora.base.path == main.base.path]
     shown = []
     for picture, told in series(_artist(main.base.model_dump_json()), fitting, strength, count, settings):

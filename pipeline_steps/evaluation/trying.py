@@ -29,12 +29,14 @@ class Lora(NamedTuple):
         file: where it lies.
         base: the model it was trained on.
         phrase: how prompts name the culture, e.g. "in Korea"; empty where the file does not say.
+        side: of the pictures it was trained on, in pixels; None where the file does not say.
     """
 
     label: str
     file: Path
     base: BaseRef
     phrase: str
+    side: int | None
 
 
 def loras(results: Path) -> dict[str, list[Lora]]:
@@ -61,7 +63,8 @@ def _lora(file: Path, place: str) -> Lora:
     base = BaseRef.model_validate({k: v for k, v in training["base"].items() if k != "commit"})
     run = f", run {file.parents[1].name}" if place.startswith("runs") else ""
     label = LABELS[training["variant"]] + run
-    return Lora(label, file, base, metadata.get("modelspec.trigger_phrase", ""))
+    side = int(training["resolution"]) if "resolution" in training else None
+    return Lora(label, file, base, metadata.get("modelspec.trigger_phrase", ""), side)
 
 
 class Artist:
@@ -77,7 +80,14 @@ class Artist:
         self.loaded: dict[Path, str] = {}
 
     def draw(
-        self, lora: Path | None, strength: float, prompt: str, seed: int, steps: int, scale: float
+        self,
+        lora: Path | None,
+        strength: float,
+        prompt: str,
+        seed: int,
+        steps: int,
+        scale: float,
+        side: int | None = None,
     ) -> "Image.Image":
         """Draw one picture; the seed alone decides on its noise.
 
@@ -88,6 +98,7 @@ class Artist:
             seed: of the noise.
             steps: of denoising.
             scale: of classifier-free guidance.
+            side: of the picture, in pixels; None: the base model's own.
         """
         self._switch(lora, strength)
         picture: Image.Image = self.pipeline(
@@ -95,6 +106,8 @@ class Artist:
             generator=torch.Generator().manual_seed(seed),
             num_inference_steps=steps,
             guidance_scale=self.family.guidance(scale),
+            height=side,
+            width=side,
         ).images[0]
         return picture
 
@@ -121,7 +134,8 @@ def series(
         chosen: the LoRAs.
         strength: of each.
         count: pictures of each.
-        settings: "prompt", "seed" of the first, "steps", "guidance_scale".
+        settings: "prompt", "seed" of the first, "steps", "guidance_scale", and "side" of the pictures, if not
+            the model's own.
 
     Yields:
         A picture, and all that it was drawn with.
@@ -136,6 +150,7 @@ def series(
                 seed,
                 settings["steps"],
                 settings["guidance_scale"],
+                settings.get("side"),
             )
             yield (
                 picture,

@@ -52,3 +52,19 @@ def test_a_point_of_fig7_has_its_whole_schedule():
         found = [run.settings.train for name, run in runs.items() if name.endswith(f"_first_{updates}/")]
         assert found and {(each.updates, each.warmup) for each in found} == {(updates, warmup)}
         TrainConfig.model_validate(found[0].model_dump())
+
+
+def test_what_another_setting_switches_off_makes_no_training_anew():
+    """Of what a training reads its rule is made; each pair differs in one setting that it does not read."""
+
+    def read(losses, **train):
+        return TrainConfig.model_validate(train).read_by(losses)
+
+    mp, mpc = ("ldm", "m", "p"), ("ldm", "m", "p", "c")
+    assert read(mp, weight_c=0.5) == read(mp) and read(mpc, weight_c=0.5) != read(mpc)
+    difference = {"contrast": "difference"}
+    assert read(mp, weight_c=0.5, **difference) != read(mp, **difference)
+    assert read(mpc, contrast_lambda=1, **difference) == read(mpc, **difference)
+    assert read(mpc, contrast_lambda=1) != read(mpc)
+    assert read(("ldm",), prior_every=2) == read(("ldm",))
+    assert read(("ldm",), prior_every=2, weight_prior=0.1) != read(("ldm",), weight_prior=0.1)

@@ -131,7 +131,7 @@ TABLE = [
     ("train.weight_ldm", 0.5, TRAIN - DPO - MAPO),
     ("train.weight_m", 0.5, M),
     ("train.weight_p", 0.5, P),
-    ("train.weight_c", 0.5, P),
+    ("train.weight_c", 0.5, C),
     ("train.memorisation_captions", "all", M),
     ("train.contrast", "difference", P),
     ("train.contrast_lambda", 0.1, C),
@@ -142,7 +142,7 @@ TABLE = [
     ("train.perceptual_from", 0.5, P),
     ("train.contrast_share", 0.1, C),
     ("train.weight_prior", 0.1, TRAIN),
-    ("train.prior_every", 2, TRAIN),
+    ("train.prior_every", 2, set()),  # there is no prior by default
     ("train.dpo_beta", 2.0, DPO),
     ("train.mapo_beta", 2.0, MAPO),
     ("train.mapo_scale", 2.0, MAPO),
