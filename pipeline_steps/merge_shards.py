@@ -48,8 +48,8 @@ def _merge_caches(shards: list[Path], merged: Path, origin: Origin) -> None:
         for name, tensor in TRAIN_CACHE.read(shard).items():
             columns.setdefault(name, []).append(tensor)
     tensors = join(columns)
-    kept = {name: about[name] for name in ("held_out_ids", "generic_captions") if name in about}
-    TRAIN_CACHE.write(merged, tensors, origin, {"image_ids": json.dumps(image_ids)} | kept)
+    kept = {name: line for name, line in about.items() if name != "scoft"}
+    TRAIN_CACHE.write(merged, tensors, origin, kept | {"image_ids": json.dumps(image_ids)})
 
 
 if __name__ == "__main__":

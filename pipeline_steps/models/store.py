@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline_steps.config import HUB_ID, LINK, ModelRef
+from pipeline_steps.config import HUB_ID, LINK, BaseRef, ModelRef
 from pipeline_steps.errors import UserError
 from pipeline_steps.home import find
 
@@ -57,6 +57,21 @@ def place(ref: ModelRef) -> Path:
 def commit(ref: ModelRef) -> str | None:
     """Return the commit on the hub that a fetched model is; None for one from elsewhere."""
     return read_json(place(ref) / MANIFEST).get("revision") if isinstance(source(ref), HubId) else None
+
+
+def pinned(ref: ModelRef) -> ModelRef:
+    """Name a hub's model with its commit: the one in the lock, or of what lies here; others as they are.
+
+    What is handed to a step makes it run again when it changes, and so does another commit.
+    """
+    changed: dict[str, object] = {}
+    if isinstance(ref, BaseRef) and ref.vae:
+        changed["vae"] = pinned(ref.vae)
+    origin = source(ref)
+    if isinstance(origin, HubId) and not origin.revision:
+        found = read_json(LOCK).get(origin.name, {}).get("revision") or commit(ref)
+        changed |= {"path": f"{origin.name}@{found}"} if found else {}
+    return ref.model_copy(update=changed) if changed else ref
 
 
 def locate(ref: ModelRef, role: str) -> Path:

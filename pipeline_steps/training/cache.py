@@ -41,7 +41,8 @@ def cache(
     ``text_generic.*`` (G, ...) of G captions that belong to no picture.
     Of the M test pictures that ``config.held_out`` keeps there are the means, ``latents_held_out``
     (M, c, h, w), ``text_held_out.*`` and, where sizes differ, ``latents_held_out_size``; they are in the last
-    shard. The header names the pictures, and the SHA-256 of the file with the G captions.
+    shard. The header names the pictures and their resolution, the model, and the SHA-256 of the file with the
+    G captions.
 
     Args:
         images: table of pictures; its ``train`` rows are used.
@@ -60,6 +61,7 @@ def cache(
 
     from pipeline_steps.method.caches import join
     from pipeline_steps.models.families import family_of
+    from pipeline_steps.training.made_with import made_with
 
     origin = artifacts.same_origin((IMAGES, images), (CAPTIONS, captions), culture=culture)
     blip: dict[str, list[str]] = {}
@@ -79,7 +81,9 @@ def cache(
         lines = [prompt.text for prompt in prompts_of(generic_captions)] if generic_captions else []
         encoder.add_texts_of_no_picture(lines, config.batch_size)
     ids = {"image_ids": image_ids, "held_out_ids": [row["image_id"] for row in tests]}
-    about = {name: json.dumps(found) for name, found in ids.items()}
+    about = {name: json.dumps(found) for name, found in ids.items()} | made_with(base)
+    if side := IMAGES.note(images).get("resolution"):
+        about["resolution"] = str(side)
     if generic_captions:
         about["generic_captions"] = artifacts.file_sha256(generic_captions)
     TRAIN_CACHE.write(train_cache, join(encoder.columns), origin, about)

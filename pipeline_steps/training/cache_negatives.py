@@ -38,6 +38,7 @@ def cache_negatives(
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models.families import family_of
     from pipeline_steps.training.latents import both_sides, largest_size, negatives_of, padded
+    from pipeline_steps.training.made_with import made_with
 
     origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
     sizes = {
@@ -64,7 +65,8 @@ def cache_negatives(
     if not tensors:  # the filter kept none at all
         tensors = {name: torch.zeros(0, 2, 1, 1, 1) for name in ("latents_mean", "latents_std")}
     tensors["negatives_of"] = negatives_of(list(sizes), negatives_kept)
-    NEGATIVE_CACHE.write(negative_cache, tensors, origin, {"image_ids": json.dumps(list(sizes))})
+    about = {"image_ids": json.dumps(list(sizes))} | made_with(base)
+    NEGATIVE_CACHE.write(negative_cache, tensors, origin, about)
 
 
 if __name__ == "__main__":

@@ -75,9 +75,9 @@ class TrainingSet:
         about = TRAIN_CACHE.metadata(train_cache)
         self.image_ids: list[str] = json.loads(about["image_ids"])
         self.held_out_ids: list[str] = json.loads(about.get("held_out_ids", "[]"))
-        # Of the generic captions, where a list is used: whose bytes they are.
-        listed = config.weight_prior > 0 and about.get("generic_captions")
-        self.listed = {"generic_captions": listed} if listed else {}
+        # What the LoRA says of them: the pictures' resolution, and whose bytes a list of captions is.
+        told = ("resolution", *["generic_captions"] * (config.weight_prior > 0))
+        self.said = {name: about[name] for name in told if name in about}
         self.targets = TARGETS.read(targets) if targets else None
         self.negatives = NEGATIVE_CACHE.read(negative_cache) if negative_cache else None
         for contract, path in ((TARGETS, targets), (NEGATIVE_CACHE, negative_cache)):

@@ -73,6 +73,7 @@ def _card(
 ) -> str:
     settings = training["settings"]
     base = training["base"]
+    name = base["path"].partition("@")[0]
     contact = f"write to {contact}" if contact else "tell whoever gave you this file"
     losses = ", ".join(f"L_{loss.upper()}" for loss in DEFINITIONS[training["variant"]].losses)
     return f"""# LoRA: {culture}
@@ -82,22 +83,22 @@ people of that culture, and away from the model's own earlier idea of it (SCoFT,
 
 ## Model
 
-- Base model: `{base["path"]}`, commit {base["commit"] or "not known (not from the hub)"}
+- Base model: `{name}`, commit {base["commit"] or "not known (not from the hub)"}
 - Losses: {losses}
 - Rank {settings["lora_rank"]}, {settings["updates"]} updates, seed {training["seed"]}
 - Data fingerprint: `{training["fingerprint"]}`
 - Licence: the base model's binds this adapter as well; those of the pictures stand in the data card below
-- Versions: {", ".join(f"{name} {number}" for name, number in training["versions"].items())}
+- Versions: {", ".join(f"{package} {number}" for package, number in training["versions"].items())}
 
 ## Use it
 
-It fits {base["path"]} and models of the same kind, no other. Prompts end with "{suffix}".
+It fits {name} and models of the same kind, no other. Prompts end with "{suffix}".
 
 ```python
 import torch
 from diffusers import AutoPipelineForText2Image
 
-base = "{base["path"].partition("@")[0]}"
+base = "{name}"
 pipeline = AutoPipelineForText2Image.from_pretrained(base, dtype=torch.float32)
 pipeline.load_lora_weights(".", weight_name="lora.safetensors")  # in this folder
 pipeline("a house{suffix}").images[0].save("house.png")

@@ -37,7 +37,7 @@ def header(
 
     Args:
         weights: the file's tensors; alpha / rank is in them.
-        training: settings, variant, seed, base model, fingerprint, versions, number of pictures.
+        training: settings, variant, seed, base model, fingerprint, versions, pictures and their resolution.
         family: of the base model.
         culture: its name.
         suffix: what prompts end with, e.g. ", in Korea".
@@ -46,7 +46,8 @@ def header(
     """
     kind, base, rank = family.kind(), training["base"], training["settings"]["lora_rank"]
     pictures = training.get("pictures", 0)  # earlier versions did not say how many
-    phrase, digest, side = suffix.strip(" ,"), artifacts.data_sha256(weights), family.side()
+    phrase, digest = suffix.strip(" ,"), artifacts.data_sha256(weights)
+    side = training.get("resolution") or family.side()
     variant = "" if training["variant"] == FULL_VARIANT else f", {LABELS[training['variant']]}"
     conv = any(weight.dim() == 4 and weight.shape[-1] > 1 for weight in weights.values())
     return _without_blanks(

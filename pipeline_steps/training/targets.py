@@ -59,6 +59,7 @@ def targets(
     from pipeline_steps.method.pictures import to_unit
     from pipeline_steps.models import extractors, loading
     from pipeline_steps.training.latents import negatives_of
+    from pipeline_steps.training.made_with import made_with
 
     origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
     extract = extractors.feature_extractor(extractor, perceptual)
@@ -97,7 +98,8 @@ def targets(
     for layer, found in enumerate(positive):
         tensors[f"positive.{layer}"] = found
         tensors[f"negative.{layer}"] = negative[layer] if negative else found[:0]
-    TARGETS.write(targets, tensors, origin, {"image_ids": json.dumps(list(views))})
+    about = {"image_ids": json.dumps(list(views))} | made_with(extractor, perceptual)
+    TARGETS.write(targets, tensors, origin, about)
 
 
 def _views(images: Path, culture: str, seed: int, count: int) -> "dict[str, Tensor]":

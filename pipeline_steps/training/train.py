@@ -19,10 +19,12 @@ from pipeline_steps.models.store import commit
 from pipeline_steps.seeds import derive_seed
 
 if TYPE_CHECKING:
+    from pipeline_steps.artifacts.tensors import TensorFile
     from pipeline_steps.method.scoft import Objective
     from pipeline_steps.models.families.family import Family
     from pipeline_steps.training.checkpoints import Checkpoints
     from pipeline_steps.training.dataset import TrainingSet
+    from pipeline_steps.training.optimiser import LossScale
     from pipeline_steps.training.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
@@ -77,8 +79,7 @@ def train(
 
     processes = Processes(config.processes)
     main = processes.rank == 0
-    sources = [(TRAIN_CACHE, train_cache)]
-    sources += [(kind, path) for kind, path in ((TARGETS, targets), (NEGATIVE_CACHE, negative_cache)) if path]
+    sources = _sources(train_cache, base, targets, extractor, config, negative_cache)
     origin = artifacts.same_origin(*sources, culture=culture)
     family = family_of(base)
     noise_process = family.noise_process(latent_positions(train_cache), config.times)
@@ -97,7 +98,7 @@ def train(
     samples = watched and watch.sample_every > 0
     _open_eyes(trainer, family, config, objective, extractor, samples)
     identity = _identity(config, variant, seed, base, origin)
-    inputs = {"inputs": [artifacts.file_sha256(path) for _, path in sources]}
+    inputs = {"inputs": [kind.note(path)["sha256"] for kind, path in sources]}
     folder = lora.parent / "checkpoints"
     checkpoints = Checkpoints(folder, identity | inputs, origin, watch.checkpoints_kept, watch.checkpoints)
     with processes.one_first():
@@ -114,7 +115,7 @@ def train(
         ):
             if main and _due(watch.validate_every, row, config.updates):
                 row["loss_held_out"] = trainer.held_out_loss(data)
-            _stop_if_diverged(row, trainer.loss_scale.overflowed, culture, checkpoints.latest())
+            _stop_if_diverged(row, trainer.loss_scale, culture, checkpoints.latest())
             if boards:
                 boards.add(row)
             if boards and _due(watch.sample_every, row, config.updates):
@@ -125,11 +126,37 @@ def train(
         )
     if main:
         TRAIN_LOG.write(train_log, rows, origin)
-        training = identity | {"versions": _versions(), "pictures": len(data)} | data.listed
+        training = identity | {"versions": _versions(), "pictures": len(data)} | data.said
         weights = trainer.lora_weights()
         names = header(weights, training, family, culture, suffix, "diffusers")
         LORA.write(lora, weights, origin, trainer.lora_metadata() | names)
         checkpoints.remove()
+
+
+def _sources(
+    train_cache: Path,
+    base: BaseRef,
+    targets: Path | None,
+    extractor: ModelRef | None,
+    config: TrainConfig,
+    negative_cache: Path | None,
+) -> "list[tuple[TensorFile, Path]]":
+    """List what a training reads, which this base model, extractor and S made.
+
+    Raises:
+        UserError: another one did.
+    """
+    from pipeline_steps.training.made_with import check_made_with, made_with
+
+    sources = [(TRAIN_CACHE, train_cache, made_with(base))]
+    if targets is not None:
+        assert extractor is not None
+        sources.append((TARGETS, targets, made_with(extractor, config.perceptual)))
+    if negative_cache is not None:
+        sources.append((NEGATIVE_CACHE, negative_cache, made_with(base)))
+    for kind, path, line in sources:
+        check_made_with(kind, path, line)
+    return [(kind, path) for kind, path, _ in sources]
 
 
 def _open_eyes(
@@ -229,15 +256,18 @@ def build_objective(variant: Variant, config: TrainConfig) -> "Objective":
     )
 
 
-def _stop_if_diverged(row: dict[str, Any], overflowed: bool, culture: str, checkpoint: Path | None) -> None:
+def _stop_if_diverged(row: dict[str, Any], scale: "LossScale", culture: str, checkpoint: Path | None) -> None:
     """NaN or infinity ends the run; a gradient that overflowed under the loss scale is only left out."""
-    if not math.isfinite(row["loss"] if overflowed else row["loss"] + row["gradient_norm"]):
+    if not math.isfinite(row["loss"] if scale.overflowed else row["loss"] + row["gradient_norm"]):
+        lever = "lower train.learning_rate"
+        if scale.enabled:  # its smallest scale was tried
+            lever = f"set models.base.dtype: bfloat16, which has a larger range than float16, or {lever}"
         shown = {name: value for name, value in row.items() if name.startswith(("loss", "gradient_norm"))}
         values = ", ".join(f"{name} {value}" for name, value in shown.items())
         wrong = ", ".join(name for name, value in shown.items() if not math.isfinite(value or 0))
         raise UserError(
             f"training of '{culture}' diverged at update {row['update']} ({values}): not finite: {wrong}; "
-            f"last good checkpoint: {checkpoint or 'none'}; lower train.learning_rate"
+            f"last good checkpoint: {checkpoint or 'none'}; {lever}"
         )
 
 

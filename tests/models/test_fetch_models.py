@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pipeline_steps.config import BaseRef, ModelRef, Models
 from pipeline_steps.errors import UserError
-from pipeline_steps.models.store import commit, locate
+from pipeline_steps.models.store import commit, locate, pinned
 from tests import ROOT
 from tests.hub import SHA, Hub, sha256
 
@@ -156,9 +156,14 @@ def test_only_what_is_read_is_fetched_and_the_lock_holds_it(hub, tmp_path, monke
     (tmp_path / "config/models.lock.json").write_text(json.dumps(other))
     with pytest.raises(UserError, match=rf"'someone/sdxl' is here as {SHA}, not as 3333333"):
         locate(wanted.base, "base")
+    assert pinned(wanted.base).path == f"someone/sdxl@{'3' * 40}"
     (tmp_path / "config/models.lock.json").write_text(json.dumps(lock))
     assert locate(wanted.base, "base") == Path("models/someone/sdxl")
     assert commit(wanted.base) == SHA and commit(ModelRef(path=".")) is None
+    assert pinned(wanted.base).path == f"someone/sdxl@{SHA}" and pinned(wanted.base).vae.path.startswith(
+        "someone/vae@"
+    )
+    assert pinned(ModelRef(path="resources")).path == "resources"
     with pytest.raises(UserError, match=rf"'someone/sdxl' is here as {SHA}, not as 2222222"):
         locate(BaseRef(path="someone/sdxl@2222222"), "base")
     (store / "someone/sdxl/tokenizer/merges.txt").unlink()

@@ -75,7 +75,7 @@ def trained(base, world, tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("trained")
     text = shutil.ignore_patterns("text_encoder", "tokenizer")
-    lean = BaseRef(path=str(shutil.copytree(base.path, folder / "lean", ignore=text)))
+    lean = BaseRef(path=str(shutil.copytree(base.path, folder / "lean/base", ignore=text)))
     train(
         world / "cache.safetensors", folder / "lora.safetensors", folder / "log.parquet", "wales",
         "scoft_mpc", 3, lean, settings(learning_rate=0.05, gradient_checkpointing=True),
@@ -188,7 +188,7 @@ def test_pictures_are_drawn_with_it_and_a_lora_of_another_kind_is_refused(base, 
         rows = SAMPLES.rows(tmp_path / "s.parquet")
         found.append(np.stack([np.asarray(artifacts.decode_picture(row["image"])) for row in rows]))
     assert found[0].shape == (2, 64, 64, 3) and not np.array_equal(*found)
-    with pytest.raises(UserError, match=r"trained on .*lean, and models.base \(Stable Diffusion 1"):
+    with pytest.raises(UserError, match=r"trained on .*lean/base, and models.base \(Stable Diffusion 1"):
         family_of(SD_BASE).text_to_image(trained / "lora.safetensors")
     save_file({"unet.mid.to_q.lora_A.weight": torch.zeros(2, 4)}, tmp_path / "sd.safetensors")
     with pytest.raises(UserError, match=r"another model, and models.base \(Z-Image\) has no layer 'unet.mid"):
@@ -330,4 +330,5 @@ def test_a_distilled_model_is_refused():
     for path in ("Tongyi-MAI/Z-Image-Turbo", "/cache/models--Tongyi-MAI--Z-Image-Turbo/snapshots/0123abc"):
         with pytest.raises(UserError, match=r"is distilled .* name Tongyi-MAI/Z-Image"):
             ZImage(BaseRef(path=path)).refuse()
-    ZImage(BaseRef(path="/data/turbo-disk/Z-Image")).refuse()  # a disk may be called as it likes
+    for path in ("/data/turbo-disk/Z-Image", "/data/z-image-turbo-tests/models/Z-Image"):
+        ZImage(BaseRef(path=path)).refuse()  # a disk may be called as it likes

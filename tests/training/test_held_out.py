@@ -32,7 +32,7 @@ def world(tmp_path_factory):
         name = f"picture-{number}"
         about |= {"image_id": name, "caption": f"a red house {number}", "source_sha256": name, "image": cell}
         rows.append(dict.fromkeys(IMAGES.schema.names) | about)
-    IMAGES.write(folder / "images.parquet", rows, ORIGIN)
+    IMAGES.write(folder / "images.parquet", rows, ORIGIN, {"resolution": 72})
     captions = [{"image_id": f"picture-{n}", "index": 0, "caption": "a house"} for n in (0, 2)]
     CAPTIONS.write(folder / "captions.parquet", captions, ORIGIN)
     (folder / "generic.txt").write_text("a jar\na red house by day\na robe at night\n")
@@ -55,6 +55,7 @@ def test_the_log_holds_the_loss_of_the_test_pictures_by_the_plain_equation(world
     assert [value is not None for value in found] == [False, True, False, True, True]
     assert found[1] == pytest.approx(plain_loss(world, family_of(BASE).denoiser()), rel=1e-4)
     assert found[4] == pytest.approx(found[1], rel=1e-4)  # nothing is learnt at this rate
+    assert LORA.metadata(tmp_path / "lora.safetensors")["modelspec.resolution"] == "72x72"
 
 
 def test_the_loss_is_that_of_the_lora_that_is_saved(world, tmp_path):
@@ -119,10 +120,13 @@ def test_captions_that_are_read_in_part_are_named(world, tmp_path, caplog):
         for row in IMAGES.rows(world / "images.parquet")
     ]
     IMAGES.write(tmp_path / "images.parquet", rows, ORIGIN)
-    captions = world / "captions.parquet"
-    cache(tmp_path / "images.parquet", captions, tmp_path / "c.safetensors", "wales", BASE, CacheConfig())
-    said = [line for line in caplog.messages if "are read" in line]
-    assert len(said) == 1 and "only the first 77 are read" in said[0]
+    (tmp_path / "generic.txt").write_text("a jar\n" + "a robe " * 60 + "\n")
+    cache(
+        tmp_path / "images.parquet", world / "captions.parquet", tmp_path / "c.safetensors", "wales", BASE,
+        CacheConfig(), generic_captions=tmp_path / "generic.txt",
+    )  # fmt: skip
+    said = [line for line in caplog.messages if "only the first 77 are read" in line]
+    assert [line[:8] for line in said] == ["'a house", "'a robe "]
 
 
 def test_without_test_pictures_it_is_refused(world, tmp_path):

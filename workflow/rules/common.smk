@@ -27,6 +27,7 @@ from pipeline_steps.machine.gpu_hours import GpuHours
 from pipeline_steps.machine.locks import release_stale_locks
 from pipeline_steps.machine.progress import Progress
 from pipeline_steps.models.bases import refuse_depth
+from pipeline_steps.models.store import pinned
 
 if release_stale_locks():
     logger.info("Released the lock of a Snakemake that was killed: no other is alive here.")
@@ -159,8 +160,8 @@ def seed(wildcards):
 
 
 def model(role, *fields):
-    """One model as JSON, whole or what a step reads of it."""
-    return getattr(SETTINGS.models, role).model_dump_json(include=included(fields))
+    """One model as JSON, whole or what a step reads of it, with the commit that lies here."""
+    return pinned(getattr(SETTINGS.models, role)).model_dump_json(include=included(fields))
 
 
 def optional(flag, path):

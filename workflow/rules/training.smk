@@ -73,7 +73,7 @@ def extractor(settings):
     """The weights behind a perceptual distance as JSON: its own, or the model of the same name."""
     perceptual = settings.train.perceptual
     own = perceptual.model or getattr(SETTINGS.models, perceptual.extractor)
-    return own.model_dump_json()
+    return pinned(own).model_dump_json()
 
 
 def training(wildcards):

@@ -238,10 +238,11 @@ class Family(ABC):
             names, metadata = list(file.keys()), file.metadata() or {}
         training = json.loads(metadata.get("scoft_training", "{}"))
         made, now = training.get("base", {}), commit(self.base)
-        if made.get("path") == self.base.path and (made.get("commit") or now) != now:
+        name = self.base.path.partition("@")[0]
+        if made.get("path", "").partition("@")[0] == name and (made.get("commit") or now) != now:
             raise UserError(
-                f"{lora}: was trained on commit {made['commit'][:12]} of {self.base.path}, which is at {now} "
-                f"here; train it anew, or write '{self.base.path}@{made['commit']}' in models.base.path"
+                f"{lora}: was trained on commit {made['commit'][:12]} of {name}, which is at {now} "
+                f"here; train it anew, or write '{name}@{made['commit']}' in models.base.path"
             )
         layers = {f"{self.denoiser_part}.{name}" for name, _ in denoiser.named_modules()}
         ours = [found[1] for found in map(OF_LAYER.match, names) if found]  # kohya's names diffusers converts
