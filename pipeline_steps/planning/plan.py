@@ -81,7 +81,7 @@ Counted: operations and living tensors of the networks' own code at these sizes,
 kernels do it. Assumed: {assumed:.0%} of the card's peak is reached{elsewhere}; CUDA takes \
 {CONTEXT / GB:.1f} GB; the allocator holds
 {FRAGMENTS:.2f} bytes for each in use; memory grows with the batch; of the extractors of S
-clip_conv is counted itself, all others as CLIP.
+clip_conv and lpips are counted themselves, all others as CLIP.
 {reached}Not counted: in training with 16-bit weights, norms and sums are kept in 32 bits.
 """
 

@@ -286,10 +286,10 @@ def _cache(settings: PipelineConfig) -> Stage:
 
 
 class _Eye:
-    """The network behind S: CLIP's RN101 where it is configured, else its vision transformer."""
+    """The network behind S: LPIPS' VGG or CLIP's RN101 where they are configured, else its vision transformer."""
 
     def __init__(self, settings: PipelineConfig) -> None:
-        from pipeline_steps.method.perceptual import conv_features
+        from pipeline_steps.method.perceptual import conv_features, lpips_features
         from pipeline_steps.models.blueprints import looking, parameters
 
         config, ref = settings.train.perceptual, settings.models.clip
@@ -299,6 +299,12 @@ class _Eye:
             ref, side = PLAIN, 224
             network = open_clip.create_model("RN101-quickgelu", device="meta").visual.requires_grad_(False)
             self.look = conv_features(network, config.layers, side)
+        elif config.extractor == "lpips":
+            import lpips
+
+            ref, side = PLAIN, 224
+            network = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False).to("meta")
+            self.look = lpips_features(network.requires_grad_(False), side)
         else:
             network = looking(ref, "clip").vision_model
             side = network.config.image_size

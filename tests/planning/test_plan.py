@@ -199,18 +199,25 @@ def test_offloaded_networks_are_counted_one_at_a_time_and_the_plan_says_when():
     assert not any("offload" in lever for lever in spared.levers)
 
 
-def test_what_rn101_leaves_of_a_picture_is_counted():
-    """Four stages of 56, 28, 14 and 7 positions a side, twice for mirrored pictures."""
+@pytest.mark.parametrize(
+    ("perceptual", "layers"),
+    [
+        ({"extractor": "clip_conv", "layers": [1, 2, 3, 4]}, ((56, 256), (28, 512), (14, 1024), (7, 2048))),
+        ({"extractor": "lpips"}, ((224, 64), (112, 128), (56, 256), (28, 512), (14, 512))),
+    ],
+)
+def test_what_a_convolutional_network_leaves_of_a_picture_is_counted(perceptual, layers):
+    """Its stages' positions a side, and channels, twice for mirrored pictures: of RN101, and of VGG-16."""
     raw = {
         "cultures": {"korea": {"suffix": ", in korea", "images": "resources/mini/ccub/korea"}},
         "models": {"base": {"path": "resources/mini/base"}},
-        "train": {"perceptual": {"extractor": "clip_conv", "layers": [1, 2, 3, 4], "model": {"path": "a/b"}}},
+        "train": {"perceptual": perceptual | {"model": {"path": "a/b"}}},
         "plan": {"pictures": 10},
         "negatives": {"per_positive": 1},
     }
     with torch.device("meta"):
         stage = _targets(load_config(raw))
-    numbers = sum(side**2 * channels for side, channels in ((56, 256), (28, 512), (14, 1024), (7, 2048)))
+    numbers = sum(side**2 * channels for side, channels in layers)
     assert stage.disk == 2 * 20 * 4 * numbers
 
 
