@@ -45,6 +45,8 @@ class StudyConfig(Section):
     controls: dict[Name, Control] = Field({})
     """Runs that are compared with the full variant, seed by seed: other negatives, other baselines, other
     lengths of training."""
+    pairs: tuple[tuple[Name, Name], ...] = ()
+    """Controls that are compared with one another, the second less the first."""
     lengths: tuple[str, ...] = ()
     """Runs of all variants with other numbers of updates: the points of the curves."""
     length_cultures: tuple[str, ...] = ()

@@ -286,7 +286,7 @@ def _cache(settings: PipelineConfig) -> Stage:
 
 
 class _Eye:
-    """The network behind S: LPIPS' VGG or CLIP's RN101 where they are configured, else its vision transformer."""
+    """The network behind S: LPIPS or CLIP's RN101 where they are configured, else its vision transformer."""
 
     def __init__(self, settings: PipelineConfig) -> None:
         from pipeline_steps.method.perceptual import conv_features, lpips_features

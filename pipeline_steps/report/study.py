@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from pipeline_steps.config import FULL_VARIANT, LABELS, PAPER
 from pipeline_steps.drawing import labels
 from pipeline_steps.method.estimate import Estimate, mean_with_t
 from pipeline_steps.method.kid import kid
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METRICS = (
     "attribute_accuracy",
@@ -36,9 +39,10 @@ STEPS = (
     ("ldm", "scoft_m"),
     ("scoft_m", "scoft_mp"),
     ("scoft_mp", "scoft_mpc"),
+    ("ldm", "scoft_mp"),
     ("ldm", "scoft_mpc"),
 )
-"""Pairs whose differences test the paper's order, and all its losses against plain fine-tuning."""
+"""Pairs whose differences test the paper's order, and its losses together against plain fine-tuning."""
 TESTED = (
     "kid",
     "kid_reconstructed",
@@ -53,6 +57,8 @@ TESTED = (
 Key = tuple[str, str, str]
 """Culture, run and variant."""
 Found = dict[Key, dict[str, float]]
+Real = dict[str, "Tensor"]
+"""Features of real pictures by culture."""
 
 
 class Line(NamedTuple):
@@ -85,7 +91,9 @@ def study(
     summary: Path,
     values: Path,
     controls: list[Path] | None = None,
+    control_features: list[Path] | None = None,
     control_runs: list[str] | None = None,
+    pairs: list[str] | None = None,
 ) -> None:
     """Sum up every variant over cultures and seeds.
 
@@ -107,14 +115,17 @@ def study(
             table is made but for its part "bleed"; the run is the one whose seed it has, empty for the
             default run's.
         controls: scores of what is compared with the full variant: other negatives, baselines, lengths.
+        control_features: their pictures' features, in the same order.
         control_runs: ``control:seed`` of each, in the same order; the seed is a run's name, or nothing for
             the default run's.
+        pairs: ``first:second``, controls that are compared with one another.
     """
-    found = _read(scores)
-    for key, value in _kid_reconstructed(scores, features, images, reconstructed).items():
-        found[key]["kid_reconstructed"] = value
-    compared = _read_controls(controls or [], control_runs or [])
-    lines = [*_variants(found), *_differences(found), *_bleed(_read(bleed)), *_controls(found, compared)]
+    real = _references(images, reconstructed)
+    found = _read(scores, features, real)
+    compared = _read_controls(controls or [], control_features or [], control_runs or [], real)
+    lines = [*_variants(found), *_differences(found, STEPS), *_bleed(_read(bleed))]
+    lines += _controls(found, compared)
+    lines += _differences(compared, [_pair(pair) for pair in pairs or []])
     write_text(table, _table(lines))
     write_text(summary, _markdown(lines))
     write_text(values, _every_value(found | compared))
@@ -147,22 +158,29 @@ def _csv(head: list[str], rows: Iterable[Iterable[object]]) -> str:
     return text.getvalue()
 
 
-def _read(paths: Iterable[Path]) -> Found:
+def _pair(pair: str) -> tuple[str, str]:
+    first, _, second = pair.partition(":")
+    return first, second
+
+
+def _read(paths: list[Path], features: list[Path] | None = None, real: Real | None = None) -> Found:
     """Every score by culture, run and variant; the default run is called after its culture."""
-    return {_key(path): _values(path) for path in paths}
+    if features is None or real is None:
+        return {_key(path): _values(path) for path in paths}
+    return {_key(path): _with_kid(path, seen, real) for path, seen in zip(paths, features, strict=True)}
 
 
 def _values(path: Path) -> dict[str, float]:
     return {row["metric"]: row["value"] for row in SCORES.rows(path)}
 
 
-def _read_controls(paths: list[Path], runs: list[str]) -> Found:
+def _read_controls(paths: list[Path], features: list[Path], runs: list[str], real: Real) -> Found:
     """The controls' scores by culture, run whose seed they have, and control."""
     found = {}
-    for path, run in zip(paths, runs, strict=True):
+    for path, seen, run in zip(paths, features, runs, strict=True):
         culture = _key(path)[0]
         control, _, seed = run.partition(":")
-        found[culture, seed or culture, control] = _values(path)
+        found[culture, seed or culture, control] = _with_kid(path, seen, real)
     return found
 
 
@@ -170,22 +188,22 @@ def _key(path: Path) -> Key:
     return str(SCORES.note(path)["culture"]), path.parent.parent.name, path.stem
 
 
-def _kid_reconstructed(
-    scores: list[Path], features: list[Path], images: list[Path], reconstructed: list[Path]
-) -> dict[Key, float]:
-    """KID to the held-out pictures as the VAE shows them."""
-    reference = {}
+def _references(images: list[Path], reconstructed: list[Path]) -> Real:
+    """Features of each culture's held-out pictures as the VAE shows them."""
+    found = {}
     for table, seen in zip(images, reconstructed, strict=True):
         origin = same_origin((IMAGES, table), (FEATURES, seen))
         test = [row["split"] == "test" for row in IMAGES.rows(table, ["split"])]
-        reference[origin.culture] = FEATURES.read(seen)["inception"][np.flatnonzero(test)]
-    values = {}
-    for path, seen in zip(scores, features, strict=True):
-        same_origin((SCORES, path), (FEATURES, seen))
-        tensors = FEATURES.read(seen)
-        pictures = tensors["inception"][~tensors["blank"]]
-        values[_key(path)] = kid(pictures, reference[_key(path)[0]]).value
-    return values
+        found[origin.culture] = FEATURES.read(seen)["inception"][np.flatnonzero(test)]
+    return found
+
+
+def _with_kid(path: Path, features: Path, real: Real) -> dict[str, float]:
+    """A file's scores, and KID to the held-out pictures as the VAE shows them."""
+    same_origin((SCORES, path), (FEATURES, features))
+    tensors = FEATURES.read(features)
+    pictures = tensors["inception"][~tensors["blank"]]
+    return _values(path) | {"kid_reconstructed": kid(pictures, real[_key(path)[0]]).value}
 
 
 def _over(part: str, name: str, metric: str, values: Mapping[str, list[float]]) -> list[Line]:
@@ -211,9 +229,10 @@ def _variants(found: Found) -> list[Line]:
     return lines
 
 
-def _differences(found: Found) -> list[Line]:
+def _differences(found: Found, pairs: Iterable[tuple[str, str]]) -> list[Line]:
+    """The second of each pair less the first, seed by seed."""
     lines = []
-    for first, second in STEPS:
+    for first, second in pairs:
         for metric in TESTED:
             values: dict[str, list[float]] = {}
             for (culture, run, name), score in sorted(found.items()):
@@ -313,6 +332,11 @@ def _markdown(lines: list[Line]) -> str:
             ["score", *less],
             grid("differences", less, METRICS, "all"),
         )
+    shown = {*pairs, *(f"{FULL_VARIANT} − {name}" for name in names)}
+    others = list(dict.fromkeys(n for part, _, n, _ in by if part == "differences" and n not in shown))
+    if others:
+        rows = grid("differences", others, TESTED, "all")
+        add("Controls less one another, seed by seed", ["score", *others], rows)
     return "\n\n".join(parts) + "\n"
 
 

@@ -123,7 +123,7 @@ def world(tmp_path):
     """Two cultures, two seeds, four variants: accuracies that are easily summed up by head."""
     random = np.random.default_rng(0)
     files = {"scores": [], "features": [], "images": [], "reconstructed": [], "bleed": [], "controls": [],
-             "control_runs": []}  # fmt: skip
+             "control_features": [], "control_runs": []}  # fmt: skip
     truth = {}
     for number, culture in enumerate(("india", "korea")):
         origin = Origin(culture, "f" * 64)
@@ -150,16 +150,20 @@ def world(tmp_path):
                 truth[culture, seed, variant] = kid(drawn[:5], real[1:]).value
         bleed = {"attribute_accuracy": 0.3, "stereotype": 0.1, "generic_accuracy": 0.8}
         files["bleed"].append(written(folder / "runs/generic_prompts/scores/sd.parquet", origin, bleed))
-        for run, value in (("loose", 0.7), ("loose_two", 0.5)):
+        for run, value in (("loose", 0.7), ("loose_two", 0.5), ("long", 0.4), ("long_two", 0.1)):
             path = folder / "runs" / run / "scores/scoft_mp.parquet"
             files["controls"].append(written(path, origin, bleed | {"kid": value}))
-        files["control_runs"] += ["loose:", "loose:two"]
+            files["control_features"].append(seen)  # those of the last one above
+        files["control_runs"] += ["loose:", "loose:two", "long:", "long:two"]
     return files, truth
 
 
 def test_study_by_hand(world, tmp_path):
     files, truth = world
-    study(**files, table=tmp_path / "t.csv", summary=tmp_path / "s.md", values=tmp_path / "v.csv")
+    study(
+        **files, table=tmp_path / "t.csv", summary=tmp_path / "s.md", values=tmp_path / "v.csv",
+        pairs=["loose:long"],
+    )  # fmt: skip
     lines = {
         (row["part"], row["culture"], row["name"], row["metric"]): row
         for row in csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
@@ -187,9 +191,13 @@ def test_study_by_hand(world, tmp_path):
     assert value("controls", "all", "loose", "kid") == 0.6
     assert value("differences", "india", "scoft_mpc − loose", "kid") == (0.7 - 0.7 + 0.69 - 0.5) / 2
     assert value("differences", "all", "scoft_mpc − loose", "attribute_accuracy") == 0.315 - 0.3
+    own = [truth[c, 1, "scoft_mpc"] for c in ("india", "korea")]
+    assert value("controls", "all", "loose", "kid_reconstructed") == np.mean(own)
+    # One control less another, seed by seed: (.4 − .7 + .1 − .5) / 2.
+    assert value("differences", "all", "long − loose", "kid") == -0.35
     # The table can be made again of the values alone.
     values = pandas.read_csv(tmp_path / "v.csv", keep_default_na=False)
-    assert len(values) == 2 * (2 * 4 * 5 + 2 * 4) and set(values["run"]) == {"", "two"}
+    assert len(values) == 2 * (2 * 4 * 5 + 4 * 5) and set(values["run"]) == {"", "two"}
     by_culture = values[values["run"] == ""].groupby(["name", "metric"])["value"].mean()
     assert (
         by_culture["scoft_mp", "attribute_accuracy"] == pytest.approx(0.21)
@@ -199,6 +207,7 @@ def test_study_by_hand(world, tmp_path):
     assert reconstructed.mean() == pytest.approx(mean, rel=1e-5)
     text = (tmp_path / "s.md").read_text()
     assert "| korea | 0.025 (" in text and "### Controls" in text and "scoft_mpc − loose" in text
+    assert "### Controls less one another, seed by seed\n\n| score | long − loose |" in text
 
 
 def test_curves_take_seconds_from_the_benchmarks(tmp_path):

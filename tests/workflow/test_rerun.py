@@ -202,6 +202,7 @@ TABLE = [
     ("study.seeds", [], {"study"}),
     ("study.controls.second.variant", "scoft_m", {"study"}),
     ("study.controls.second.seeds", ["third"], {"study"}),
+    ("study.pairs", [["second", "second"]], {"study"}),
     ("study.lengths", ["second"], set()),  # over no culture
     ("study.length_cultures", ["korea"], {"curves"}),
     ("survey.cultures", ["korea"], {"survey_simulate", "survey_import", "survey_report", "agreement"}),

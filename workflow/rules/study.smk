@@ -17,10 +17,10 @@ def control_runs():
     return [(culture, name, seed) for culture in CULTURES for name, c in controls for seed in ("", *c.seeds)]
 
 
-def control_scores():
-    """Scores of them."""
+def control_files(folder, ending):
+    """One file of each of them."""
     return [
-        f"{RESULTS}/{culture}/runs/{control_run(name, seed)}/scores/{SETTINGS.study.controls[name].variant}.parquet"
+        f"{RESULTS}/{culture}/runs/{control_run(name, seed)}/{folder}/{SETTINGS.study.controls[name].variant}.{ending}"
         for culture, name, seed in control_runs()
     ]
 
@@ -47,7 +47,8 @@ rule study:
         images=of_cultures("images.parquet"),
         reconstructed=of_cultures("features/reconstructed.safetensors"),
         bleed=of_cultures("runs/generic_prompts/scores/{variant}.parquet", variant=PAPER),
-        controls=control_scores(),
+        controls=control_files("scores", "parquet"),
+        control_features=control_files("features", "safetensors"),
     output:
         table=f"{RESULTS}/embedded_world.csv",
         summary=report(
@@ -65,6 +66,7 @@ rule study:
         "../../envs/pipeline.yaml"
     params:
         controls=[f"{name}:{seed}" for _, name, seed in control_runs()],
+        pairs=[":".join(pair) for pair in SETTINGS.study.pairs],
     shell:
         """
         python -m pipeline_steps.report.study \
@@ -74,7 +76,9 @@ rule study:
             --reconstructed {input.reconstructed:q} \
             --bleed {input.bleed:q} \
             --controls {input.controls:q} \
+            --control-features {input.control_features:q} \
             --control-runs {params.controls:q} \
+            --pairs {params.pairs:q} \
             --table {output.table:q} \
             --summary {output.summary:q} \
             --values {output.values:q} \
