@@ -139,8 +139,9 @@ class TrainConfig(Section):
     """β of the variant "dpo" (Diffusion-DPO's own value for Stable Diffusion 1.5 and XL)."""
     mapo_beta: float = Field(0.1, gt=0)
     """β of the variant "mapo"."""
-    mapo_scale: float = Field(1.0, gt=0)
-    """s of the variant "mapo": how fast a picture counts as unlikely when its error grows."""
+    mapo_scale: float = Field(0.5, gt=0)
+    """s of the variant "mapo": how fast a picture counts as unlikely when its error grows (their script's
+    snr_value)."""
     times: Literal["logit_normal", "uniform"] = "logit_normal"
     """How a rectified flow's times are drawn, before its schedule's shift: mostly from the middle, or evenly.
     A diffusion's are drawn evenly."""

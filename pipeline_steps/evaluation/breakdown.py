@@ -1,7 +1,7 @@
 """Where culture is lost: the scores of the pictures of each category, era and prompt."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def breakdown(
     """
     origin = same_origin(*((SAMPLES, path) for path in samples), *((FEATURES, path) for path in features))
     same_origin((IMAGES, images), (FEATURES, reference))
-    same_networks(*features, reference)
+    networks = same_networks(*features, reference)
     columns, most = (prompt_set.named, prompt_set.most) if prompt_set else (OWN, None)
     known = prompts_of(prompts, columns, country, most)
     sides = real_pictures(images, reference)
@@ -73,7 +73,7 @@ def breakdown(
                 with _unsaid():
                     found += (
                         {"by": by, "group": group, "variant": drawn.stem, **row}
-                        for row in _scores(part, *sides, origin.culture)
+                        for row in _scores(part, *sides, origin.culture, networks)
                     )
     found.sort(key=lambda row: tuple(row[name] for name in BREAKDOWN.key))
     BREAKDOWN.write(breakdown, found, origin)
@@ -109,10 +109,16 @@ def _groups(rows: Sequence[Row], said: Sequence[Prompt]) -> dict[str, list[str]]
     return {by: names for by, names in groups.items() if set(names) != {NOT_STATED}}
 
 
-def _scores(generated: Pictures, test: Pictures, train: Pictures, culture: str) -> Iterator[Row]:
+def _scores(
+    generated: Pictures,
+    test: Pictures,
+    train: Pictures,
+    culture: str,
+    networks: Mapping[str, Mapping[str, str]],
+) -> Iterator[Row]:
     if len(generated.texts) < 2:
         return
-    found = [*against_train(generated, train), *alone(generated), *drawn_world(generated, culture)]
+    found = [*against_train(generated, train), *alone(generated, networks), *drawn_world(generated, culture)]
     if len(test.texts) > 1:
         found += distances(generated, test)
     for score in found:

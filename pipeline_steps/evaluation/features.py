@@ -101,6 +101,8 @@ def features(
         name: {"path": ref.path, "sha256": loading.weights_sha256(ref, name)}
         for name, ref in networks.items()
     }
+    if config.prompt_prefix:
+        seen["clip"]["prompt_prefix"] = config.prompt_prefix
     FEATURES.write(features, tensors, origin, {"networks": json.dumps(seen, sort_keys=True)})
 
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -148,13 +148,15 @@ def against_train(generated: Pictures, train: Pictures) -> Iterator[Score]:
             yield Score(metric, mean, "cosine", len(own), int(same.any(0).sum()), network)
 
 
-def alone(generated: Pictures) -> Iterator[Score]:
-    """CLIPScore and DIV."""
+def alone(generated: Pictures, networks: Mapping[str, Mapping[str, str]]) -> Iterator[Score]:
+    """CLIPScore, whose unit says what stood before the prompts, and DIV."""
     from pipeline_steps.method.similarity import clip_score, diversity
 
     seen, n = generated.seen, len(generated.texts)
     fit = clustered_mean(clip_score(seen["clip"], seen["text"]).numpy(), generated.clusters)
-    yield Score("clip_score", fit, "2.5·max(cos, 0)", n, None, "clip")
+    prefix = networks["clip"].get("prompt_prefix")
+    unit = "2.5·max(cos, 0)" + (f", prompts behind '{prefix.strip()}'" if prefix else "")
+    yield Score("clip_score", fit, unit, n, None, "clip")
     values, prompts = diversity(seen["dreamsim"], generated.clusters)
     if values:
         yield Score("div", clustered_mean(values, prompts), "1 − cosine", n, None, "dreamsim")

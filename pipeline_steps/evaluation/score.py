@@ -70,7 +70,7 @@ def score(
         *distances(generated, test),
         *against_test(generated, test, config.neighbours),
         *against_train(generated, train),
-        *alone(generated),
+        *alone(generated, networks),
         variety(generated),
         *drawn_world(generated, origin.culture),
     ]

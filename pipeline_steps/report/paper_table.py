@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline_steps.artifacts import SCORES, STATISTICS, Row, write_text
 from pipeline_steps.cli import run_step
+from pipeline_steps.config import BASELINES
 from pipeline_steps.drawing import paper
 from pipeline_steps.drawing.labels import SURVEY_ITEMS, rounds_in_words
 from pipeline_steps.errors import UserError
@@ -46,7 +47,7 @@ def paper_table(
     table: Path,
     statistics: Path | None = None,
 ) -> None:
-    """Write a table of the paper, per culture and over all.
+    """Write a table of the paper, per culture and over all, and of the baselines that were scored as well.
 
     Rows of source "ours" carry 95% intervals, both sample sizes, extractor and weights' hash; the
     row of culture "all" is the mean of the cultures (its mean ranks are over all rankings); all share
@@ -70,9 +71,11 @@ def paper_table(
     items = SURVEY_ITEMS.values() if number == 1 else ()
     names = [*(column.name for column in columns), *(item.column for item in items)]
     cultures = sorted({culture for culture, _, _ in found["test"]})
+    scored = {variant for _, variant, _ in found["test"]}
+    variants = [*paper.TABLES[number], *(variant for variant in BASELINES if variant in scored)]
     lines: list[dict[str, Any]] = []
     for culture in [*cultures, "all"]:
-        for variant in paper.TABLES[number]:
+        for variant in variants:
             line: dict[str, Any] = {"source": "ours", "culture": culture, "variant": variant}
             for column in columns:
                 line |= _cells(

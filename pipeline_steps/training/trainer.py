@@ -251,12 +251,15 @@ class Trainer:
         return replace(self.objective, prior=self.objective.prior * (update % self.config.prior_every == 0))
 
     def _apart(self) -> list[str]:
-        """Name the gradients that are kept apart until they are scaled: all in one where none is."""
+        """Name the gradients that are kept apart until they are scaled: all in one where none is.
+
+        A share is one of the diffusion gradient's norm, in which then neither look is.
+        """
         config, o = self.config, self.objective
-        clipped = config.perceptual_clip is not None
-        p = o.p > 0 and (config.perceptual_share is not None or clipped)
-        c = o.c > 0 and (config.contrast_share is not None or clipped)
-        return ["diffusion"] + ["p"] * p + ["c"] * c
+        scaled = config.perceptual_clip is not None
+        scaled |= o.p > 0 and config.perceptual_share is not None
+        scaled |= o.c > 0 and config.contrast_share is not None
+        return ["diffusion"] + ["p"] * (scaled and o.p > 0) + ["c"] * (scaled and o.c > 0)
 
     @torch.no_grad()
     def held_out_loss(self, data: "TrainingSet") -> float:

@@ -15,6 +15,7 @@ from pipeline_steps.config import DataConfig, FeaturesConfig, ModelRef, ScoreCon
 from pipeline_steps.data.coco import coco
 from pipeline_steps.errors import UserError
 from pipeline_steps.evaluation.features import _same_size, features
+from pipeline_steps.evaluation.measures import alone, pictures, same_networks
 from pipeline_steps.evaluation.merge_scores import merge_scores
 from pipeline_steps.evaluation.score import score
 from pipeline_steps.evaluation.train_prompts import train_prompts
@@ -380,6 +381,12 @@ def test_features_do_not_depend_on_the_batch_and_agree_with_torch_fidelity(tmp_p
     assert ours["attributes"].shape == (n, len(ATTRIBUTES)) and not ours["blank"].any()
     notes = json.loads(FEATURES.metadata(tmp_path / "8.st")["networks"])
     assert all(len(note["sha256"]) == 64 for note in notes.values())
+    told = same_networks(tmp_path / "prefixed.st")
+    generated = pictures(tmp_path / "prefixed.st", ["a red house"] * n, [str(i % 2) for i in range(n)])
+    (fit,) = (score for score in alone(generated, told) if score.metric == "clip_score")
+    assert fit.unit == "2.5·max(cos, 0), prompts behind 'A photo depicts'"
+    with pytest.raises(UserError, match="seen by different networks"):
+        same_networks(tmp_path / "prefixed.st", tmp_path / "8.st")
 
     class Pictures(torch.utils.data.Dataset):
         def __init__(self, table, path):

@@ -185,6 +185,20 @@ def test_table2(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_baseline_that_is_scored_has_a_row(table1, tmp_path):
+    scores, coco, table = table1
+    for culture in ("india", "korea"):
+        place = tmp_path / f"{culture}_dpo.parquet"
+        scores.append(write_scores(place, culture, "dpo", kid=3.0, clip_score=0.5))
+        coco.append(write_scores(tmp_path / f"{culture}_dpo_coco.parquet", culture, "dpo", kid=4.0))
+    paper_table(1, scores, coco, table)
+    rows = read(table)
+    ours = {row["variant"]: row for row in rows if (row["source"], row["culture"]) == ("ours", "all")}
+    assert list(ours) == [*paper.TABLES[1], "dpo"]
+    assert (ours["dpo"]["kid_ccub_x1000"], ours["dpo"]["kid_coco_x1000"]) == ("3000", "4000")
+    assert [row["variant"] for row in rows if row["source"] == "paper"] == list(paper.TABLES[1])
+
+
 def test_a_missing_score_is_named(table1):
     scores, coco, table = table1
     with pytest.raises(UserError, match="korea, scoft_mpc: no score 'kid' on coco_prompts"):

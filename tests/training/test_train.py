@@ -638,6 +638,12 @@ def test_each_perceptual_gradient_is_a_share_of_the_diffusion_gradient(inputs):
     expected = apart["d"] + apart["d"].norm() * (0.5 * unit["p"] + 0.25 * unit["c"])
     assert (found - expected).norm() <= 1e-4 * expected.norm()
     names = {"d": "diffusion", "p": "perceptual", "c": "contrast"}
+    half, row_of_half = parts_of_an_update(
+        inputs, settings(**loose, perceptual_share=0.5, contrast_share=None)
+    )  # L_C keeps its nominal weight, and is in no other's norm
+    expected = apart["d"] + apart["d"].norm() * 0.5 * unit["p"] + apart["c"]
+    assert (half - expected).norm() <= 1e-4 * expected.norm()
+    assert row_of_half["gradient_norm_diffusion"] == pytest.approx(float(apart["d"].norm()), rel=1e-4)
     for part, name in names.items():
         assert row[f"gradient_norm_{name}"] == pytest.approx(float(apart[part].norm()), rel=1e-4)
 

@@ -11,9 +11,11 @@
 from pipeline_steps.config.runs import fig7_lines, fig7_name
 from pipeline_steps.drawing import paper
 
+BESIDE = tuple(variant for variant in BASELINES if variant in SETTINGS.score.variants)
+"""Baselines that the tables hold beside the paper's variants."""
 TABLES = {
-    "1": (tuple(paper.TABLES[1]), "runs/coco_prompts/"),
-    "2": (tuple(paper.TABLES[2]), "runs/train_prompts/"),
+    "1": ((*paper.TABLES[1], *BESIDE), "runs/coco_prompts/"),
+    "2": ((*paper.TABLES[2], *BESIDE), "runs/train_prompts/"),
 }
 """Each of the paper's tables: its variants, and the run with its other prompts."""
 SHEETS = {
@@ -230,7 +232,9 @@ rule fig7:
 rule kid_power:
     input:
         samples=f"{RESULTS}/{{culture}}/samples/sd.parquet",
-        features=expand(f"{RESULTS}/{{{{culture}}}}/features/{{variant}}.safetensors", variant=TABLES["1"][0]),
+        features=expand(
+            f"{RESULTS}/{{{{culture}}}}/features/{{variant}}.safetensors", variant=tuple(paper.TABLES[1])
+        ),
         images=f"{RESULTS}/{{culture}}/images.parquet",
         reference=f"{RESULTS}/{{culture}}/features/images.safetensors",
     output:
