@@ -1,21 +1,25 @@
-"""How fewer inner steps change the recorded gradient of a look at x̂: ``python -m benchmarks.looks``.
+"""How fewer inner steps change the recorded gradient of looks at x̂: ``python -m benchmarks.looks``.
 
 The gradient of p·L_P + c·L_C on the embedded model is taken with 20 even steps and with fewer, for the same
-pictures, times, noise and LoRA. A cosine near 1 says that training would go the same way. Rows are pictures
-in network calls without gradient; seconds are the processor's.
+pictures, times, noise and LoRA: of as many pictures as an update looks at, and of all of them summed up. A
+cosine near 1 says that training would go the same way. Rows are pictures in network calls without gradient;
+seconds are the processor's.
 """
 
 import json
+import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from benchmarks.train_step import MINI, prepare
-from pipeline_steps.config import BaseRef, ModelRef, TrainConfig
+from pipeline_steps.config import BaseRef, ModelRef, PerceptualConfig, TrainConfig
 from pipeline_steps.method import scoft
 from pipeline_steps.models import extractors
 from pipeline_steps.models.families import family_of
@@ -38,13 +42,14 @@ CASES = (
 """Steps, whether by time, and the share of the schedule below which no picture is looked at."""
 
 
-def measure(folder: Path, case: tuple[int, bool, float], pictures: int) -> tuple[Tensor, dict[str, float]]:
-    """Return the gradient of one look at each picture, and what it cost."""
+def measure(
+    folder: Path, case: tuple[int, bool, float], count: int, at_once: int
+) -> tuple[list[Tensor], dict[str, float]]:
+    """Return the gradient of each group of looks, zeros where none is due, and what all cost."""
     steps, by_time, start = case
-    inner = {"steps": steps, "by_time": by_time}
     config = TrainConfig.model_validate(
-        {"batch_size": pictures, "perceptual_every": 1, "perceptual_from": start, "denoising": inner,
-         "perceptual": {"extractor": "clip", "layers": [-1]}}
+        {"batch_size": at_once, "perceptual_every": 1, "perceptual_from": start,
+         "denoising": {"steps": steps, "by_time": by_time}}
     )  # fmt: skip
     family = family_of(BaseRef(path=str(MINI / "base")))
     objective = build_objective("scoft_mpc", config)
@@ -61,30 +66,46 @@ def measure(folder: Path, case: tuple[int, bool, float], pictures: int) -> tuple
         rows.append(0 if torch.is_grad_enabled() else len(z))
         return predict(z, *rest)
 
-    started = time.process_time()
-    parts = scoft.forward(
-        data.batch(range(pictures), trainer.device, looks=True), objective, counted, trainer.noise_process,
-        decode=trainer.decode, extract=trainer.extract,
-    )  # fmt: skip
-    _, p, c = scoft.weighted(parts, objective.weights)
-    assert p is not None and c is not None
-    gradient = torch.autograd.grad(p + c, trainer.parameters)
+    started, found = time.process_time(), []
+    for first in range(0, count, at_once):
+        batch = data.batch(range(first, min(first + at_once, count)), trainer.device, looks=True)
+        parts = scoft.forward(
+            batch, objective, counted, trainer.noise_process, decode=trainer.decode, extract=trainer.extract
+        )
+        looked = [part for part in scoft.weighted(parts, objective.weights)[1:] if part is not None]
+        gradient = [torch.zeros_like(parameter) for parameter in trainer.parameters]
+        if looked:
+            gradient = list(torch.autograd.grad(torch.stack(looked).sum(), trainer.parameters))
+        found.append(torch.cat([part.flatten() for part in gradient]))
     seconds = time.process_time() - started
-    cost = {"rows": sum(rows) - pictures, "cpu_seconds": round(seconds, 2)}  # less those of L_M
-    return torch.cat([part.flatten() for part in gradient]), cost
+    return found, {"rows": sum(rows) - count, "cpu_seconds": round(seconds, 2)}  # less those of L_M
 
 
-def looks(pictures: int = 48, threads: int = 1) -> None:
-    """Print a line of JSON for each way to look; the first is the one the others are compared with."""
+def compare(found: Sequence[Tensor], whole: Sequence[Tensor]) -> dict[str, float]:
+    """Return the cosines of the sum, and of the groups that were looked at: the median and the least."""
+    groups = [cosine_similarity(a, b, 0).item() for a, b in zip(found, whole, strict=True) if a.any()]
+    pooled = cosine_similarity(torch.stack([*found]).sum(0), torch.stack([*whole]).sum(0), 0).item()
+    return {"cosine": pooled, "median": statistics.median(groups), "least": min(groups)}
+
+
+def looks(count: int = 480, at_once: int = 4, pictures: int = 48, threads: int = 1) -> None:
+    """Print a line of JSON for each way to look; the first is the one the others are compared with.
+
+    Args:
+        count: looks, epoch after epoch, each at a time of its own.
+        at_once: looks of an update.
+        pictures: the first so many of the culture's.
+        threads: of the processor.
+    """
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as name:
-        prepare(Path(name), None, pictures)
-        whole, cost = measure(Path(name), CASES[0], pictures)
+        prepare(Path(name), None, pictures, PerceptualConfig())
+        whole, cost = measure(Path(name), CASES[0], count, at_once)
         for number, case in enumerate(CASES):
-            gradient, cost = measure(Path(name), case, pictures) if number else (whole, cost)
-            cosine = torch.nn.functional.cosine_similarity(gradient, whole, dim=0).item()
+            found, cost = measure(Path(name), case, count, at_once) if number else (whole, cost)
             about = dict(zip(("steps", "by_time", "from"), case, strict=True))
-            print(json.dumps(about | {"cosine": round(cosine, 4)} | cost), flush=True)
+            cosines = {key: round(value, 4) for key, value in compare(found, whole).items()}
+            print(json.dumps(about | cosines | cost), flush=True)
 
 
 if __name__ == "__main__":

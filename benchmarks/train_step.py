@@ -33,7 +33,7 @@ from benchmarks.authors import NEGATIVES, PICTURES, Authors, Material, Stopwatch
 from benchmarks.counting import flops, matmul_rate, synchronise
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import CAPTIONS, IMAGES, NEGATIVES_KEPT, Origin
-from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, TargetsConfig, TrainConfig
+from pipeline_steps.config import BaseRef, CacheConfig, ModelRef, PerceptualConfig, TargetsConfig, TrainConfig
 from pipeline_steps.method.pictures import to_unit
 from pipeline_steps.models import extractors, loading
 from pipeline_steps.models.families import family_of
@@ -121,7 +121,7 @@ def build(width: int, folder: Path) -> None:
         target.symlink_to((MINI / name).resolve())
 
 
-def prepare(folder: Path, width: int | None, pictures: int) -> None:
+def prepare(folder: Path, width: int | None, pictures: int, seen: PerceptualConfig | None = None) -> None:
     """Write pictures, captions and negatives, then the trainer's cache and targets by their steps.
 
     Other pictures serve as x⁻ and other captions as c_blip: what they say takes no time.
@@ -180,7 +180,7 @@ def prepare(folder: Path, width: int | None, pictures: int) -> None:
     )  # fmt: skip
     targets(
         folder / "images.parquet", folder / "negatives_kept.parquet", folder / "targets.safetensors", "korea",
-        1, _clip(folder, width), settings(1).perceptual, TargetsConfig(batch_size=4),
+        1, _clip(folder, width), seen or settings(1).perceptual, TargetsConfig(batch_size=4),
     )  # fmt: skip
 
 

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pipeline_steps.artifacts import write_text
-from pipeline_steps.config import BaseRef
+from pipeline_steps.config import BaseRef, ModelRef, PerceptualConfig
 from pipeline_steps.method.kid import kid
+from pipeline_steps.method.perceptual import view_distance
 from pipeline_steps.mini import diffusion
 from pipeline_steps.mini.corpora import Corpus, base_corpus, unbiased_corpus
 from pipeline_steps.mini.world import (
@@ -32,7 +33,7 @@ from pipeline_steps.mini.world import (
     draw_attributes,
     render,
 )
-from pipeline_steps.models import encoders, readers
+from pipeline_steps.models import encoders, extractors, readers
 from pipeline_steps.models.families import family_of
 
 PICTURES, SEED = 480, 900
@@ -50,7 +51,7 @@ class Figure(NamedTuple):
         model: folder of the model.
         measure: what was measured.
         value: the figure.
-        bar: what it should reach: at least, or at most where ``most``.
+        bar: what it should reach: at least, or at most where ``most``; None: it is measured, no more.
         chance: what guessing gives, if that means anything.
         most: the bar is an upper one.
     """
@@ -58,13 +59,15 @@ class Figure(NamedTuple):
     model: str
     measure: str
     value: float
-    bar: float
+    bar: float | None
     chance: float | None = None
     most: bool = False
 
     @property
-    def reached(self) -> bool:
-        """Whether the figure reaches its bar."""
+    def reached(self) -> bool | None:
+        """Whether the figure reaches its bar, if there is one."""
+        if self.bar is None:
+            return None
         return self.value <= self.bar if self.most else self.value >= self.bar
 
 
@@ -132,6 +135,7 @@ class Validation:
             captions = self.biased.captions[start : start + 32]
             hits += [captions[found] == captions[row] for row, found in enumerate(best)]
         yield Figure("clip", "caption found among 32", float(np.mean(hits)), 0.5, 1 / 32)
+        yield from _sight(self.ref("clip"), PerceptualConfig(), self.pictures, False)
 
     def captioner(self) -> Iterator[Figure]:
         """Share of what captions name that the picture shows."""
@@ -235,7 +239,7 @@ class Validation:
         """Triplets, also of the kind the filter decides."""
         look = encoders.dreamsim_encoder(self.ref("dreamsim"))
         yield from _triplets("dreamsim", look, self.pictures, 0.9, 0.9)
-        yield from _sight("dreamsim", look, self.pictures)
+        yield from _sight(self.ref("dreamsim"), PerceptualConfig(extractor="dreamsim"), self.pictures, True)
 
     def inception(self) -> Iterator[Figure]:
         """KID between halves of one distribution, against KID to the biased pictures."""
@@ -295,31 +299,36 @@ def _triplets(
     )
 
 
-def _sight(model: str, encode: Callable[[torch.Tensor], torch.Tensor], count: int) -> Iterator[Figure]:
+def _sight(ref: ModelRef, perceptual: PerceptualConfig, count: int, barred: bool) -> Iterator[Figure]:
     """Whether S sees culture: its mean for one change of a picture over its mean for another.
 
     A cultural attribute against the same picture drawn anew a little off its place; the stereotype in the
     place of what is right against another setting.
     """
     random = np.random.default_rng(SEED)
+    extract = extractors.feature_extractor(ref, perceptual)
     scenes = [draw_attributes(random, RIGHT[CULTURES[n % len(CULTURES)]]) for n in range(count)]
 
-    def look(shown: Sequence[Scene]) -> torch.Tensor:
-        return F.normalize(encode(_rgb(np.stack([np.asarray(render(scene)[0]) for scene in shown]))), dim=-1)
+    def look(shown: Sequence[Scene]) -> tuple[torch.Tensor, ...]:
+        with torch.inference_mode():
+            return extract(_rgb(np.stack([np.asarray(render(scene)[0]) for scene in shown])) / 255)
 
     plain = look(scenes)
 
     def mean_distance(copies: Sequence[Scene]) -> float:
-        return float((1 - (plain * look(copies)).sum(-1)).mean())
+        return float(view_distance(plain, look(copies)).mean())
 
+    model = perceptual.extractor
     jitter = mean_distance([changed(random, scene, ()) for scene in scenes])
     for name in CULTURAL:
         other = mean_distance([changed(random, scene, (name,)) for scene in scenes])
-        yield Figure(model, f"S of another {name} over S of the same drawn anew", other / jitter, 3, 1)
+        measure = f"S of another {name} over S of the same drawn anew"
+        yield Figure(model, measure, other / jitter, 3 if barred else None, 1)
     anew = [changed(random, scene, ()) for scene in scenes]
     typical = mean_distance([Scene(**s.attributes() | STEREOTYPE, jitter=s.jitter) for s in anew])
     setting = mean_distance([changed(random, scene, ("setting",)) for scene in scenes])
-    yield Figure(model, "S of the stereotype over S of another setting", typical / setting, 1)
+    measure = "S of the stereotype over S of another setting"
+    yield Figure(model, measure, typical / setting, 1 if barred else None)
 
 
 ORDER = (
@@ -348,9 +357,9 @@ def validate(
     writer.writerow(["model", "measure", "value", "bar", "chance", "reached"])
     for name in ORDER:
         for figure in getattr(family, name)():
-            bar = f"{'≤' if figure.most else '≥'} {figure.bar:g}"
+            bar = "" if figure.bar is None else f"{'≤' if figure.most else '≥'} {figure.bar:g}"
             chance = "" if figure.chance is None else f"{figure.chance:.3f}"
-            reached = "yes" if figure.reached else "no"
+            reached = {True: "yes", False: "no", None: ""}[figure.reached]
             row = [figure.model, figure.measure, f"{figure.value:.3f}", bar, chance, reached]
             writer.writerow(row)
             print(" | ".join(row), flush=True)

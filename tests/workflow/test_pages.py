@@ -534,7 +534,7 @@ RUN = {
     "snakemake --cores 8 --config results=results/noise 'negatives={structure: noise, strength: 0.7}' "
     "-- results/noise/korea/negatives.parquet": WRITTEN,
     "python -m benchmarks.negatives results/korea results/noise/korea": WRITTEN,
-    "python -m benchmarks.looks": As({"looks": "looks --pictures 2"}),
+    "python -m benchmarks.looks": As({"looks": "looks --pictures 2 --count 4"}),
     "snakemake --cores 8 --configfile config/presets/drawn_flow.yaml "
     "-- results/flow/korea/scores.parquet": WRITTEN,
     "python -m benchmarks.kid_power": As({"kid_power": "kid_power --pool 20 --draws 2"}),
