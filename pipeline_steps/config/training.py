@@ -123,7 +123,8 @@ class TrainConfig(Section):
     """Share of the noise schedule below which a picture is not looked at: 0.5 leaves out those with t <
     500."""
     perceptual_share: Share | None = 0.5
-    """Scale L_P's gradient to this share of the diffusion gradient's norm; null: nominal weight p."""
+    """Scale L_P's gradient to this share of the diffusion gradient's norm, that of all losses without a look;
+    null: nominal weight p."""
     contrast_share: Share | None = 0.5
     """Scale L_C's gradient likewise; null: nominal weight c."""
     perceptual_clip: float | None = Field(None, gt=0)
