@@ -13,7 +13,7 @@ from cyclopts import App, Parameter, Token
 from pydantic import ValidationError
 
 from pipeline_steps.config import Section
-from pipeline_steps.config.checks import explain
+from pipeline_steps.config.explain import explain
 from pipeline_steps.errors import UserError, first_line
 from pipeline_steps.machine.cores import cores
 from pipeline_steps.machine.gpus import claim

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -11,8 +10,9 @@ from pydantic import ValidationError
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import PipelineConfig
-from pipeline_steps.config.checks import explain, preset_files, read_settings
-from pipeline_steps.errors import UserError, first_line
+from pipeline_steps.config.checks import preset_files, read_settings
+from pipeline_steps.config.explain import explain
+from pipeline_steps.errors import UserError
 
 README = """\
 # Pictures of {name}
@@ -80,11 +80,12 @@ def new_culture(
 
 def _with_entry(config: Path, name: str, entry: dict[str, str]) -> str:
     """Return the configuration's text with the entry after the last culture."""
-    try:
-        text = config.read_text(encoding="utf-8")
-        before: dict[str, Any] = yaml.safe_load(text) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{config}: cannot be read as YAML ({first_line(error)}); mend it") from error
+    if not config.exists():
+        raise UserError(
+            f"{config}: no such file; go into your project's folder, or make one with: python -m "
+            "pipeline_steps.new_project FOLDER"
+        )
+    before, text = read_settings(config), config.read_text(encoding="utf-8")
     cultures = before.get("cultures") or {}
     if name in cultures:
         raise UserError(f"{config}: cultures.{name} is there already; choose another name")

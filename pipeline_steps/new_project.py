@@ -1,5 +1,6 @@
 """A folder of one's own to work in: settings, data, profiles, a Snakefile that includes the workflow."""
 
+import shlex
 from pathlib import Path
 
 from pipeline_steps import artifacts
@@ -56,7 +57,8 @@ def new_project(folder: Path) -> None:
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         artifacts.write_text(folder / file, text)
-    LOG.info("wrote %s; now: cd %s && python -m pipeline_steps.new_culture --help", folder, folder)
+    there = shlex.quote(str(folder))
+    LOG.info("wrote %s; now: cd %s && python -m pipeline_steps.new_culture --help", folder, there)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every section of the settings is made of."""
 
+import typing
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -26,3 +27,10 @@ class Section(BaseModel):
     """Frozen, and strict about keys; a field's docstring is its description in the schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def inside(annotation: Any) -> type[Section] | None:
+    """Return the section that a setting holds, by its annotation, if it holds one."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for inner in typing.get_args(annotation) if (found := inside(inner))), None)

@@ -5,26 +5,24 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from pipeline_steps.config import HUB, HUB_FILE, LINK, Models, PerceptualConfig, PipelineConfig
+from pipeline_steps.config.explain import explain
 from pipeline_steps.config.pipeline import changed
 from pipeline_steps.config.runs import control_run
 from pipeline_steps.errors import UserError, first_line
 from pipeline_steps.home import HOME, find
 from pipeline_steps.inputs.prompts import OWN, prompts_of
 
+if TYPE_CHECKING:
+    import yaml
+
 PRESETS = Path("config/presets")
-WATCHING = ("tensorboard", "wandb", "sample_every", "sample_pictures", "checkpoint_every", "checkpoints_kept")
-MOVED = {f"train.{name}": f"watch.{name}" for name in WATCHING} | {"score.batch_size": "features.batch_size"}
-"""Settings of earlier versions, and what they are called now."""
-GONE = {
-    "score.bootstrap": "intervals are jackknives now; leave it out",
-    "survey.resamples": "intervals are jackknives now; leave it out",
-}
-"""Settings of earlier versions that nothing takes the place of."""
+DEEPEST = 20
+"""How deep settings are looked into: an anchor of YAML can hold itself."""
 
 
 def preset_files(raw: dict[str, Any], above: tuple[Path, ...] = ()) -> list[Path]:
@@ -65,12 +63,31 @@ def read_settings(file: Path) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        json.dumps(found)
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is not UTF-8; save it as UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        raise UserError(f"{file}: {_where(error)}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file}: cannot be read as YAML ({first_line(error)})") from error
     if not isinstance(found, dict):
         raise UserError(f"{file}: holds no settings; write one 'name: value' a line")
+    if wrong := "; ".join(_unreadable(found)):
+        raise UserError(f"{file}: {wrong}")
     return found
+
+
+def _where(error: "yaml.MarkedYAMLError") -> str:
+    """Say where YAML cannot be read: where a bracket or quote opens, if that is what is not closed."""
+    opens = re.search("flow|quoted", error.context or "")
+    mark = error.context_mark if opens else error.problem_mark
+    line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    problem = str(error.problem or error.context).replace(r"'\t'", "tab")
+    mend = (
+        "close the bracket or quote that opens there"
+        if opens
+        else "indent with spaces, each line as its neighbours, and write 'name: value'"
+    )
+    return f"{line}cannot be read as YAML ({problem}); {mend}"
 
 
 def over_presets(raw: dict[str, Any], arguments: Iterable[str] = ()) -> dict[str, Any]:
@@ -87,7 +104,35 @@ def over_presets(raw: dict[str, Any], arguments: Iterable[str] = ()) -> dict[str
     whole: dict[str, Any] = {}
     for layer in [*map(read_settings, preset_files(raw)), raw]:
         whole = changed(whole, layer)
-    return whole
+    return {key: _from_home(value) for key, value in whole.items()}
+
+
+def _from_home(value: Any, depth: int = 0) -> Any:
+    """Return a setting with the paths in it that begin with "~/" written out, as a shell would."""
+    if isinstance(value, dict) and depth < DEEPEST:
+        return {key: _from_home(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list) and depth < DEEPEST:
+        return [_from_home(inner, depth + 1) for inner in value]
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+
+
+def doubts(raw: dict[str, Any]) -> Iterator[str]:
+    """Name what of the presets is allowed, and hardly meant.
+
+    Args:
+        raw: the configuration, laid over its presets and found right.
+    """
+    alone = {name: over_presets({"presets": [name]}) for name in raw.get("presets", ())}
+    for section, setting, key in (("models", "base", "path"), ("train", "perceptual", "extractor")):
+        both = [name for name in alone if key in alone[name].get(section, {}).get(setting, {})]
+        if len(both) > 1:
+            yield f"presets: {' and '.join(both)} say {section}.{setting} each; the last one counts"
+    of_real_pictures = any("oracle" in settings.get("models", {}) for settings in alone.values())
+    if of_real_pictures and "perceptual" not in raw.get("train", {}):
+        yield (
+            f"presets: [{', '.join(alone)}] names no training, and that of the drawn world is taken; name "
+            "paper or authors as well, e.g. [sd14, authors] or [authors, zimage]"
+        )
 
 
 def _sections(arguments: Iterable[str]) -> dict[str, Any]:
@@ -155,7 +200,7 @@ def _twice(files: Iterable[Path]) -> Iterator[str]:
 def _unreadable(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
     """Name what YAML makes of words that should have stood in quotes, and what JSON cannot carry."""
     name = key or "(top level)"
-    if depth > 20:
+    if depth > DEEPEST:
         yield f"{name[:60]}…: is nested without an end"
     elif isinstance(value, dict):
         for inner, what in value.items():
@@ -369,27 +414,3 @@ def _is_local(path: str) -> bool:
         return False
     parts = Path(path.partition("@")[0]).parts
     return path.startswith((".", "/", "~", "@")) or len(parts) > 2 or _is_there(Path(parts[0]), "folder")
-
-
-def explain(error: Any) -> str:
-    """Return one of pydantic's errors as a line that names the key."""
-    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
-    if error["type"] == "string_pattern_mismatch" and key.endswith(".[key]"):
-        return (
-            f"{key.removesuffix('.[key]')}: a name has lower-case letters (a–z), digits, _ and -, a letter "
-            "first; a culture's own 'name' may have any, e.g. name: Yorùbá"
-        )
-    if key == "cultures" and error["type"] in ("missing", "too_short"):
-        return "cultures: there is none; add yours with python -m pipeline_steps.new_culture"
-    if error["type"] == "extra_forbidden":
-        old = next((old for old in MOVED if key.endswith(old)), None)
-        if old:
-            return f"{key}: is called {MOVED[old]} now"
-        return f"{key}: {GONE.get(key, 'no such setting')}"
-    shown = "" if error["type"] == "missing" else f" (given: {str(error['input'])[:80]!r})"
-    if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type", "bool_type"):
-        shown += (
-            "; write it without quotes, a power of ten as 1.0e-4, and a module's in a file (--configfile)"
-        )
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]}{shown}"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline_steps.config.checks import explain, over_presets, read_settings
+from pipeline_steps.config.checks import over_presets, read_settings
+from pipeline_steps.config.explain import explain
 from pipeline_steps.config.pipeline import PipelineConfig
 from pipeline_steps.errors import UserError
 

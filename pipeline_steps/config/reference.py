@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline_steps.config import PipelineConfig, Section
+from pipeline_steps.config.base import inside
 
 SCHEMA_FILE = Path("workflow/schemas/config.schema.yaml")
 PAGE = Path("docs/settings.md")
@@ -58,7 +59,7 @@ def _section(
     rows, further = [], []
     for name, field in section.model_fields.items():
         default = getattr(defaults, name, field.default)
-        inner = _inside(field.annotation)
+        inner = inside(field.annotation)
         if inner and inner not in known:
             named = typing.get_origin(field.annotation) is dict
             known[inner] = f"{path}{name}" + ".<name>" * named
@@ -71,13 +72,6 @@ def _section(
         yield "| setting | default | values | what it is |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     for inner, default, below in further:
         yield from _section(inner, default, below, known)
-
-
-def _inside(annotation: Any) -> type[Section] | None:
-    """Return the section that a setting holds, if it holds one."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((found for inner in typing.get_args(annotation) if (found := _inside(inner))), None)
 
 
 def _row(key: str, field: FieldInfo, default: Any, like: str | None) -> str:

@@ -23,7 +23,7 @@ from snakemake.utils import update_config
 from pipeline_steps import config as module
 from pipeline_steps.config import PipelineConfig, Section
 from pipeline_steps.config import reference as config_reference
-from pipeline_steps.config.checks import load_config, over_presets, preset_files
+from pipeline_steps.config.checks import doubts, load_config, over_presets, preset_files
 from pipeline_steps.errors import UserError
 from tests import ROOT
 
@@ -74,6 +74,87 @@ def test_the_reference_is_that_of_the_classes(file, write):
 )
 def test_a_setting_of_an_earlier_version_is_answered_with_what_became_of_it(settings, line):
     assert line in refused(whole(**settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "right"),
+    [
+        ("train: {updates: 1.0e3}", "a whole number must stand here", "1000"),
+        ("data: {resolution: 512px}", "a whole number must stand here", "512"),
+        ("data: {test_share: 20%}", "a number must stand here", "0.2"),
+        ("train: {learning_rate: '1e-5'}", "a number must stand here", "1.0e-05"),
+        ("sample: {offload: 'yes'}", "true or false must stand here", "true"),
+        ("survey: {cultures: korea}", "a list must stand here", "[korea]"),
+        ("presets: 'sd14'", "a list must stand here", "[sd14]"),
+        ("container: 5", "a text must stand here", '"5"'),
+    ],
+)
+def test_what_is_to_be_written_in_the_place_of_another_kind_is_right(text, said, right):
+    """What the message proposes is taken."""
+    raw = yaml.safe_load(text)
+    message = refused(whole() | raw)
+    assert said in message and message.endswith(f": {right}")
+    (key, value), path = next(iter(raw.items())), []
+    while isinstance(value, dict):
+        path, (key, value) = [*path, key], next(iter(value.items()))
+    mended: dict = {}
+    put(mended, (*path, key), yaml.safe_load(right))
+    load_config(whole() | mended)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train.batch_size: 1", "indented below the one before: train: / batch_size: …"),
+        (
+            "train:\nbatch_size: 1",
+            "train: settings must stand here (given: nothing); write them on the lines",
+        ),
+        ("train:\nupdates: 1", "updates: no such setting; indent it below its section (train)"),
+        ("train: {batchsize: 1}", "train.batchsize: no such setting; is batch_size meant?"),
+        ("Train: {batch_size: 1}", "Train: no such setting; is train meant?"),
+        ("preset: [sd14]", "preset: no such setting; is presets meant?"),
+        ("cultures: wales", "cultures: settings must stand here"),
+        ("cultures: {wales: {sufix: x}}", "cultures.wales.sufix: no such setting; is suffix meant?"),
+        (
+            "evaluation: {coco: null}",
+            "evaluation.coco: a text must stand here (given: nothing); leave the line",
+        ),
+        ("survey: {wording: 5}", "survey.wording: a text must stand here"),
+    ],
+)
+def test_the_setting_that_is_meant_is_named(text, said):
+    assert said in refused(whole() | yaml.safe_load(text))
+
+
+def test_a_path_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    korea = CULTURE | {"images": "~/Pictures", "suffix": "~ , in korea"}
+    raw = {"results": "~/scoft", "cultures": {"korea": korea}, "survey": {"wording": ["~/a.yaml", "b~/c"]}}
+    found = over_presets(raw)
+    assert found["results"] == "/home/ann/scoft"
+    assert found["cultures"]["korea"] == CULTURE | {"images": "/home/ann/Pictures", "suffix": "~ , in korea"}
+    assert found["survey"]["wording"] == ["/home/ann/a.yaml", "b~/c"]
+    raw["survey"]["wording"] = raw  # an anchor of YAML that holds itself
+    with pytest.raises(UserError, match="nested without an end"):
+        load_config(over_presets(raw))
+
+
+@pytest.mark.parametrize(
+    ("presets", "said"),
+    [
+        ("sd14", ["presets: [sd14] names no training", "paper or authors as well"]),
+        ("sd14 sdxl authors", ["presets: sd14 and sdxl say models.base each"]),
+        ("sd14 paper authors", ["presets: paper and authors say train.perceptual each"]),
+        ("sd14 authors", []),
+        ("authors zimage", []),
+        ("drawn", []),
+        ("drawn_flow", []),
+    ],
+)
+def test_presets_that_are_hardly_meant_are_named(presets, said):
+    found = " ".join(doubts(over_presets({"presets": presets.split()})))
+    assert all(words in found for words in said) and bool(found) == bool(said)
 
 
 def test_every_setting_has_a_sentence_and_a_default():
@@ -130,15 +211,20 @@ def test_a_preset_may_begin_with_the_packages_of_its_name_and_a_circle_is_named(
 @pytest.mark.parametrize(
     "text, line",
     [
-        ("a: [", "cannot be read as YAML"),
+        ("a: [", "line 1, column 5: cannot be read as YAML"),
         ("- a\n", "holds no settings"),
-        ("a: 2026-01-01\n", "cannot be read"),
+        ("a: 2026-01-01\n", "a: datetime.date"),
+        ("a: [1\nb: 2\n", "line 1, column 4: cannot be read as YAML .*close the bracket or quote that opens"),
+        ("a: 1\nb: 'x\nc: 2\n", "line 2, column 4: cannot be read as YAML .*close the bracket or quote"),
+        ("a:\n\tb: 1\n", "line 2, column 1: cannot be read as YAML .*tab.*indent with spaces"),
+        ("é: 1".encode("utf-16"), "is not UTF-8; save it as UTF-8"),
     ],
 )
 def test_a_preset_that_is_none_is_named(tmp_path, monkeypatch, text, line):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config/presets").mkdir(parents=True)
-    (tmp_path / "config/presets/mine.yaml").write_text(text)
+    file = tmp_path / "config/presets/mine.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=rf"config/presets/mine.yaml: {line}"):
         over_presets({"presets": "mine"})
 
@@ -406,7 +492,7 @@ CONTRADICTIONS = {
     "cultures.korea.suffix: datetime.date(2020, 1, 2) was read as a date": {
         "cultures": {"korea": CULTURE | {"suffix": yaml.safe_load("2020-01-02")}}
     },
-    "train.learning_rate: input should be a valid number (given: '1e-4'); write it without quotes": {
+    "train.learning_rate: a number must stand here (given: '1e-4'); write digits alone": {
         "train": yaml.safe_load("learning_rate: 1e-4")
     },
     "seed: is too large a number": {"seed": 2**80},
@@ -474,6 +560,35 @@ WRONG = {
     "cultures={'$(touch x)': {suffix: a, images: resources}}": "cultures.$(touch x): a name has",
     "survey={wording: nowhere}": "survey.wording: no such file: nowhere",
 }
+BROKEN = {
+    "presets: [drawn": "config/config.yaml: line 1, column 10: cannot be read as YAML",
+    "presets: [drawn]\nresults: 2020-01-02\n": "config/config.yaml: results: datetime.date(2020, 1, 2) was",
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BROKEN.items())
+def test_a_configuration_that_cannot_be_read_is_named_with_the_line(text, words, tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--snakefile", str(ROOT / "Snakefile")],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert words in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
+
+
+def test_presets_are_doubted_once_by_the_real_snakemake(tmp_path):
+    (tmp_path / "wales").mkdir()
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(
+        "presets: [sd14]\ncultures: {wales: {suffix: ', x', images: wales}}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--snakefile", str(ROOT / "Snakefile")],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0 and (done.stdout + done.stderr).count("names no training") == 1
 
 
 @pytest.mark.parametrize(("setting", "words"), WRONG.items())

@@ -39,7 +39,7 @@ def test_a_run_changes_what_it_names_and_nothing_else():
     [
         ({"a": {"train": {"updatez": 1}}}, r"runs\.a\.train\.updatez: no such setting"),
         ({"a": {"train": {"updates": 0}}}, r"runs\.a\.train\.updates: input should be"),
-        ({"a": {"train": {"updates": "5"}}}, r"runs\.a\.train\.updates: input should be"),
+        ({"a": {"train": {"updates": "5"}}}, r"runs\.a\.train\.updates: a whole number must"),
         ({"a b": {}}, r"runs\.a b: a name has"),
         ({"a": {"caption": {}}}, r"runs: a: can change seed, filter, train, sample, not \['caption'\]"),
         ({"coco_prompts": {}}, "runs: no run can be called 'coco_prompts'"),

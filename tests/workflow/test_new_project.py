@@ -60,3 +60,21 @@ def test_what_is_there_is_not_written_over(tmp_path):
     with pytest.raises(UserError, match=r"config/config\.yaml: is there already; name another folder"):
         new_project(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config"]
+
+
+def test_what_is_said_to_be_next_can_be_pasted(tmp_path):
+    done = run(tmp_path, "pipeline_steps.new_project", "mein Projekt ä")
+    command = done.stderr.partition("now: ")[2].strip().replace("python", sys.executable)
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0 and "--suffix" in done.stdout
+
+
+def test_a_culture_is_added_in_a_projects_folder(tmp_path):
+    done = run(tmp_path, "pipeline_steps.new_culture", "--name", "wales", "--suffix", ", in Wales")
+    assert done.returncode == 1 and not list(tmp_path.iterdir())
+    assert (
+        "config/config.yaml: no such file; go into your project's folder, or make one with: " in done.stderr
+    )

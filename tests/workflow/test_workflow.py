@@ -191,7 +191,7 @@ def test_a_changed_setting_reruns_what_reads_it_and_what_follows(run):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["seed=many"], "seed: input should be a valid integer"),
+        (["seed=many"], "seed: a whole number must stand here"),
         (["sede=1"], "sede: no such setting"),
         (["threads=0"], "threads: input should be greater than or equal to 1"),
         (
