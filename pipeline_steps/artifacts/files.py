@@ -46,9 +46,11 @@ def folder_appears_whole(path: Path) -> Iterator[Path]:
 def rebuild(*paths: Path) -> str:
     """Return the last words of every message about a file that cannot be used: how to make it anew.
 
-    Another command than the one that was given might know neither its settings nor its cluster.
+    Without paths there is nothing to delete. Another command than the one that was given might know
+    neither its settings nor its cluster.
     """
-    return f"delete {shlex.join(map(str, paths))} and give Snakemake the same command again"
+    first = f"delete {shlex.join(map(str, paths))} and " if paths else ""
+    return f"{first}give Snakemake the same command again"
 
 
 def write_text(path: Path, text: str) -> None:

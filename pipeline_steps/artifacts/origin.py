@@ -52,7 +52,7 @@ def check_note(path: Path, note: Any, name: str, version: int) -> None:
 def unreadable(path: Path, name: str, error: Exception) -> UserError:
     """Return what to say of a file that could not be read as the artifact ``name``."""
     if not path.exists():
-        return UserError(f"{path}: no such file; '{name}' was expected here; {rebuild(path)}")
+        return UserError(f"{path}: no such file; '{name}' was expected here; {rebuild()}")
     return UserError(f"{path}: damaged, cannot be read as '{name}' ({first_line(error)}); {rebuild(path)}")
 
 

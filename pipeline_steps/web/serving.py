@@ -1,12 +1,16 @@
 """Serves an application until it is stopped: whom it believes about addresses, and how long it waits."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import Sequence
 
 import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from pipeline_steps.errors import UserError
 
 HEAD_SECONDS = 10.0
 """A request's head must be there after this long; who sends half of one is cut off."""
@@ -70,6 +74,23 @@ def settings(app: ASGIApp, host: str, port: int, proxies: Sequence[str] = ()) ->
     )
 
 
-def serve(app: ASGIApp, host: str, port: int, proxies: Sequence[str] = ()) -> None:
-    """Serve an application until it is stopped; see :func:`settings`."""
-    uvicorn.Server(settings(app, host, port, proxies)).run()
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port, before anything says that it is served.
+
+    Raises:
+        UserError: it is taken, or not to be had.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "is taken by another program" if taken else f"cannot be listened on ({error})"
+        raise UserError(
+            f"port {port} of {host} {why}; give another one, e.g. --port {port % 50_000 + 1}"
+        ) from error
+
+
+def serve(app: ASGIApp, listener: socket.socket, proxies: Sequence[str] = ()) -> None:
+    """Serve an application on a port that was taken, until it is stopped; see :func:`settings`."""
+    host, port, *_ = listener.getsockname()
+    uvicorn.Server(settings(app, host, port, proxies)).run([listener])

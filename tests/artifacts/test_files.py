@@ -147,7 +147,7 @@ def test_refusals_name_the_row_and_both_versions(tmp_path):
         Table("letters", 3, NUMBERS.schema, ("n",)).read(path)
     with pytest.raises(UserError, match=r"its columns are not those of 'numbers' v3; delete "):
         Table("numbers", 3, pa.schema([("n", pa.int32())]), ("n",)).note(path)
-    with pytest.raises(UserError, match=r"no such file; 'numbers' was expected here; delete "):
+    with pytest.raises(UserError, match=r"no such file; 'numbers' was expected here; give Snakemake the "):
         NUMBERS.count(tmp_path / "gone.parquet")
 
 

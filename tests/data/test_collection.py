@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
 import zipfile
@@ -630,12 +631,28 @@ def test_links_are_made_beside_a_server_and_its_uploads_are_left_alone(tmp_path)
         assert refused.returncode == 1 and "a server has it already; stop that one first" in refused.stderr
         made = subprocess.run([*server.command, "--invite", "2"], cwd=ROOT, capture_output=True, text=True)
         assert made.returncode == 0, made.stderr
+        asked = [word for word in server.command if word not in ("--port", str(server.port))]
+        plain = subprocess.run([*asked, "--invite", "1"], cwd=ROOT, capture_output=True, text=True)
+        assert re.findall(r"(http\S+)/#link=", plain.stderr) == [server.url]  # and not port 8000
+        other = [*asked, "--invite", "1", "--address", "https://a.example/"]
+        told = subprocess.run(other, cwd=ROOT, capture_output=True, text=True).stderr
+        assert re.findall(r"(http\S+)/#link=", told) == ["https://a.example"]
         links = re.findall(r"#link=(\S+)", made.stderr)
         assert len(links) == 2 and upload.exists()
         assert Person(httpx.Client(base_url=server.url), links[1]).reply.status_code == 200
     server.start()  # the one before is dead, and has nothing any more
     assert not upload.parent.exists()
     server.kill()
+
+
+def test_a_port_that_is_taken_leaves_nobody_invited(tmp_path):
+    server = Server(tmp_path)
+    with socket.create_server(("127.0.0.1", server.port)):
+        done = subprocess.run(server.command, cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith(f"ERROR port {server.port} of 127.0.0.1 is taken")
+    with server:
+        assert len(server.links()) == 5
 
 
 def test_a_fault_of_the_machine_is_no_full_disk_and_no_bad_picture(tmp_path):

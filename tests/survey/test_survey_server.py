@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import subprocess
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from pipeline_steps.survey.server.contents import load_survey
 from pipeline_steps.survey.server.store import Store, TakenError
 from pipeline_steps.survey.shown import ITEMS
 from pipeline_steps.survey.survey_import import survey_import
+from tests import ROOT
 from tests.survey.survey_world import ADMIN_TOKEN, Server, dealt, make_pages, shown
 
 NOW = "2030-01-02T00:00:00+00:00"
@@ -186,6 +188,31 @@ def test_the_former_command_serves_and_names_the_new_one(tables, tmp_path, forme
     line = "WARNING this command is now called python -m pipeline_steps.survey.server; "
     assert sum(text.startswith(line) for text in told) == former
     assert sum(text.startswith("INFO serving india, korea on http://127.0.0.1:") for text in told) == 1
+
+
+def test_what_is_missing_at_the_start_is_said_on_one_line(tables, tmp_path):
+    """A token, a port of one's own, and pages."""
+    pages, forms = pages_and_forms(tables)
+    with Server(pages, forms, f"sqlite:///{tmp_path / 's.sqlite'}", admin="") as server:
+        second = subprocess.run(server.command, cwd=ROOT, capture_output=True, text=True)
+        assert second.returncode == 1 and "serving" not in second.stderr
+        assert (
+            f"port {server.port} of 127.0.0.1 is taken by another program" in second.stderr.splitlines()[-1]
+        )
+        assert httpx.get(f"{server.url}/admin").status_code == 404
+        server.process.terminate()
+        told = server.process.communicate(timeout=60)[1].decode()
+    assert (
+        told.count("WARNING there is no administrator's page") == 1 and "export SURVEY_ADMIN_TOKEN=$(" in told
+    )
+    gone = tmp_path / "results/survey/china/pages.parquet"
+    with pytest.raises(RuntimeError) as error:
+        Server([gone], [gone], f"sqlite:///{tmp_path / 's.sqlite'}").start()
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"ERROR {gone}: no such file; make the survey of 'china' first")
+    assert (
+        f"snakemake --cores 8 {gone.with_name('survey.html')}, or name those" in line and "delete" not in line
+    )
 
 
 # --- what it refuses: in this process, where a client can misbehave freely ---

@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from starlette.testclient import TestClient
 
+from pipeline_steps.errors import UserError
 from pipeline_steps.web import serving
 from pipeline_steps.web.limits import Limiter, address
 from pipeline_steps.web.sessions import Sessions, csrf_of, new_token
@@ -165,6 +166,20 @@ def served(hasty):
     yield bound.getsockname()
     server.should_exit = True
     thread.join()
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_served():
+    with serving.listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(
+            UserError, match=rf"^port {port} of 127.0.0.1 is taken by another program; .*--port"
+        ):
+            serving.listen("127.0.0.1", port)
+    for host, port in (("192.0.2.1", 8000), ("no.such.host.invalid", 8000), ("127.0.0.1", 70_000)):
+        with pytest.raises(
+            UserError, match=rf"^port {port} of {host} cannot be listened on .*--port (8001|20001)"
+        ):
+            serving.listen(host, port)
 
 
 def test_half_sent_requests_end(served):

@@ -42,6 +42,7 @@ def collection(
         host: address to listen on.
         port: port to listen on.
         address: of the pages as people open them, such as https://pictures.example.org; it begins the links.
+            Beside a server that runs it is that server's, unless it is given.
         invite: personal links to make and print, also while a server runs; five where nobody was invited yet.
         renew_curator: give the curator's page a new address, also while a server runs; the old one opens
             nothing any more.
@@ -54,7 +55,7 @@ def collection(
 
     Raises:
         UserError: the culture is not in the configuration, its folder holds other pictures, a server has it
-            already, the database or a file cannot be opened, or links would lead nowhere.
+            already, the port is taken, the database or a file cannot be opened, or links would lead nowhere.
     """
     try:
         from pipeline_steps.data.collection import records
@@ -71,7 +72,7 @@ def collection(
             read_wordings,
         )
         from pipeline_steps.web.gate import limits
-        from pipeline_steps.web.serving import serve
+        from pipeline_steps.web.serving import listen, serve
     except ImportError as error:
         raise not_installed(error, "survey") from error
 
@@ -88,6 +89,8 @@ def collection(
             f"{folder.home}: a server has it already; stop that one first, or let it run and make further "
             "links with --invite 10"
         )
+    listener = listen(host, port) if first else None
+    address = address or ("" if first else folder.where()) or f"http://{host}:{port}"
     secret = Secret(folder.home / "curator")
     if renew_curator:
         secret.renew()
@@ -102,7 +105,7 @@ def collection(
         read_wordings(wordings or WORDINGS),
         read_curator_wording(curator_wording or CURATOR),
         secret,
-        (address or f"http://{host}:{port}").rstrip("/"),
+        address.rstrip("/"),
         keep_originals,
         config.data.allowed_hosts,
         **limits(requests_per_minute),
@@ -111,11 +114,12 @@ def collection(
         name, link = store.invite("", site.time()).result()
         LOG.info("personal link of %s: %s", name, site.link(link))
     LOG.info("the curator's page, for nobody else: %s", site.curator_link())
-    if not first:
+    if listener is None:
         LOG.info("%s: a server has it already, and goes on", folder.home)
         return
+    folder.say_where(site.address)
     LOG.info("collecting for '%s' into %s on %s", culture, folder.data, site.address)
-    serve(create_app(site), host, port, proxies)
+    serve(create_app(site), listener, proxies)
 
 
 if __name__ == "__main__":

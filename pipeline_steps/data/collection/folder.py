@@ -34,6 +34,8 @@ ORIGINALS = "originals"
 """Called by their pictures' ids: files of the same pixels differ in what else they say, such as where."""
 KEPT = ("pictures", "previews", ORIGINALS)
 """Folders of what people gave."""
+ADDRESS = "address"
+"""Where the server that holds the collection is to be found."""
 EDITED = "metadata-edited-*.csv"
 """Tables that somebody else wrote into."""
 
@@ -82,6 +84,15 @@ class Folder:
         for left in (self.home / "incoming").iterdir():
             shutil.rmtree(left, ignore_errors=True)
         return True
+
+    def say_where(self, address: str) -> None:
+        """Keep the address of this process's server, for links that are made beside it."""
+        _write(self.home / ADDRESS, address)
+
+    def where(self) -> str:
+        """Return the address of the server that has the collection; nothing where none ever said it."""
+        path = self.home / ADDRESS
+        return read_text(path) if path.exists() else ""
 
     def check_room(self, size: int = 0) -> None:
         """Make sure that so many bytes find room.

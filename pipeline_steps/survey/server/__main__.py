@@ -46,13 +46,14 @@ def survey_server(
         settings: the configuration: wordings, least years, names of the cultures.
 
     Raises:
-        UserError: the database or a file cannot be opened, or a code or the admin token can be guessed.
+        UserError: the database or a file cannot be opened, a code or the admin token can be guessed, or the
+            port is taken.
     """
     try:
         from pipeline_steps.survey.server.app import create_app
         from pipeline_steps.survey.server.contents import load_survey
         from pipeline_steps.survey.server.store import Store
-        from pipeline_steps.web.serving import serve
+        from pipeline_steps.web.serving import listen, serve
     except ImportError as error:
         raise not_installed(error, "survey") from error
 
@@ -67,10 +68,12 @@ def survey_server(
     survey_config = config.survey
     folders = [config.results / "survey" / name for name in survey_config.cultures or sorted(config.cultures)]
     pages = pages or [folder / "pages.parquet" for folder in folders]
+    forms = forms or [path.with_name("forms.parquet") for path in pages]
+    _look_for([*pages, *forms])
     codes = codes or survey_config.codes
     survey = load_survey(
         pages,
-        forms or [path.with_name("forms.parquet") for path in pages],
+        forms,
         survey_config,
         codes=read_codes(codes) if codes else None,
         names={name: culture.name or name for name, culture in config.cultures.items()},
@@ -79,9 +82,26 @@ def survey_server(
     )
     if survey.codes is None:
         LOG.warning("anyone may take part, and as often as they like: no codes (docs/survey.md, Codes)")
+    if not token:
+        LOG.warning(
+            "there is no administrator's page, /admin: it wants a password before the start, export %s="
+            '$(python -c "import secrets; print(secrets.token_urlsafe(32))")',
+            ADMIN_TOKEN,
+        )
     app = create_app(survey, Store(database, sorted(survey.cultures)), token, requests_per_minute)
+    listener = listen(host, port)
     LOG.info("serving %s on http://%s:%d", ", ".join(sorted(survey.cultures)), host, port)
-    serve(app, host, port, proxies)
+    serve(app, listener, proxies)
+
+
+def _look_for(tables: Sequence[Path]) -> None:
+    """Raise UserError where a culture's pages are not made yet."""
+    for path in tables:
+        if not path.exists():
+            raise UserError(
+                f"{path}: no such file; make the survey of '{path.parent.name}' first, snakemake --cores 8 "
+                f"{path.with_name('survey.html')}, or name those that are asked under survey.cultures"
+            )
 
 
 if __name__ == "__main__":
