@@ -21,6 +21,7 @@ from pipeline_steps.data.collection.app import create_app
 from pipeline_steps.data.collection.contributor import contributor
 from pipeline_steps.data.collection.folder import Folder
 from pipeline_steps.data.collection.intake import FullError, Intake
+from pipeline_steps.data.collection.records import data_set
 from pipeline_steps.data.collection.wording import CURATOR, WORDINGS, read_curator_wording, read_wordings
 from pipeline_steps.data.ingest import ingest
 from pipeline_steps.data.withdraw_report import withdraw_report
@@ -117,6 +118,34 @@ def test_what_is_accepted_is_what_the_pipeline_reads(world):
     assert not [line for line in found if "left out" in line or "spelling" in line]
     decisions = [made["decision"] for row in world.everything() for made in row["decisions"]]
     assert sorted(decisions) == ["accepted"] * 3 + ["asked"] + ["given"] * 4
+
+
+def test_a_museums_own_pictures_lie_beside_the_given_ones(world):
+    """In train/ with a table of their own, as docs/data.md says; the collection leaves them alone."""
+    own = world.data / "train"
+    (own / "pictures").mkdir(parents=True)
+    lines = [
+        f'pictures/own{n}.jpg,"a gate {n}, in Wales",{split}' for n, split in enumerate(("", "test", "", ""))
+    ]
+    for n in range(4):
+        Image.open(io.BytesIO(photo(10 + n))).save(own / f"pictures/own{n}.jpg")
+    (own / "metadata.csv").write_text("\n".join(["file_name,text,split", *lines, ""]))
+    first, second = world.one.give(photo(1)), world.two.give(photo(2))
+    world.curator.decide("accepted", first, second)
+    held, found = world.ingest()
+    assert len(held) == 6 and not [line for line in found if "left out" in line or "not read" in line]
+    splits = {row["caption"]: row["split"] for row in held}
+    assert [splits[f"a gate {n}, in Wales"] for n in range(4)] == ["train", "test", "train", "train"]
+    world.one.withdraw(first)
+    with (world.data / "withdrawn.txt").open("a") as listed:
+        listed.write("own2.jpg\n")
+    world.two.give(photo(3))
+    Folder(world.data, "text").publish(data_set(world.site.store).result())  # as a server that starts again
+    captions = {row["caption"] for row in world.ingest()[0]}
+    assert {caption for caption in splits if caption.startswith("a gate")} - captions == {
+        "a gate 2, in Wales"
+    }
+    assert len(captions) == 4 and len(list((own / "pictures").iterdir())) == 4
 
 
 @STORES
@@ -445,7 +474,9 @@ def test_everything_of_one_person_is_handed_out_and_deleted(world):
 def test_a_folder_with_other_pictures_is_left_alone(tmp_path):
     (tmp_path / "wales").mkdir()
     (tmp_path / "wales/metadata.csv").write_text("file_name,text\npictures/market.jpg,a market\n")
-    with pytest.raises(UserError, match="no collection wrote"):
+    with pytest.raises(
+        UserError, match=r"no collection wrote; move it with its pictures into .*wales/train,"
+    ):
         Folder(tmp_path / "wales", "text")
     (tmp_path / "wales/metadata.csv").unlink()
     (tmp_path / "wales/metadata.jsonl").write_text("{}\n")

@@ -176,9 +176,10 @@ class Folder:
             shutil.copyfile(path, aside)
             LOG.warning(
                 "%s: was edited, and the collection writes it anew; the edited one is %s now. Mend captions "
-                "on the curator's page, and give pictures from elsewhere a culture's folder of their own",
+                "on the curator's page, and put pictures from elsewhere into %s, with a table of their own",
                 path,
                 aside,
+                self.data / "train",
             )
         _write(path, text)
         if withdrawn := {_name(row) for row in before} - {row["name"] for row in rows}:
@@ -240,8 +241,8 @@ def _only_ours(data: Path) -> None:
             names = [str(row.get("file_name")) for _, row in csv_rows(path, read_text(path), ("file_name",))]
         if path.name != "metadata.csv" or not all(map(is_by_content, names)):
             raise UserError(
-                f"{path}: lists pictures that no collection wrote; give the collection a folder of its own "
-                "with --data"
+                f"{path}: lists pictures that no collection wrote; move it with its pictures into "
+                f"{data / 'train'}, which is read as well, or give the collection another folder with --data"
             )
 
 
