@@ -69,7 +69,7 @@ One culture of {config.pictures} training pictures at {settings.data.resolution}
 {chr(10).join(rows)}
 
 - GPU hours from the pictures to `lora.safetensors`: {once:.3g} a culture, \
-{once * cultures:.3g} for {cultures} cultures.
+{once * cultures:.3g} for {cultures} culture{"s" * (cultures > 1)}.
 - With all four trainings and the pictures of five variants, at most: {every:.3g} a culture, \
 {every * cultures:.3g} for {cultures}.
 - Disk of one culture: {sum(stage.disk for stage in stages) / GB:.3g} GB.

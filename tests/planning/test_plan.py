@@ -109,7 +109,7 @@ def test_the_embedded_family_has_a_plan(tmp_path, capsys):
     assert names == [
         "caption", "depth", "synthesize", "cache", "targets", "train (scoft_mpc)", "sample (a variant)",
     ]  # fmt: skip
-    assert "Unknown" not in text and "GPU hours" in text
+    assert "Unknown" not in text and "GPU hours" in text and " for 1 culture." in text
 
 
 def test_training_is_planned_by_what_was_measured_on_such_a_card(tmp_path, monkeypatch):

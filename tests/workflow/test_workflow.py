@@ -250,6 +250,11 @@ def test_what_the_configuration_says_itself_wins_over_its_presets(tmp_path):
     assert "cultures.drawn.images: 'resources/mini/ccub/india' belongs to the drawn world" in (
         refused.stdout + refused.stderr
     )
+    refused = plan("results/reference/coco/images.parquet")
+    assert re.search(
+        r"evaluation.coco: 'resources/mini/coco' belongs .*; Table 1 .* wants MS-COCO: .* name it",
+        refused.stdout + refused.stderr,
+    )
     # the other way round nothing is refused, since one may want to try, but it is said
     assert "meet" not in text
     settings["presets"] = ["drawn"]

@@ -36,12 +36,10 @@ def is_drawn(path):
     return find("resources/mini").resolve() in find(path).resolve().parents
 
 
-def not_drawn(path, key):
+def not_drawn(path, key, instead):
     """A path, unless it is the drawn world's and the models are those of real pictures."""
     if SETTINGS.models.oracle is None and is_drawn(path):
-        raise WorkflowError(
-            f"{key}: '{path}' belongs to the drawn world of the embedded models; name real pictures, or leave it out"
-        )
+        raise WorkflowError(f"{key}: '{path}' belongs to the drawn world of the embedded models; {instead}")
     return path
 
 
@@ -56,7 +54,8 @@ if workflow.is_main_process and is_drawn(SETTINGS.models.base.path):
 
 def pictures_of(wildcards):
     """The culture's folder or file, or what is downloaded: from the hub, or from its table of links."""
-    images = not_drawn(culture(wildcards).images, f"cultures.{wildcards.culture}.images")
+    key = f"cultures.{wildcards.culture}.images"
+    images = not_drawn(culture(wildcards).images, key, "name real pictures, or leave the culture out")
     if str(images).startswith(HUB):
         return DATA_SET
     if culture(wildcards).has_links:
@@ -193,7 +192,14 @@ rule ingest:
 
 rule coco:
     input:
-        folder=lambda wildcards: place(not_drawn(SETTINGS.evaluation.coco, "evaluation.coco")),
+        folder=lambda wildcards: place(
+            not_drawn(
+                SETTINGS.evaluation.coco,
+                "evaluation.coco",
+                "Table 1 of real models wants MS-COCO: unpack val2017 and its annotations into a folder, and name it "
+                "here (docs/evaluation.md, The paper's tables)",
+            )
+        ),
     output:
         images=f"{COCO}/images.parquet",
         prompts=f"{COCO}/prompts.txt",
