@@ -260,10 +260,10 @@ def _contradictions(config: PipelineConfig) -> Iterator[str]:
     for name, control in study.controls.items():
         for unknown in sorted(set(control.seeds) - set(study.seeds)):
             yield f"study.controls.{name}.seeds: {unknown} is not in study.seeds"
-    for name in sorted({name for pair in study.pairs for name in pair} - {*study.controls}):
-        yield f"study.pairs: '{name}' is not in study.controls"
         for taken in sorted({control_run(name, seed) for seed in control.seeds} & config.runs.keys()):
             yield f"runs: {taken} is what the study calls {name} with another seed; give the run another name"
+    for name in sorted({name for pair in study.pairs for name in pair} - study.controls.keys()):
+        yield f"study.pairs: {name} is not in study.controls"
     for variant in sorted(set(config.survey.variants) - config.survey.simulation.strengths.keys()):
         yield f"survey.simulation.strengths: name a strength for '{variant}', which survey.variants names"
     for key, perceptual in _distances(config).items():

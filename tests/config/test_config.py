@@ -464,6 +464,10 @@ CONTRADICTIONS = {
     "study.length_cultures: no such culture: wales": {"study": {"length_cultures": ["wales"]}},
     "study.lengths: no such run: half (there are: none)": {"study": {"lengths": ["half"]}},
     "study.controls: no such run: none_such (there are: none)": {"study": {"controls": {"none_such": {}}}},
+    "study.pairs: y is not in study.controls": {
+        "runs": {"x": {}, "y": {}},
+        "study": {"controls": {"x": {}}, "pairs": [["x", "y"]]},
+    },
     "study.controls.x.seeds: y is not in study.seeds": {
         "runs": {"x": {}, "y": {}},
         "study": {"controls": {"x": {"seeds": ["y"]}}},
