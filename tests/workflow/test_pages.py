@@ -164,6 +164,7 @@ def lay_out(folder: Path) -> None:
         study["study"]["controls"] = {
             name: controls[name] | {"seeds": []} for name in CONTROLS & controls.keys()
         }
+        study["study"]["pairs"] = [["dpo", "mp_pc"]] if "dpo" in controls else []
         (presets / path).write_text(yaml.safe_dump(laid_over(study, changes)))
     (folder / "config/config.yaml").write_text(
         (ROOT / "config/config.yaml").read_text() + yaml.safe_dump(TINY)
