@@ -1,6 +1,7 @@
 """Settings of the data: cultures, and how their pictures are taken in."""
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
@@ -10,14 +11,20 @@ from pipeline_steps.config.base import Section, Share
 
 HUB = "hub:"
 """What "images" of a culture begins with where they are a data set on the Hugging Face hub."""
+UNSPACED = (
+    *("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "HALFWIDTH", "FULLWIDTH", "BOPOMOFO", "YI "),
+    *("THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "TAI ", "NEW TAI", "JAVANESE", "BALINESE"),
+)
+"""Scripts that put no space between words, by what Unicode's names of their letters begin with. All others
+do, Hangul too, and these are few."""
 
 
 class Culture(Section):
     """A culture, or any group that wants to be drawn rightly."""
 
     suffix: str = Field(min_length=1)
-    """Appended to test prompts and to BLIP's captions, e.g. ", in Korea". Your own captions stay as written,
-    so let them name the culture."""
+    """Appended to test prompts and to BLIP's captions as it stands, so begin it with a comma or a space where
+    its script parts words: ", in Korea". Your own captions stay as written: let them name the culture."""
     images: Path
     """Folder of pictures with metadata.jsonl, .csv, .tsv, .xlsx or .parquet, or one .txt per picture; or a
     Hugging Face data set as Parquet, or on the hub ("hub:owner/name", "hub:owner/name@commit"); or a .csv
@@ -39,6 +46,13 @@ class Culture(Section):
         if text is not None and (not text.strip(" ,.") or not text.isprintable() or text.startswith("-")):
             raise ValueError("must be one line of visible text without a leading '-', e.g. ', in Korea'")
         return text
+
+    @field_validator("suffix")
+    @classmethod
+    def _apart(cls, suffix: str) -> str:
+        if suffix[0].isalnum() and not unicodedata.name(suffix[0], "").startswith(UNSPACED):
+            raise ValueError(f"would be joined to the last word of a prompt; write ', {suffix}'")
+        return suffix
 
     @field_validator("images")
     @classmethod

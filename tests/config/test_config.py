@@ -18,10 +18,11 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from snakemake.utils import update_config
 
 from pipeline_steps import config as module
-from pipeline_steps.config import PipelineConfig, Section
+from pipeline_steps.config import Culture, PipelineConfig, Section
 from pipeline_steps.config import reference as config_reference
 from pipeline_steps.config.checks import doubts, load_config, over_presets, preset_files
 from pipeline_steps.errors import UserError
@@ -491,6 +492,9 @@ CONTRADICTIONS = {
     },
     "cultures.korea: country: only a table of links": {"cultures": {"korea": CULTURE | {"country": "KR"}}},
     "cultures.korea.suffix: must be one line": {"cultures": {"korea": CULTURE | {"suffix": " ,\n"}}},
+    "cultures.korea.suffix: would be joined to the last word of a prompt; write ', in Korea'": {
+        "cultures": {"korea": CULTURE | {"suffix": "in Korea"}}
+    },
     "results: braces are Snakemake's wildcards": {"results": "results/{x}"},
     "cultures: the key False is no text; put it in quotes": {"cultures": {False: CULTURE}},
     "cultures.korea.suffix: datetime.date(2020, 1, 2) was read as a date": {
@@ -501,6 +505,21 @@ CONTRADICTIONS = {
     },
     "seed: is too large a number": {"seed": 2**80},
 }
+
+
+@pytest.mark.parametrize("suffix", ["in Wales", "в Уэльсе", "في مصر", "भारत में", "한국에서", "2nd", "Ελλάδα"])
+def test_a_suffix_is_parted_from_the_prompt_where_its_script_parts_words(suffix):
+    with pytest.raises(ValidationError, match=f"write ', {suffix}'"):
+        Culture(suffix=suffix, images="pictures")
+    for mark in (", ", " ", "، ", "–"):
+        assert Culture(suffix=mark + suffix, images="pictures").suffix == mark + suffix
+
+
+@pytest.mark.parametrize(
+    "suffix", ["在韩国", "の日本", "ニッポンの", "ｶﾝｺｸ", "ในไทย", "ໃນລາວ", "နိုင်ငံ", "、日本", "（日本）"]
+)
+def test_a_suffix_in_a_script_without_spaces_stays_as_it_is(suffix):
+    assert Culture(suffix=suffix, images="pictures").suffix == suffix
 
 
 @pytest.mark.parametrize(

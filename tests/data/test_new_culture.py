@@ -78,6 +78,7 @@ def test_configurations_without_a_culture(tmp_path, text):
         ("../up", ", x", CONFIG, "a name has lower-case letters"),
         ("survey", ", x", CONFIG, "no culture can be called 'survey'"),
         ("wales", " ", CONFIG, r"cultures\.wales\.suffix: must be one line of visible text"),
+        ("wales", "in Wales", CONFIG, r"cultures\.wales\.suffix: would be joined to .*; write ', in Wales'"),
         (
             "wales",
             ", x",
