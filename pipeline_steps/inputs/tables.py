@@ -216,13 +216,23 @@ def _csv_table(path: Path, text: str, known: Collection[str]) -> Table:
     first = next((line for line in text.splitlines() if line.strip()), "")
     said = re.fullmatch(r" *sep=(.)[\r\n ]*", first, re.IGNORECASE)  # Excel's own line
     csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=said[1] if said else _mark(first, known))
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=said[1] if said else _mark(first, known),
+        skipinitialspace=True,  # people write ", " by hand, and the quote after it opens a text
+        strict=True,  # or a quote that does not end takes the rows below it into its text
+    )
+    line = 1
     try:
         for fields in reader:
             if not said or fields[:1] != [first.partition("=")[0] + "="]:
-                yield reader.line_num, fields
+                yield line, fields
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: {error}; mend its quotes") from error
+        raise UserError(
+            f"{path}: line {line}: a text begins with a quote and does not end with one; close it, and write "
+            "a quote inside it twice"
+        ) from error
 
 
 def _excel_table(path: Path, notes: list[str]) -> Table:

@@ -38,6 +38,39 @@ def test_csv_row_with_an_unquoted_comma_is_named(corpus, tmp_path):
     assert lines == ["metadata.csv line 4: has more fields than the header; quote texts with commas"]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'good_train.png,"a gate\ngood_test.png,a wall\n',
+        'good_train.png,"a gate\ngood_test.png,"a wall, in wales"\n',
+        'good_train.png,"a gate" and a wall\ngood_test.png,a wall\n',
+        'good_train.png,"a "gate" and a wall"\ngood_test.png,a wall\n',
+        'good_train.png,"a wall\n\n\n',
+    ],
+)
+def test_a_quote_that_does_not_end_is_named_by_its_line(corpus, tmp_path, rows):
+    """Else the rows below it become part of the caption, and the next quote ends it."""
+    corpus.add("odd.png", PNG, row=False)
+    head = 'file_name,text\nodd.png,"an arch,\nin wales"\n\n'
+    (corpus.folder / "metadata.csv").write_text(head + rows)
+    with pytest.raises(
+        UserError, match=r"metadata\.csv: line 5: a text begins with a quote and does not end"
+    ):
+        run(corpus.folder, tmp_path)
+
+
+def test_captions_in_quotes_may_hold_lines_and_follow_a_space(corpus, tmp_path):
+    (corpus.folder / "metadata.csv").write_text(
+        'file_name,text,split\ngood_train.png, "a ""big"" gate,\r\n in wales", train\n'
+        'good_test.png,the "big" wall,test\nodd.png,"an arch,\nin wales","test",1\n'
+    )
+    rows, lines = run(corpus.folder, tmp_path)
+    captions = {key: (row["caption"], row["split"]) for key, row in rows.items()}
+    assert captions["good_train"] == ('a "big" gate, in wales', "train")
+    assert captions["good_test"] == ('the "big" wall', "test")
+    assert "metadata.csv line 5: has more fields than the header; quote texts with commas" in lines
+
+
 @pytest.mark.parametrize("form", ["csv", "xlsx", "jsonl", "parquet"])
 @pytest.mark.parametrize("second", ["consent", "Consent"])
 def test_a_column_that_is_there_twice_is_refused(corpus, tmp_path, form, second):

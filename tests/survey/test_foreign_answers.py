@@ -80,6 +80,16 @@ def test_tables_as_spreadsheets_write_them(world, name, caplog):
     assert ("read as Windows-1252" in caplog.text) == (name == "f.csv")
 
 
+def test_a_quote_that_does_not_end_costs_its_file_alone_and_is_named_by_its_line(world):
+    good(world)
+    rows = [",".join(map(str, row)) for row in long_rows(world, world.korea[0], [2, 1, 4, 3], "p")]
+    rows[1] = f'"{rows[1]}'
+    (world.folder / "a.csv").write_text("\n".join([",".join(GENERIC), *rows]))
+    people, rejected = others(world)
+    said = "line 3: a text begins with a quote and does not end with one; close it, and write a quote inside"
+    assert people == [] and rejected == [("a.csv", 0, f"{said} it twice")]
+
+
 def test_mechanical_turk_from_a_spreadsheet(world):
     book = openpyxl.Workbook()
     book.active.append(TURK)
