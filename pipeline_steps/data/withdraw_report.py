@@ -4,14 +4,14 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from pipeline_steps import artifacts
 from pipeline_steps.cli import LOG, run_step
-from pipeline_steps.data.names import picture_names, withdrawn_names
+from pipeline_steps.data.names import is_by_address, is_by_content, picture_names, withdrawn_names
 from pipeline_steps.errors import UserError
-from pipeline_steps.inputs.text import clean_text, name_key, read_text
+from pipeline_steps.inputs.text import clean_text, name_key, read_text, shown
 
 PAGES = (".html", ".md")
 """Text files that show pictures or speak of a data set; they carry its fingerprint in their text."""
@@ -34,7 +34,8 @@ def withdraw_report(
     ``<results>/<culture>/data_sets``. Tables, tensor files and contact sheets carry the fingerprint in
     their header, pages and cards in their text or in what they embed; downloaded pictures are compared
     byte by byte. A file whose data set is not listed, a downloaded table, or a file older than the present
-    data set that says nothing of its pictures (prompts, TensorBoard's), is named as unknown.
+    data set that says nothing of its pictures (prompts, TensorBoard's), is named as unknown. A line of a list
+    that names no picture of any data set goes to the log: it may be misspelt.
 
     Args:
         results: root of all outputs.
@@ -56,9 +57,10 @@ def withdraw_report(
     there = {folder.parent.name for folder in results.glob("*/data_sets")} if every else set()
     lists |= dict.fromkeys(sorted(there - {*lists, *configured}), every)
     lines = []
+    used: set[str] = set()
     for culture, names in lists.items():
         data_sets = _data_sets(results / culture / "data_sets")
-        digests = _digests(data_sets, names)
+        digests = _digests(data_sets, names, used)
         holding = {
             key: [name for _, digest, name in rows if digest in digests] for key, rows in data_sets.items()
         }
@@ -67,6 +69,8 @@ def withdraw_report(
             cells = (clean_text(str(file.relative_to(results))), culture, held)
             lines.append("\t".join(map(artifacts.spreadsheet_text, cells)) + "\n")
     artifacts.write_text(report, "file\tculture\tholds\n" + "".join(lines))
+    for culture, path in zip(cultures, withdrawn, strict=True):
+        _say_unused(path, lists[culture], used)
     mend = "; delete them and what was copied from them" if lines else ""
     LOG.info("%d files still hold withdrawn pictures%s", len(lines), mend)
 
@@ -79,14 +83,25 @@ def _data_sets(folder: Path) -> dict[str, list[list[str]]]:
     }
 
 
-def _digests(data_sets: dict[str, list[list[str]]], withdrawn: Mapping[str, str]) -> set[str]:
-    """Return the SHA-256 of every withdrawn picture, so that copies under other names are found."""
-    rows = (row for data_set in data_sets.values() for row in data_set)
-    return {
-        digest
-        for image_id, digest, name in rows
-        if withdrawn.keys() & {name_key(image_id), *picture_names(name, digest)}
-    }
+def _digests(data_sets: dict[str, list[list[str]]], withdrawn: Mapping[str, str], used: set[str]) -> set[str]:
+    """Return the SHA-256 of every withdrawn picture, so that copies under other names are found.
+
+    What the list calls them is added to ``used``.
+    """
+    digests = set()
+    for image_id, digest, name in (row for data_set in data_sets.values() for row in data_set):
+        if names := withdrawn.keys() & {name_key(image_id), *picture_names(name, digest)}:
+            digests.add(digest)
+            used |= names
+    return digests
+
+
+def _say_unused(path: Path, withdrawn: Mapping[str, str], used: Collection[str]) -> None:
+    """Name the lines of a list that name no picture, but for names that nobody types, and so misspells."""
+    for key, name in withdrawn.items():
+        if key not in used and not is_by_content(name) and not is_by_address(key):
+            line = "names no picture of any data set here; check its spelling, unless it was never used"
+            LOG.warning("%s: %s %s", path, shown(name), line)
 
 
 def _made_from(results: Path, culture: str, holding: dict[str, list[str]]) -> Iterator[tuple[Path, str]]:
