@@ -49,7 +49,7 @@ def read_answers(path: Path, name: str, known: Pages, notes: list[str]) -> Entri
         if ending in TABLES:
             yield from _table(path, name, known, notes)
         elif ending == ".json":
-            yield from _json(read_json(read_text(path)), name)
+            yield from _json(_content(path), name)
         else:
             kinds = ".json, .csv, .tsv, .xlsx and .parquet"
             raise RejectedError(f"unknown kind of file '{path.suffix}'; {kinds} are read")
@@ -75,6 +75,14 @@ def _is_simulated(path: Path) -> bool:
     if not isinstance(note, dict):
         raise RejectedError("its note 'scoft' is not this survey's; take it out")
     return bool(note.get("simulated"))
+
+
+def _content(path: Path) -> Any:
+    text = read_text(path)
+    try:
+        return read_json(text)
+    except RejectedError as error:
+        raise RejectedError(f"{error}: cut short or changed; save it anew, or ask for it again") from error
 
 
 def _json(content: Any, name: str) -> Entries:

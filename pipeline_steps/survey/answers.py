@@ -85,6 +85,17 @@ def culture_of(value: Any) -> str:
     return "" if value is None or value == "" else as_text(value, "culture")
 
 
+def _number(value: Any) -> float:
+    """Return a number, whether its decimals follow a point or a comma.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError
+    return float(value.replace(",", ".") if isinstance(value, str) else value)
+
+
 def rank_of(value: Any) -> int | None:
     """Return a rank, or None for a blank.
 
@@ -94,9 +105,7 @@ def rank_of(value: Any) -> int | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-            raise ValueError
-        number = float(value)
+        number = _number(value)
         if number != number and not isinstance(value, str):
             return None  # how data frames leave a cell empty
         if not abs(number) < MOST or number != int(number):
@@ -136,14 +145,12 @@ def years_of(value: Any) -> float | None:
     if value is None or value == "" or value != value:
         return None
     try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-            raise ValueError
-        number = float(value)
+        number = _number(value)
         if not abs(number) < MOST:
             raise ValueError
         return number
     except (ValueError, OverflowError):
-        raise RejectedError(f"years {quoted(value)} is no number") from None
+        raise RejectedError(f"years {quoted(value)} is no number; write a number, 20 or 20.5") from None
 
 
 def ranks_in_order(pictures: Any) -> dict[str, int]:

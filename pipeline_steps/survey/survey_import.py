@@ -68,6 +68,7 @@ def survey_import(
     good = _settle_repeats(good, findings)
     good = _check_attention(good, known, config.failed_checks, findings)
     _say(findings)
+    _say_alike(folder, good)
     if not good:
         raise UserError(
             f"{folder}: no usable answer ({len(findings)} left out); put the collected files there"
@@ -175,6 +176,18 @@ def _say(findings: list[Finding]) -> None:
         LOG.warning("left out: %d more, see the table of rejected answers", len(findings) - SHOWN)
 
 
+def _say_alike(folder: Path, good: list[Answer]) -> None:
+    """Name participants who differ by capitals alone: they count as different people."""
+    spelled: dict[str, set[str]] = defaultdict(set)
+    for answer in good:
+        spelled[answer.participant.casefold()].add(answer.participant)
+    for names in spelled.values():
+        if len(names) > 1:
+            who = " and ".join(f"'{name}'" for name in sorted(names))
+            text = "count as different people; where they are one, write one name in all files"
+            LOG.warning("%s: %s %s", folder, who, text)
+
+
 def _check_each(
     found: list[Answer],
     known: Pages,
@@ -227,7 +240,7 @@ def _fault(answer: Answer, known: Pages, min_years: float, asked: Mapping[str, t
         )
     if page is None:
         return f"unknown page '{answer.page}'; are the pages those that were shown?"
-    if answer.culture and answer.culture != page.culture:
+    if answer.culture and answer.culture.casefold() != page.culture.casefold():
         return f"wrong culture: '{answer.culture}' answered a page of '{page.culture}'"
     if answer.item not in ITEMS:
         return f"unknown item '{answer.item}'; items are {', '.join(ITEMS)}"
@@ -241,7 +254,10 @@ def _fault(answer: Answer, known: Pages, min_years: float, asked: Mapping[str, t
     ranks = [answer.ranks.get(picture) for picture in page.pictures]
     if answer.ranks and sorted(rank or 0 for rank in ranks) != list(range(1, len(ranks) + 1)):
         given = ", ".join("–" if rank is None else str(rank) for rank in ranks)
-        return f"no permutation: {answer.item} of page '{answer.page}' is ranked {given}"
+        return (
+            f"no permutation: {answer.item} of page '{answer.page}' is ranked {given}; write each of 1 to "
+            f"{len(ranks)} once, or none"
+        )
     return ""
 
 
@@ -264,7 +280,8 @@ def _settle_repeats(good: list[Answer], findings: list[Finding]) -> list[Answer]
                 (
                     a.file,
                     a.row,
-                    f"double answer: {a.item} of page '{a.page}' by '{a.participant}', contradicting",
+                    f"double answer: {a.item} of page '{a.page}' by '{a.participant}', contradicting; if "
+                    "they are two people under one name, give each a code of their own",
                 )
                 for a in filled
             ]

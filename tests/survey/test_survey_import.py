@@ -15,6 +15,8 @@ from pipeline_steps.survey.shown import ITEMS
 from pipeline_steps.survey.survey_import import survey_import
 from tests.survey.survey_world import make_pages
 
+RANKED = "no permutation: description of page '{page}' is ranked "
+
 
 def long_rows(world, page, ranks, participant="p1", culture="korea", item="description"):
     pictures = world.pages[page]["pictures"]
@@ -251,7 +253,11 @@ def test_faults_of_mechanical_turk(world):
         ("t.csv", 3, "unknown page (prompt 'no such prompt', seed '0')"),
         ("t.csv", 4, "unknown picture 'https://host/else.png'"),
         ("t.csv", 5, "Answer.taskAnswers is no JSON"),
-        ("t.csv", 6, f"no permutation: description of page '{page}' is ranked 1, 2, 2, 4"),
+        (
+            "t.csv",
+            6,
+            RANKED.format(page=page) + "1, 2, 2, 4; write each of 1 to 4 once, or none",
+        ),
     ]
 
 
@@ -294,7 +300,11 @@ def test_label_studio(world, wrap):
     assert [a["ranks"] for a in answers if a["participant"] == "4" and a["ranks"]] == [[1, 2, 3, 4]]
     assert {a["participant"] for a in answers} == {"3", "4", "6"}
     assert rejected == [
-        ("ls.json", 1, f"no permutation: description of page '{page}' is ranked 1, 2, 3, –"),
+        (
+            "ls.json",
+            1,
+            RANKED.format(page=page) + "1, 2, 3, –; write each of 1 to 4 once, or none",
+        ),
         ("ls.json", 2, "needs data.page and annotations"),
     ]
 
@@ -324,9 +334,18 @@ def test_survey_js(world):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({5: "3"}, "no permutation: description of page '{page}' is ranked 3, 2, 3, 4"),
-        ({5: ""}, "no permutation: description of page '{page}' is ranked –, 2, 3, 4"),
-        ({5: "0"}, "no permutation: description of page '{page}' is ranked 0, 2, 3, 4"),
+        (
+            {5: "3"},
+            RANKED + "3, 2, 3, 4; write each of 1 to 4 once, or none",
+        ),
+        (
+            {5: ""},
+            RANKED + "–, 2, 3, 4; write each of 1 to 4 once, or none",
+        ),
+        (
+            {5: "0"},
+            RANKED + "0, 2, 3, 4; write each of 1 to 4 once, or none",
+        ),
         ({5: "1.5"}, "'1.5' is no rank"),
         ({5: "first"}, "'first' is no rank"),
         ({5: "inf"}, "'inf' is no rank"),
@@ -374,9 +393,47 @@ def test_years(world):
     assert [a["participant"] for a in answers] == ["p3"]
     assert [reason for *_, reason in rejected] == [
         "participant 'p1' lived there 4 years, fewer than 5",
-        "years 'many' is no number",
+        "years 'many' is no number; write a number, 20 or 20.5",
     ]
     assert len(world.read(min_years=3)[0]) == 2
+
+
+def test_numbers_with_a_decimal_comma(world):
+    rows = [[*row[:-1], f"{row[-1]},0", "20,5"] for row in long_rows(world, world.korea[0], [2, 1, 4, 3])]
+    rows += [[*row, "4,9"] for row in long_rows(world, world.korea[0], [1, 2, 3, 4], "p2")]
+    rows += [[*row, "1,2,3"] for row in long_rows(world, world.korea[0], [1, 2, 3, 4], "p3")]
+    world.csv("a.csv", [*GENERIC, "years"], rows)
+    answers, rejected = world.read()
+    assert [(a["participant"], a["ranks"]) for a in answers] == [("p1", [2, 1, 4, 3])]
+    assert [reason for *_, reason in rejected] == [
+        "participant 'p2' lived there 4.9 years, fewer than 5",
+        "years '1,2,3' is no number; write a number, 20 or 20.5",
+    ]
+
+
+def test_a_culture_counts_whatever_its_capitals(world):
+    rows = long_rows(world, world.korea[0], [2, 1, 4, 3], culture="Korea")
+    world.csv("a.csv", GENERIC, rows)
+    answers, rejected = world.read()
+    assert [(a["culture"], a["ranks"]) for a in answers] == [("korea", [2, 1, 4, 3])] and not rejected
+
+
+def test_people_whose_names_differ_by_capitals_alone_are_named_and_counted_apart(world, caplog):
+    page = world.korea[0]
+    rows = [row for name in ("Mair", "MAIR", "p") for row in long_rows(world, page, [1, 2, 3, 4], name)]
+    world.csv("a.csv", GENERIC, rows)
+    answers, rejected = world.read()
+    assert sorted(a["participant"] for a in answers) == ["MAIR", "Mair", "p"] and not rejected
+    (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "'MAIR' and 'Mair' count as different people; where they are one, write one name" in said
+
+
+def test_a_file_cut_short_says_what_to_do(world):
+    world.csv("good.csv", GENERIC, long_rows(world, world.korea[0], [1, 2, 3, 4]))
+    (world.folder / "cut.json").write_text('{"format": "scoft-sur')
+    ((file, _, said),) = world.read()[1]
+    assert file == "cut.json" and said.startswith("is not JSON (Unterminated string")
+    assert said.endswith("): cut short or changed; save it anew, or ask for it again")
 
 
 def test_double_answers(world):
@@ -387,10 +444,11 @@ def test_double_answers(world):
     answers, rejected = world.read()
     assert [a["participant"] for a in answers] == ["p1"]
     text = f"double answer: description of page '{page}' by"
+    two = "contradicting; if they are two people under one name, give each a code of their own"
     assert rejected == [
-        ("a.csv", 6, f"{text} 'p2', contradicting"),
+        ("a.csv", 6, f"{text} 'p2', {two}"),
         ("b.csv", 2, f"{text} 'p1', the same again"),
-        ("b.csv", 6, f"{text} 'p2', contradicting"),
+        ("b.csv", 6, f"{text} 'p2', {two}"),
     ]
 
 
@@ -511,7 +569,7 @@ def test_what_others_see_of_a_finding_has_a_number_for_each_code(world, tmp_path
     survey_import(world.folder, world.tables, world.result, world.rejected, SurveyConfig(), codes)
     found = REJECTED.read(world.rejected)
     assert [(row["public_file"], row["row"], row["public_reason"].split(" (")[0]) for row in found] == [
-        ("person 2.csv", 2, "years person 2 is no number"),
+        ("person 2.csv", 2, "years person 2 is no number; write a number, 20 or 20.5"),
         ("person 2.csv", 6, "person 3 is none of the codes handed out"),
         ("survey-korea-person 4.json", 0, "is not JSON"),
         ("survey-korea-person 2 (1).json", 1, "person 2 lived there 3 years, fewer than 5"),
