@@ -30,7 +30,8 @@ README = """\
    | source, author, licence | where it is from, who made it, under which terms |
    | consent | e.g. "given in writing"; "refused" leaves the picture out |
 
-   Any further column is kept beside them.
+   Any further column is kept beside them. Put a caption that holds commas in quotes, or what follows a comma
+   is taken for the next column: `pictures/market.jpg,"a market at dawn{suffix}"`.
 3. `withdrawn.txt` lists, one file name a line, what people ask you to take out.
 
 Faces and private data: whether they may be here is your decision, and that of the people shown.

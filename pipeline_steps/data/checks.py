@@ -6,7 +6,11 @@ from itertools import dropwhile
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
 from pipeline_steps.data.findings import MEND, NOTE, Finding
+from pipeline_steps.drawing.labels import many
 from pipeline_steps.inputs.text import shown
+
+FEW = {"train": 50, "test": 10}
+"""Below this the method has little to stand on (the paper has 150 to 200 pictures a culture)."""
 
 
 def sizes_of(config: DataConfig) -> Sequence[pictures.Size]:
@@ -68,6 +72,15 @@ def nameless(picture: str, caption: str, names: Collection[str]) -> Finding | No
     if any(word in caption.casefold() for word in names):
         return None
     return Finding(NOTE, "culture", picture, f"its caption names none of {', '.join(sorted(names))}")
+
+
+def too_few(split: str, count: int) -> Finding | None:
+    """Say so where a split has few pictures."""
+    if count >= FEW[split]:
+        return None
+    return Finding(
+        MEND, "number", "", f"only {many(count, f'{split} picture')}; {FEW[split]} or more serve better"
+    )
 
 
 def too_long(picture: str, tokens: int, limit: int) -> Finding | None:

@@ -12,7 +12,7 @@ from pipeline_steps import artifacts
 from pipeline_steps.artifacts import FINDINGS, IMAGES, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import BaseRef
-from pipeline_steps.data.checks import culture_names, nameless, too_long
+from pipeline_steps.data.checks import FEW, culture_names, nameless, too_few, too_long
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
 from pipeline_steps.drawing import page
 from pipeline_steps.drawing.labels import many
@@ -23,8 +23,6 @@ SHEET = 240
 """Most pictures on the contact sheet; of more, evenly spaced ones are shown."""
 SHOWN = 100
 """Most findings of one kind that are listed."""
-FEW_TRAIN, FEW_TEST = 50, 10
-"""Below this the method has little to stand on (the paper has 150 to 200 pictures a culture)."""
 CONTRIBUTORS = 5
 """Fewest people a culture's pictures should come from (paper §3)."""
 OWNED = ("contributor", "source", "author", "licence", "consent")
@@ -137,11 +135,9 @@ def _further(summary: Summary, name: str) -> Iterator[Finding]:
         yield Finding(NOTE, "culture", "", line)
         yield from summary.nameless
     total = summary.splits.total()
-    for split, least in (("train", FEW_TRAIN), ("test", FEW_TEST)):
-        if summary.splits[split] < least:
-            there = many(summary.splits[split], f"{split} picture")
-            line = f"only {there}; {least} or more serve better"
-            yield Finding(MEND, "number", "", line)
+    for split in FEW:
+        if finding := too_few(split, summary.splits[split]):
+            yield finding
     for column in OWNED:
         if summary.missing[column]:
             yield Finding(

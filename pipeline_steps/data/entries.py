@@ -5,14 +5,16 @@ and becomes a :class:`Finding`, so that one bad row never costs the others.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline_steps.data.data_sets import entries_of_tables, tables_of_pictures
 from pipeline_steps.data.findings import LEFT_OUT, Finding
-from pipeline_steps.data.folder import METADATA, UNREAD, Files, is_metadata, is_picture
-from pipeline_steps.data.rows import COLUMNS, Entry, Intake
+from pipeline_steps.data.folder import METADATA, UNREAD, Files, collection_of, is_metadata, is_picture
+from pipeline_steps.data.rows import ANSWERS, COLUMNS, Entry, Intake
 from pipeline_steps.data.splits import SPLITS, split_of
+from pipeline_steps.drawing.labels import many
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.tables import Row, readable, table_rows
 from pipeline_steps.inputs.text import name_key, normal_name, read_text, shown
@@ -112,9 +114,15 @@ def _from_metadata(tables: list[PurePosixPath], files: Files, intake: Intake) ->
                 continue
             own = files.own_name(path)
             listed.add(own)
-            yield intake.entry(own, path, row, split_of(table))
+            entry = intake.entry(own, path, row, split_of(table))
+            yield _with_line(entry, where) if table.suffix.lower() in (".csv", ".tsv") else entry
         for note in notes:
             intake.note("table", str(table), note)
+    if count == 0 and collection_of(files.root).is_dir():
+        raise UserError(
+            f"{files.root / tables[0]}: nothing that people gave is accepted yet; accept pictures on the "
+            "curator's page of the collection"
+        )
     if count == 0:
         raise UserError(
             f"{files.root / tables[0]}: holds no row; write one line per picture, or delete the file where "
@@ -125,6 +133,15 @@ def _from_metadata(tables: list[PurePosixPath], files: Files, intake: Intake) ->
         if is_picture(name) and (own := files.own_name(path)) not in listed:
             reason = "no row in the metadata names it; add one with its caption"
             yield Entry(own, path, "", None, fault=Finding(LEFT_OUT, "file", shown(name), reason))
+
+
+def _with_line(entry: Entry, where: str) -> Entry:
+    """Say where the row stands whose answer is none: it may be what follows a comma in the caption."""
+    fault = entry.fault
+    if fault is None or fault.kind not in ("split", *ANSWERS):
+        return entry
+    line = f"{fault.line} ({where}; put a caption that holds commas in quotes)"
+    return replace(entry, fault=replace(fault, line=line))
 
 
 def _file_name(row: Row) -> str:
@@ -167,16 +184,19 @@ def _from_sidecars(files: Files, intake: Intake) -> Iterator[Entry]:
         )
     if not any(pictures.values()):
         raise UserError(
-            f"{files.root}: holds {len(pictures)} pictures and no captions; write metadata.jsonl, or "
+            f"{files.root}: holds {many(len(pictures), 'picture')} and no captions; write metadata.jsonl, or "
             f"one .txt per picture{_seen(files)}"
         )
     for name, text in pictures.items():
+        notes: list[str] = []
         try:
             path = files.find(name)
-            caption = read_text(files.find(text)) if text else None
+            caption = read_text(files.find(text), notes) if text else None
         except (ValueError, UserError) as error:
             intake.left_out("file", name, str(error))
             continue
+        for note in notes:
+            intake.note("caption", str(text), note)
         yield intake.entry(files.own_name(path), path, {intake.caption_column: caption}, None)
     for name in sorted(set(names) - set(pictures.values())):
         intake.note("file", name, "is a caption without a picture; add the picture")

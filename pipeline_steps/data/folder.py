@@ -23,6 +23,11 @@ def is_metadata(path: PurePath) -> bool:
     return path.stem.lower() == "metadata" and path.suffix.lower() in METADATA
 
 
+def collection_of(folder: Path) -> Path:
+    """Return where everything lies that people gave for a culture's folder, if a collection writes it."""
+    return folder.parent / f"{folder.name}.collection"
+
+
 def is_picture(name: str) -> bool:
     """Tell whether a file is called as pictures are."""
     return name.lower().endswith(PICTURES)

@@ -17,7 +17,7 @@ from pipeline_steps.artifacts import FINDINGS, IMAGES, Origin, Row
 from pipeline_steps.cli import LOG, run_step
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data import picture_files as pictures
-from pipeline_steps.data.checks import duplicate, look
+from pipeline_steps.data.checks import duplicate, look, too_few
 from pipeline_steps.data.duplicates import same_looking
 from pipeline_steps.data.entries import entries
 from pipeline_steps.data.findings import LEFT_OUT, MEND, NOTE, Finding
@@ -30,6 +30,7 @@ from pipeline_steps.data.names import (
     withdrawn_names,
 )
 from pipeline_steps.data.rows import ANSWERS, Entry
+from pipeline_steps.drawing.labels import many
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.text import shown
 from pipeline_steps.inputs.values import as_json
@@ -298,14 +299,24 @@ def _check_splits(
         yield duplicate(one.name, twin.name, same)
     splits = Counter(one.split for one in held)
     if not splits["train"]:
-        raise UserError(f"{culture}: all {len(held)} pictures are in the test split; mark some as train")
-    if not splits["test"]:
-        yield Finding(MEND, "split", "", "no picture is held out for scoring; mark some as test")
-    elif neighbours and splits["test"] < LEAST_SCORED:
-        yield Finding(MEND, "split", "", "one picture is held out, and scores need two; mark more as test")
-    elif neighbours and splits["test"] <= neighbours:
-        line = f"{splits['test']} pictures are held out, and density and coverage need more than"
-        yield Finding(MEND, "split", "", f"{line} score.neighbours ({neighbours}); mark more as test")
+        there = many(len(held), "picture")
+        raise UserError(f"{culture}: no training picture, {there} in the test split; mark some as train")
+    yield from _held_out(splits["train"], splits["test"], neighbours)
+
+
+def _held_out(train: int, test: int, neighbours: int | None) -> Iterator[Finding]:
+    """Name too few held-out pictures; whoever cannot spare so many of the training's is to add some."""
+    if not test:
+        line, lacking = "no picture is held out for scoring", 1
+    elif neighbours and test < LEAST_SCORED:
+        line, lacking = "one picture is held out, and scores need two", 1
+    elif neighbours and test <= neighbours:
+        line = f"{test} pictures are held out, and density and coverage need more than score.neighbours"
+        line, lacking = f"{line} ({neighbours})", neighbours + 1 - test
+    else:
+        return
+    mend = f"mark {'more' if test else 'some'} as test" if train > lacking else "add pictures"
+    yield Finding(MEND, "split", "", f"{line}; {mend}")
 
 
 def _suffix_missing(held: list[Held], suffix: str) -> Iterator[Finding]:
@@ -317,13 +328,15 @@ def _suffix_missing(held: list[Held], suffix: str) -> Iterator[Finding]:
 
 
 def _tell(culture: str, held: list[Held], found: list[Finding]) -> None:
+    train = sum(one.split == "train" for one in held)
+    if few := too_few("train", train):  # the report says it too; nothing else matters before it
+        LOG.warning("%s: %s", culture, few.line)
     for finding in found:
         level = LOG.warning if finding.severity < NOTE else LOG.info
         level("%s: %s", culture, f"{finding.file} {finding.line}".strip())
-    train = sum(one.split == "train" for one in held)
     out = sum(finding.severity == LEFT_OUT for finding in found)
-    parts = (len(held), train, len(held) - train, out)
-    LOG.info("%s: %d pictures: %d train, %d test; %d left out", culture, *parts)
+    parts = (many(len(held), "picture"), train, len(held) - train, out)
+    LOG.info("%s: %s: %d train, %d test; %d left out", culture, *parts)
 
 
 if __name__ == "__main__":

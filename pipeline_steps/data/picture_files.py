@@ -219,7 +219,7 @@ def _what_it_is(data: bytes, error: Exception) -> str:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if data[4:8] == b"ftyp":
         if data[8:12] in _HEIC:
-            return "is HEIC; install pillow-heif, or export it as JPEG"
+            return "is HEIC; run: python -m pip install pillow-heif; or export it as JPEG"
         if data[8:12] not in (b"avif", b"avis"):
             return "is a video; export one frame as PNG"
     for signs, what in _FOREIGN:

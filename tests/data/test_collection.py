@@ -148,6 +148,12 @@ def test_a_museums_own_pictures_lie_beside_the_given_ones(world):
     assert len(captions) == 4 and len(list((own / "pictures").iterdir())) == 4
 
 
+def test_a_collection_of_which_nothing_is_accepted_says_so(world):
+    world.one.give(photo(1))
+    with pytest.raises(UserError, match=r"metadata\.csv: nothing .* is accepted yet; .* the curator's page"):
+        world.ingest()
+
+
 @STORES
 def test_a_withdrawal_reaches_the_pipeline_at_once(world):
     first, second = world.one.give(photo(1)), world.two.give(photo(2))

@@ -317,6 +317,24 @@ def test_a_page_inside_snakemakes_own_report_is_seen(tmp_path):
     }
 
 
+def test_a_line_of_a_withdrawn_list_that_names_nothing_is_said(tmp_path, caplog):
+    """But for what a collection or a download wrote, which is in no data set where it never came into one."""
+    results, handed = tmp_path / "results", [{"file_name": f"{i}.png", "text": "a gate"} for i in range(4)]
+    build(tmp_path / "in", results, handed)
+    listed = tmp_path / "withdrawn.txt"
+    listed.write_text(f"0.PNG\nMarkett.png\npictures/{'0a' * 16}.jpg\n")
+    withdraw_report(results, tmp_path / "report.tsv", ("wales",), (listed,))
+    (said,) = [line for line in caplog.messages if "names no picture" in line]
+    assert said.startswith(f"{listed}: Markett.png names no picture of any data set here; check its spelling")
+    # Under another entry, which the configuration does not name, it names one.
+    listed.write_text("1.png\n")
+    caplog.clear()
+    withdraw_report(results, tmp_path / "report.tsv", ("cymru",), (listed,), ("cymru",))
+    assert "names no picture" not in caplog.text
+    withdraw_report(results, tmp_path / "report.tsv", ("cymru",), (listed,), ("cymru", "wales"))
+    assert "1.png names no picture" in caplog.text
+
+
 def test_every_culture_needs_its_list(tmp_path):
     with pytest.raises(UserError, match="2 cultures but 1 withdrawn lists"):
         withdraw_report(tmp_path, tmp_path / "r.tsv", ["a", "b"], [tmp_path / "x"])

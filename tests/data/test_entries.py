@@ -176,7 +176,7 @@ REFUSED = {
     "nothing": (lambda _: None, "holds no picture; put pictures and a metadata.jsonl there"),
     "no captions": (
         write("a.png", PNG),
-        "holds 1 pictures and no captions; write metadata.jsonl, or one .txt per",
+        "holds 1 picture and no captions; write metadata.jsonl, or one .txt per",
     ),
     "both tables": (both_tables, "holds metadata.jsonl and metadata.csv; keep one of them"),
     "empty table": (write("metadata.jsonl", ""), "metadata.jsonl: holds no row; write one line per picture"),
@@ -231,3 +231,29 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "photo.png").write_bytes(PNG)
     with pytest.raises(UserError, match=r"neither a folder nor a \.parquet file"):
         run(tmp_path / "photo.png", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header, said",
+    [
+        ("split,category", "its split is 'in wales'; write train or test"),
+        ("consent", "its consent is 'in wales', no clear yes; write yes once it is given"),
+    ],
+)
+def test_a_comma_outside_of_quotes_is_named_where_it_reaches_an_answer(corpus, tmp_path, header, said):
+    corpus.csv()
+    with (corpus.folder / "metadata.csv").open("w") as file:
+        file.write(f"file_name,text,{header}\ngood_train.png,a gate\ngood_test.png,a market, in wales\n")
+    lines = run(corpus.folder, tmp_path)[1]
+    assert f"good_test.png: {said} (metadata.csv line 3; put a caption that holds commas in quotes)" in lines
+
+
+def test_captions_in_files_of_their_own_may_be_windows_1252(tmp_path):
+    folder = tmp_path / "culture"
+    folder.mkdir()
+    for number, caption in enumerate(("un café, in wales", "a gate, in wales")):
+        (folder / f"{number}.png").write_bytes(encoded(drawn(number)))
+        (folder / f"{number}.txt").write_text(caption, encoding="cp1252")
+    rows, lines = run(folder, tmp_path)
+    assert [row["caption"] for row in rows.values()] == ["un café, in wales", "a gate, in wales"]
+    assert lines == ["0.txt: is not UTF-8; read as Windows-1252: save it as UTF-8 if letters are wrong"]

@@ -111,6 +111,7 @@ def test_skeleton_says_what_to_do_and_keeps_what_is_there(config, tmp_path):
     assert withdrawn_names(folder / "withdrawn.txt") == {"mine.png": "mine.png"}
     with pytest.raises(UserError, match=r"metadata\.csv: holds no row; write one line per picture"):
         list(entries(folder, "text", []))
+    assert "commas in quotes" in (folder / "README.md").read_text()
     with (folder / "metadata.csv").open("a") as file:
         file.write("pictures/a.png,a gate\n")
     (folder / "pictures/a.png").write_bytes(b"x")

@@ -205,7 +205,7 @@ def test_heic_is_read_where_its_plugin_is_installed_and_named_where_not(corpus, 
     try:
         import pillow_heif
     except ImportError:
-        assert lines == ["phone.heic: is HEIC; install pillow-heif, or export it as JPEG"]
+        assert lines == ["phone.heic: is HEIC; run: python -m pip install pillow-heif; or export it as JPEG"]
         return
     pillow_heif.register_heif_opener()
     corpus.add("phone.heic", encoded(drawn(1), "HEIF"), row=False)

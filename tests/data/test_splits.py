@@ -62,10 +62,10 @@ def test_splits_that_cannot_be_used(corpus, tmp_path):
     corpus.rows = [corpus.rows[0]]
     corpus.write()
     lines = run(corpus.folder, tmp_path)[1]
-    assert ": no picture is held out for scoring; mark some as test" in lines
+    assert ": no picture is held out for scoring; add pictures" in lines
     corpus.rows[0]["split"] = "test"
     corpus.write()
-    with pytest.raises(UserError, match="wales: all 1 pictures are in the test split; mark some as train"):
+    with pytest.raises(UserError, match="wales: no training picture, 1 picture in the test split; mark some"):
         run(corpus.folder, tmp_path)
 
 
@@ -164,24 +164,45 @@ def test_two_files_never_become_one(tmp_path, names):
     assert lines == []
 
 
-NEED_MORE = "density and coverage need more than score.neighbours (3); mark more as test"
+NEED_MORE = "density and coverage need more than score.neighbours (3)"
 
 
 @pytest.mark.parametrize(
-    "held_out, line",
+    "train, held_out, line",
     [
-        (0, "no picture is held out for scoring; mark some as test"),
-        (1, "one picture is held out, and scores need two; mark more as test"),
-        (2, f"2 pictures are held out, and {NEED_MORE}"),
-        (3, f"3 pictures are held out, and {NEED_MORE}"),
-        (4, None),
+        (1, 0, "no picture is held out for scoring; add pictures"),
+        (2, 0, "no picture is held out for scoring; mark some as test"),
+        (1, 1, "one picture is held out, and scores need two; add pictures"),
+        (2, 1, "one picture is held out, and scores need two; mark more as test"),
+        (2, 2, f"2 pictures are held out, and {NEED_MORE}; add pictures"),
+        (3, 2, f"2 pictures are held out, and {NEED_MORE}; mark more as test"),
+        (1, 3, f"3 pictures are held out, and {NEED_MORE}; add pictures"),
+        (1, 4, None),
     ],
 )
-def test_what_scores_will_lack_is_said_at_once(corpus, tmp_path, held_out, line):
+def test_what_scores_will_lack_is_said_at_once(corpus, tmp_path, train, held_out, line):
+    """Whoever has so few that marking them leaves none to train on is asked for more."""
     corpus.rows = corpus.rows[:1]
+    for number in range(1, train):
+        corpus.add(f"train{number}.png", encoded(drawn(20 + number)), split="train")
     for number in range(held_out):
         corpus.add(f"{number}.png", encoded(drawn(number)), split="test")
     (corpus.folder / "good_test.png").unlink()
     corpus.write()
     _, lines = run(corpus.folder, tmp_path, neighbours=3)
     assert lines == ([f": {line}"] if line else [])
+
+
+def test_too_few_training_pictures_are_said_first(corpus, tmp_path, caplog):
+    corpus.write()
+    with caplog.at_level("WARNING"):
+        run(corpus.folder, tmp_path, neighbours=3)
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == "wales: only 1 train picture; 50 or more serve better"
+    assert said[1].startswith("wales: one picture is held out")
+    for number in range(49):
+        corpus.add(f"{number}.png", encoded(drawn(number)), split="train")
+    corpus.write()
+    caplog.clear()
+    run(corpus.folder, tmp_path, duplicate_difference=0)
+    assert "serve better" not in caplog.text

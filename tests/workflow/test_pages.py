@@ -593,6 +593,7 @@ NOT_RUN = {
     "python -m pip install 'scoft-pipeline[s3]'": INDEX,
     "python -m pip install 'scoft-pipeline[survey]'": INDEX,
     "python -m pip install 'scoft-pipeline[try]'": INDEX,
+    "python -m pip install pillow-heif": INDEX,
     "pip install wandb": INDEX,
     "pip install bitsandbytes": INDEX,
     "apt-get install slurmctld slurmd slurm-client munge": "wants a package index and root",

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from pipeline_steps import artifacts
 from pipeline_steps.data.collection.intake import FullError
 from pipeline_steps.data.collection.records import DataSet
+from pipeline_steps.data.folder import collection_of
 from pipeline_steps.data.names import is_by_content
 from pipeline_steps.errors import UserError
 from pipeline_steps.inputs.tables import csv_rows
@@ -61,7 +62,7 @@ class Folder:
         Raises:
             UserError: the folder holds pictures that this collection did not write.
         """
-        self.data, self.home = data, data.with_name(f"{data.name}.collection")
+        self.data, self.home = data, collection_of(data)
         self.columns = ("file_name", caption_column, "split", *COLUMNS)
         self.reserve = reserve
         _only_ours(data)
