@@ -1,6 +1,7 @@
 """Turns a step's signature into its command line, sets up logging, threads and GPUs, and exits plainly."""
 
 import atexit
+import errno
 import gc
 import logging
 import os
@@ -19,6 +20,13 @@ from pipeline_steps.machine.cores import cores
 from pipeline_steps.machine.gpus import claim
 
 LOG = logging.getLogger("scoft")
+MACHINE = {
+    errno.ENOSPC: "the disk is full; make room on it",
+    errno.EDQUOT: "your share of the disk is used up; make room on it",
+    errno.EROFS: "the disk can be read and not written; name another folder",
+    errno.EACCES: "this account may not open it; give it the rights, or name another place",
+}
+"""What the system refuses, and how to mend it."""
 
 
 def _read_settings(kind: type[Section], tokens: Sequence[Token]) -> Section:
@@ -50,8 +58,9 @@ def run_step(
 ) -> None:
     """Run a step from ``sys.argv``: one flag per parameter, ``--threads`` and ``--gpus`` beside them.
 
-    A :class:`UserError`, a wrong setting and a GPU's full memory are printed on one line, a wrong flag in
-    a frame; all end with exit code 1. Anything else is a fault of ours and keeps its traceback.
+    A :class:`UserError`, a wrong setting, a full disk, missing rights and a GPU's full memory are printed on
+    one line, a wrong flag in a frame; all end with exit code 1. Anything else is a fault of ours and keeps
+    its traceback.
 
     Args:
         step: the step's function.
@@ -85,6 +94,12 @@ def run_step(
         app.meta(result_action="return_value")
     except UserError as error:
         print(f"ERROR {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        where = error.filename or step.__name__
+        print(f"ERROR {where}: {MACHINE[error.errno]}, and give the same command again", file=sys.stderr)
         sys.exit(1)
     except RuntimeError as error:
         # By name: steps that look at no picture do without torch.

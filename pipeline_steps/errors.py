@@ -1,5 +1,10 @@
 """The one exception that means "you can fix this", and what it says of another one."""
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where there is no room."""
+
 
 class UserError(Exception):
     """Something the user can mend: bad input, a damaged file, a missing model.

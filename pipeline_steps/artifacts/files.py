@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline_steps.errors import FULL
+
 
 @contextmanager
 def appears_whole(path: Path) -> Iterator[Path]:
@@ -23,6 +25,10 @@ def appears_whole(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except OSError as error:
+        if error.errno in FULL:  # which file that was, the error of a write does not say
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -1,7 +1,9 @@
 """Safetensors files: contract, reader and writer."""
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ class TensorFile:
         extra: Mapping[str, str] | None = None,
     ) -> None:
         """Write tensors with the origin, ``extra`` and a checksum in the header."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
@@ -40,7 +43,12 @@ class TensorFile:
         with appears_whole(path) as part:
             part.touch()
             rights = part.stat().st_mode
-            save_file(contiguous, part, metadata=metadata)
+            try:
+                save_file(contiguous, part, metadata=metadata)
+            except SafetensorError as error:
+                if "os error 28" in str(error):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+                raise
             part.chmod(rights)  # the library's own files are their owner's alone, whatever the umask
             _sort_metadata(part)
 

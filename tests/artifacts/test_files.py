@@ -1,5 +1,6 @@
 """Cells, streams and headers: what every step reads and writes its artifacts with."""
 
+import errno
 import hashlib
 import json
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from safetensors import SafetensorError
 
 from pipeline_steps.artifacts import (
     IMAGES,
@@ -149,6 +151,27 @@ def test_refusals_name_the_row_and_both_versions(tmp_path):
         Table("numbers", 3, pa.schema([("n", pa.int32())]), ("n",)).note(path)
     with pytest.raises(UserError, match=r"no such file; 'numbers' was expected here; give Snakemake the "):
         NUMBERS.count(tmp_path / "gone.parquet")
+
+
+def test_a_full_disk_is_told_with_the_files_own_name(tmp_path, monkeypatch):
+    """Python's, Arrow's and safetensors' own words, as a full tmpfs gave them."""
+    full = OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+    with pytest.raises(OSError, match="No space left") as error, appears_whole(tmp_path / "a.parquet"):
+        raise full
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "a.parquet"))
+
+    def save(*_, **__):
+        raise SafetensorError(f"Error while serializing: I/O error: {words}")
+
+    monkeypatch.setattr("safetensors.torch.save_file", save)
+    words = "No space left on device (os error 28)"
+    with pytest.raises(OSError, match="No space left") as error:
+        LORA.write(tmp_path / "a.safetensors", {}, Origin("korea", "ab"))
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "a.safetensors"))
+    words = "Input/output error (os error 5)"
+    with pytest.raises(SafetensorError):
+        LORA.write(tmp_path / "a.safetensors", {}, Origin("korea", "ab"))
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_hub_is_told_what_the_columns_hold(tmp_path):

@@ -58,6 +58,32 @@ def test_so_is_the_full_memory_of_a_mac():
     )
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            "OSError(28, 'No space left on device', 'a.parquet')",
+            "a.parquet: the disk is full; make room on it",
+        ),
+        ("OSError(28, 'No space left on device')", "step: the disk is full; make room on it"),
+        ("OSError(122, 'Disk quota exceeded', 'a')", "a: your share of the disk is used up; make room on it"),
+        (
+            "OSError(30, 'Read-only file system', 'a')",
+            "a: the disk can be read and not written; name another",
+        ),
+        (
+            "PermissionError(13, 'Permission denied', 'a')",
+            "a: this account may not open it; give it the rights",
+        ),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line_with_the_file(error, line):
+    done = run("step", f"raise {error}")
+    assert done.returncode == 1 and done.stderr.startswith(f"ERROR {line}")
+    assert done.stderr.endswith(", and give the same command again\n") and done.stderr.count("\n") == 1
+    assert "Traceback" in run("step", "raise OSError(5, 'Input/output error', 'a')").stderr
+
+
 def test_any_other_fault_keeps_its_traceback():
     done = run("train", "raise RuntimeError('a fault')")
     assert done.returncode == 1 and "Traceback" in done.stderr and "RuntimeError: a fault" in done.stderr

@@ -12,10 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from pipeline_steps.data.collection import contributors, curators, pictures, records
-from pipeline_steps.data.collection.intake import FULL, FullError
+from pipeline_steps.data.collection.intake import FullError
 from pipeline_steps.data.collection.site import LOG, Site
 from pipeline_steps.data.collection.store import NobodyError, RefusedError
 from pipeline_steps.data.picture_files import UnusableError
+from pipeline_steps.errors import FULL
 from pipeline_steps.web.database import ask
 from pipeline_steps.web.shield import Shield
 

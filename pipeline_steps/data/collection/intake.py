@@ -22,10 +22,9 @@ from pipeline_steps.data import picture_files
 from pipeline_steps.data.checks import look
 from pipeline_steps.data.names import content_name
 from pipeline_steps.data.picture_files import UnusableError
+from pipeline_steps.errors import FULL
 from pipeline_steps.machine.cores import cores
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a full disk."""
 SECONDS = 30.0
 """One picture may take; a telephone's takes one."""
 QUALITY = 95
