@@ -390,3 +390,18 @@ def test_a_setting_reaches_what_reads_it_and_nothing_else(folder, before, path, 
     after = handed(folder, raw)
     found = {job[0] for job in before.keys() & after.keys() if before[job] != after[job]}
     assert found - EVERYWHERE == rules - EVERYWHERE
+
+
+def test_another_commit_of_a_model_reaches_what_reads_it(folder):
+    raw, found = configuration(), []
+    raw["models"]["base"]["path"] = "someone/base"
+    raw["models"]["clip"]["path"] = "someone/clip"
+    lock = folder / "config/models.lock.json"
+    for commit in ("1" * 40, "2" * 40):
+        lock.write_text(
+            f'{{"someone/base": {{"revision": "{commit}"}}, "someone/clip": {{"revision": "3"}}}}'
+        )
+        found.append(handed(folder, raw))
+    lock.unlink()
+    before, after = found
+    assert {job[0] for job in before if before[job] != after[job]} - EVERYWHERE == BASE | {"data_report"}
