@@ -14,7 +14,7 @@ from pipeline_steps.config.evaluation import (
     SampleConfig,
     ScoreConfig,
 )
-from pipeline_steps.config.models import HUB_ID, LINK, BaseRef, ModelRef, Models
+from pipeline_steps.config.models import HUB_ID, LINK, BaseRef, ModelRef, Models, without_commit
 from pipeline_steps.config.negatives import CaptionConfig, DepthConfig, FilterConfig, NegativesConfig
 from pipeline_steps.config.pipeline import FIG7, PROMPT_SETS, RESERVED, RUN_SETTINGS, PipelineConfig
 from pipeline_steps.config.planning import PlanConfig
@@ -97,4 +97,5 @@ __all__ = [
     "Variant",
     "WatchConfig",
     "Weight",
+    "without_commit",
 ]

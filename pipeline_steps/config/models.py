@@ -14,6 +14,11 @@ HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([0-9a-f]{7,40}))?")
 """A model on the hub: owner and name, and a commit."""
 
 
+def without_commit(path: str) -> str:
+    """Return what a model is called where no commit is asked for."""
+    return path.partition("@")[0]
+
+
 class ModelRef(Section):
     """A model on this machine, on the hub or behind a link."""
 
@@ -51,7 +56,7 @@ class BaseRef(ModelRef):
     @property
     def short_name(self) -> str:
         """What files call it: the last part of its path, e.g. "sd-v1-5" for Stable Diffusion 1.5."""
-        name = Path(self.path.partition("@")[0]).name.replace("stable-diffusion-", "sd-")
+        name = Path(without_commit(self.path)).name.replace("stable-diffusion-", "sd-")
         return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "model"
 
 

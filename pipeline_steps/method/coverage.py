@@ -35,8 +35,8 @@ def density_and_coverage(
     scale = neighbours * len(generated)
     (part,) = parts(clusters)
     # Of each prompt's pictures, how many lie in each ball: n × m once, and not for every prompt.
-    size = np.bincount(part)
-    held = np.stack([inside[part == number].sum(0) for number in range(len(size))])[size < len(part)]
+    others = len(part) - np.bincount(part)
+    held = np.stack([inside[part == number].sum(0) for number in range(len(others))])[others > 0]
     how = f"{len(set(clusters))} prompts and {m} pictures of the reference"
 
     def without_real(counts: np.ndarray, widened: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def density_and_coverage(
         return remaining
 
     density = [
-        (inside.sum() - held.sum(1)) / (neighbours * (len(part) - size[size < len(part)])),
+        (inside.sum() - held.sum(1)) / (neighbours * others[others > 0]),
         without_real(inside.sum(0), wider.sum(0)) / scale,
     ]
     coverage = [

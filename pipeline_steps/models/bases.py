@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pipeline_steps.config import BaseRef, PipelineConfig
+from pipeline_steps.config import BaseRef, PipelineConfig, without_commit
 from pipeline_steps.errors import UserError
 from pipeline_steps.models.store import place, read_json
 
@@ -74,7 +74,7 @@ def licence_of(path: str, own: str | None) -> str | None:
 
 def published(path: str) -> Published | None:
     """Return what is known of a base model by its id on the hub, with or without a commit."""
-    return _PUBLISHED.get(path.partition("@")[0])
+    return _PUBLISHED.get(without_commit(path))
 
 
 def refuse_depth(base: BaseRef) -> None:

@@ -121,9 +121,13 @@ def study(
         pairs: ``first:second``, controls that are compared with one another.
     """
     real = _references(images, reconstructed)
-    found = _read(scores, features, real)
+    found = {_key(path): _with_kid(path, seen, real) for path, seen in zip(scores, features, strict=True)}
     compared = _read_controls(controls or [], control_features or [], control_runs or [], real)
-    lines = [*_variants(found), *_differences(found, STEPS), *_bleed(_read(bleed))]
+    lines = [
+        *_variants(found),
+        *_differences(found, STEPS),
+        *_bleed({_key(path): _values(path) for path in bleed}),
+    ]
     lines += _controls(found, compared)
     lines += _differences(compared, [_pair(pair) for pair in pairs or []])
     write_text(table, _table(lines))
@@ -163,13 +167,6 @@ def _pair(pair: str) -> tuple[str, str]:
     return first, second
 
 
-def _read(paths: list[Path], features: list[Path] | None = None, real: Real | None = None) -> Found:
-    """Every score by culture, run and variant; the default run is called after its culture."""
-    if features is None or real is None:
-        return {_key(path): _values(path) for path in paths}
-    return {_key(path): _with_kid(path, seen, real) for path, seen in zip(paths, features, strict=True)}
-
-
 def _values(path: Path) -> dict[str, float]:
     return {row["metric"]: row["value"] for row in SCORES.rows(path)}
 
@@ -185,6 +182,7 @@ def _read_controls(paths: list[Path], features: list[Path], runs: list[str], rea
 
 
 def _key(path: Path) -> Key:
+    """Whose scores a file holds; the default run is called after its culture."""
     return str(SCORES.note(path)["culture"]), path.parent.parent.name, path.stem
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline_steps import artifacts
 from pipeline_steps.artifacts import KOHYA, LORA
 from pipeline_steps.cli import run_step
-from pipeline_steps.config import DEFINITIONS, BaseRef, ExportConfig
+from pipeline_steps.config import DEFINITIONS, BaseRef, ExportConfig, without_commit
 from pipeline_steps.errors import UserError
 
 
@@ -73,7 +73,7 @@ def _card(
 ) -> str:
     settings = training["settings"]
     base = training["base"]
-    name = base["path"].partition("@")[0]
+    name = without_commit(base["path"])
     contact = f"write to {contact}" if contact else "tell whoever gave you this file"
     losses = ", ".join(f"L_{loss.upper()}" for loss in DEFINITIONS[training["variant"]].losses)
     return f"""# LoRA: {culture}

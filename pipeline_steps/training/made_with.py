@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline_steps.artifacts import rebuild
 from pipeline_steps.artifacts.tensors import TensorFile
-from pipeline_steps.config import ModelRef, PerceptualConfig
+from pipeline_steps.config import ModelRef, PerceptualConfig, without_commit
 from pipeline_steps.errors import UserError
 from pipeline_steps.models.store import commit
 
@@ -21,7 +21,7 @@ def made_with(model: ModelRef, perceptual: PerceptualConfig | None = None) -> di
         model: the base model, or the extractor of S.
         perceptual: with an extractor, how it looks at pictures.
     """
-    found = {"model": Path(model.path.partition("@")[0]).name, "commit": commit(model)}
+    found = {"model": Path(without_commit(model.path)).name, "commit": commit(model)}
     if perceptual is not None:
         found |= perceptual.model_dump(mode="json", exclude={"model"})
     return {LINE: json.dumps(found, sort_keys=True)}

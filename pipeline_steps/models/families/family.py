@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from pipeline_steps.config import BaseRef, ModelRef
+from pipeline_steps.config import BaseRef, ModelRef, without_commit
 from pipeline_steps.errors import UserError
 from pipeline_steps.method.denoising import Condition
 from pipeline_steps.method.processes import Density, NoiseProcess
@@ -238,8 +238,8 @@ class Family(ABC):
             names, metadata = list(file.keys()), file.metadata() or {}
         training = json.loads(metadata.get("scoft_training", "{}"))
         made, now = training.get("base", {}), commit(self.base)
-        name = self.base.path.partition("@")[0]
-        if made.get("path", "").partition("@")[0] == name and (made.get("commit") or now) != now:
+        name = without_commit(self.base.path)
+        if without_commit(made.get("path", "")) == name and (made.get("commit") or now) != now:
             raise UserError(
                 f"{lora}: was trained on commit {made['commit'][:12]} of {name}, which is at {now} "
                 f"here; train it anew, or write '{name}@{made['commit']}' in models.base.path"
