@@ -17,14 +17,30 @@ BROWSER_FLAGS = [
 ]
 
 
+PATIENCE = 120_000
+"""Milliseconds that a busy machine may take; what is waited for comes, or the test fails."""
+
+
 @contextmanager
 def browser():
     """Yield a headless Chromium; one at a time in a process."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install '.[test]'")
+    playwright.expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as player:
         started = player.chromium.launch(executable_path=CHROMIUM, args=BROWSER_FLAGS)
         yield started
         started.close()
+
+
+def opened(context, url):
+    """Open a page; ``page.faults`` are those of its scripts and what its console calls errors."""
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
+    page.goto(url)
+    return page
 
 
 def check_axe(page, known=()):

@@ -16,6 +16,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("here")
 
+# Nor because a hub of ours is slow to answer: its client gives up after ten seconds.
+os.environ |= {"HF_HUB_ETAG_TIMEOUT": "120", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
+
 # Tests that run beside one another (pytest -n 2) take a core each.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, len(os.sched_getaffinity(0))))
 STRICT = bool(os.environ.get("SCOFT_CI"))

@@ -30,7 +30,9 @@ def postgres():
 
     call(programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
     flags = f"-c listen_addresses='' -k {folder}"
-    call(programs / "pg_ctl", "-D", data, "-o", flags, "-w", "-l", folder / "log", "start")
+    control = [programs / "pg_ctl", "-D", data, "-w", "-t", 600]
+    start = [*control, "-o", flags, "-l", folder / "log", "start"]
+    call(*start)
 
     class Postgres:
         names = 0
@@ -43,9 +45,9 @@ def postgres():
 
         def crash(self):
             """Stop as in a power cut, and start again."""
-            call(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-            call(programs / "pg_ctl", "-D", data, "-o", flags, "-w", "-l", folder / "log", "start")
+            call(*control, "-m", "immediate", "stop")
+            call(*start)
 
     yield Postgres()
-    call(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    call(*control, "-m", "immediate", "stop")
     shutil.rmtree(folder)

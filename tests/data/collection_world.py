@@ -5,7 +5,6 @@ import io
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from pipeline_steps.data.collection.store import Store
 from pipeline_steps.data.collection.wording import CURATOR, WORDINGS, read_curator_wording, read_wordings
 from pipeline_steps.web.gate import limits
 from tests import ROOT
+from tests.ports import free_port
 
 CONFIG = DataConfig(max_megapixels=20, max_megabytes=2)
 DETAILS = {
@@ -143,12 +143,6 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Server:
     """The real server in a process that can be killed and started again."""
 
@@ -167,7 +161,7 @@ class Server:
     def start(self):
         with self.log.open("w") as log:
             self.process = subprocess.Popen(self.command, cwd=ROOT, env=os.environ, stderr=log)
-        for _ in range(600):
+        for _ in range(6000):
             try:
                 urllib.request.urlopen(f"{self.url}/healthz", timeout=5).close()
                 return self

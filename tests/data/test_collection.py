@@ -676,7 +676,7 @@ def test_links_are_made_beside_a_server_and_its_uploads_are_left_alone(tmp_path)
         assert re.findall(r"(http\S+)/#link=", told) == ["https://a.example"]
         links = re.findall(r"#link=(\S+)", made.stderr)
         assert len(links) == 2 and upload.exists()
-        assert Person(httpx.Client(base_url=server.url), links[1]).reply.status_code == 200
+        assert Person(httpx.Client(base_url=server.url, timeout=120), links[1]).reply.status_code == 200
     server.start()  # the one before is dead, and has nothing any more
     assert not upload.parent.exists()
     server.kill()

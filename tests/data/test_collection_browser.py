@@ -9,7 +9,7 @@ from pipeline_steps.artifacts import IMAGES
 from pipeline_steps.config import DataConfig
 from pipeline_steps.data.collection.wording import WORDINGS, read_wordings
 from pipeline_steps.data.ingest import ingest
-from tests.browser import CHROMIUM, browser, check_axe
+from tests.browser import CHROMIUM, browser, check_axe, opened
 from tests.data.collection_world import Curator, Server, photo, rows
 
 playwright = pytest.importorskip(
@@ -35,20 +35,17 @@ def server(tmp_path_factory):
         yield server
 
 
-def opened(context, url):
-    page = context.new_page()
-    page.faults = []
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
-    page.goto(url)
+def come(chromium, server, link, language, device):
+    """Open a personal link on a device of this language."""
+    page = opened(chromium.new_context(locale=language, **device), f"{server.url}/#link={link}")
+    page.wait_for_selector("h1")  # once the server has said who comes
     return page
 
 
-def come(chromium, server, link, language, device):
-    """Open a personal link on a device of this language."""
-    context = chromium.new_context(locale=language, **device)
-    context.set_default_timeout(30_000)
-    return opened(context, f"{server.url}/#link={link}")
+def invited(server):
+    """The curator, and the personal link of one more."""
+    curator = Curator(httpx.Client(base_url=server.url, timeout=120), server.key())
+    return curator, re.search(r"#link=([\w-]+)", curator.post("invite", note="").text)[1]
 
 
 def agree(page, years="12"):
@@ -200,9 +197,27 @@ def test_a_lost_connection_is_tried_again_and_taken_once(chromium, server):
     page.context.close()
 
 
+HOLD_BACK = """() => {
+    const make = createImageBitmap, held = new Promise(go => { window.release = go; });
+    window.createImageBitmap = (...given) => held.then(() => make(...given));
+}"""
+
+
+@pytest.mark.parametrize("data", [photo(21, (800, 600)), b"unknown"], ids=["drawn", "no preview"])
+def test_what_the_server_has_stays_shown_however_late_the_preview_comes(chromium, server, data):
+    page = come(chromium, server, invited(server)[1], "en", PHONE)
+    agree(page)
+    page.evaluate(HOLD_BACK)
+    page.route("**/api/pictures?upload=*", lambda route: route.continue_(post_data=photo(21, (800, 600))))
+    choose(page, data)
+    page.evaluate("() => { release(); return new Promise(done => setTimeout(done, 300)); }")
+    assert page.locator(".shown img").count() == 1 and page.locator(".shown canvas, .shown p").count() == 0
+    assert ours(page) == []
+    page.context.close()
+
+
 def test_who_read_another_consent_text_is_asked_again(chromium, server):
-    curator = Curator(httpx.Client(base_url=server.url), server.key())
-    link = re.search(r"#link=([\w-]+)", curator.post("invite", note="").text)[1]
+    curator, link = invited(server)
     page = come(chromium, server, link, "ko", PHONE)
     consent, error = page.locator("#consent"), page.locator(".error")
     playwright.expect(consent).to_contain_text(WORDS["ko"].consent[0])
@@ -286,7 +301,6 @@ def test_by_keyboard_alone(chromium, server):
     key.press("Space")
     key.press("Enter")
     page.wait_for_selector("#file", state="attached")
-    page.wait_for_load_state("networkidle")  # what is drawn anew loses the focus
     tab_to("#file")
     page.set_input_files(
         "#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": photo(12, (800, 600))}

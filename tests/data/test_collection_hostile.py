@@ -221,7 +221,7 @@ def test_decoding_is_ended_when_it_takes_too_long(tmp_path):
     site = make_site(tmp_path, seconds=0.001)
     with TestClient(create_app(site)) as client:
         person = Person(client, site.store.invite("", "2030").result()[1])
-        answer = person.send(photo(1))
+        answer = person.send(photo(1, (4000, 3000)))  # a small one might be done before anybody looks
         assert answer.status_code == 422 and "takes too long" in answer.json()["detail"]
 
 
@@ -282,10 +282,12 @@ def test_nothing_acknowledged_is_lost_in_a_power_cut(tmp_path, store, request):
     other = ["--database", request.getfixturevalue("postgres").database()] if store == "postgresql" else []
     with Server(tmp_path / "site", "--invite", "4", *other) as server:
         given, killed = {}, threading.Event()
+        begun, done = threading.Barrier(4, timeout=300), threading.Barrier(4, timeout=300)
 
         def person(link, number):
-            with httpx.Client(base_url=server.url, timeout=30) as client:
+            with httpx.Client(base_url=server.url, timeout=120) as client:
                 one = Person(client, link)
+                begun.wait()  # the power is cut while they give
                 for n in range(4):
                     data, upload = photo(100 * number + n, (600, 450)), uuid.uuid4().hex
                     while True:
@@ -294,12 +296,13 @@ def test_nothing_acknowledged_is_lost_in_a_power_cut(tmp_path, store, request):
                             if answer.status_code == 200:
                                 break
                         except httpx.TransportError:
-                            killed.wait(60)
+                            killed.wait(300)
                     given[upload] = answer.json()["picture"]
                     if len(given) == 5:
                         server.kill()
                         server.start()
                         killed.set()
+                done.wait()
                 return one.name, one.pictures()
 
         with ThreadPoolExecutor(4) as pool:

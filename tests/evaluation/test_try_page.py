@@ -1,7 +1,6 @@
 """The page for trying LoRAs out: what it draws, what it says, and all of it in a real browser."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,8 @@ from pipeline_steps.training.parallel import Processes
 from pipeline_steps.training.train import build_objective
 from pipeline_steps.training.trainer import Trainer
 from tests import ROOT
-from tests.browser import CHROMIUM, browser, check_axe
+from tests.browser import CHROMIUM, PATIENCE, browser, check_axe
+from tests.ports import free_port
 
 BASE = BaseRef(path="resources/mini/base")
 STILL = "*, ::before, ::after { transition: none !important; }"
@@ -172,9 +172,7 @@ def test_a_folder_without_loras_is_named(tmp_path):
 @pytest.fixture
 def address(results):
     """The page, served by its own command."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             sys.executable,
@@ -209,7 +207,7 @@ def address(results):
 def test_in_a_browser_a_prompt_becomes_pictures_to_be_saved(address):
     with browser() as chromium:
         page = chromium.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(PATIENCE)
         page.goto(address)
         prompt = page.get_by_label("Prompt")
         assert prompt.input_value() == "a house, in Wales"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pipeline_steps.artifacts import FORMS, PAGES, SAMPLES, Origin, encode_pictu
 from pipeline_steps.config import SurveyConfig
 from pipeline_steps.survey.survey_pages import survey_pages
 from tests import ROOT
+from tests.ports import free_port
 
 ADMIN_TOKEN = "the-token-of-the-administrator"
 VARIANTS = ("sd", "scoft_m", "scoft_mp", "scoft_mpc")
@@ -84,9 +84,7 @@ class Server:
     def __init__(
         self, pages, forms, database, *flags, admin=ADMIN_TOKEN, module="pipeline_steps.survey.server"
     ):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = [sys.executable, "-m", module, "--port", str(self.port)]
         self.command += [
@@ -108,7 +106,7 @@ class Server:
             env=os.environ | {"SURVEY_ADMIN_TOKEN": self.admin},
             stderr=subprocess.PIPE,
         )
-        for _ in range(600):
+        for _ in range(6000):
             try:
                 urllib.request.urlopen(f"{self.url}/healthz", timeout=5)
                 return self

@@ -51,7 +51,7 @@ class Person:
     """A browser without its window."""
 
     def __init__(self, url, code="", culture="korea", **more):
-        self.client = httpx.Client(base_url=url, timeout=20)
+        self.client = httpx.Client(base_url=url, timeout=120)
         page = self.client.get("/")
         self.csrf = page.text.split('"csrf":"')[1].split('"')[0]
         body = {"consent": True, "code": code, "culture": culture, "years": 12.0, **more}
@@ -100,14 +100,14 @@ def test_answers_are_kept_through_a_kill_and_exported(tables, database, tmp_path
             assert kept["participant"] == s["participant"] and list(kept["answers"]) == [page]
             assert kept["answers"][page]["offensiveness"][pictures[page][0]] == turn % 4 + 1
             assert kept["answers"][page]["stereotypes"] is None
-        text = httpx.get(f"{server.url}/admin/answers.csv", headers=ADMIN).text
+        text = httpx.get(f"{server.url}/admin/answers.csv", headers=ADMIN, timeout=120).text
         rows = list(csv.DictReader(io.StringIO(text)))
         assert len(rows) == 4 * 4 * 4 and sum(row["rank"] == "" for row in rows) == 16
         assert len({row["exported"] for row in rows}) == 1
         folder = tmp_path / "answers"
         folder.mkdir()
         (folder / "a.parquet").write_bytes(
-            httpx.get(f"{server.url}/admin/answers.parquet", headers=ADMIN).content
+            httpx.get(f"{server.url}/admin/answers.parquet", headers=ADMIN, timeout=120).content
         )
         assert pq.read_table(folder / "a.parquet").num_rows == 64
         survey_import(folder, pages, tmp_path / "a.parquet", tmp_path / "r.parquet", SurveyConfig())
@@ -152,7 +152,7 @@ def test_every_acknowledged_answer_survives_kills_under_load(tables, database):
         stop.set()
         for thread in threads:
             thread.join()
-        text = httpx.get(f"{server.url}/admin/answers.csv", headers=ADMIN).text
+        text = httpx.get(f"{server.url}/admin/answers.csv", headers=ADMIN, timeout=120).text
     stored = {}
     for row in csv.DictReader(io.StringIO(text)):
         key = (row["participant"], row["page"], row["item"])
@@ -199,7 +199,7 @@ def test_what_is_missing_at_the_start_is_said_on_one_line(tables, tmp_path):
         assert (
             f"port {server.port} of 127.0.0.1 is taken by another program" in second.stderr.splitlines()[-1]
         )
-        assert httpx.get(f"{server.url}/admin").status_code == 404
+        assert httpx.get(f"{server.url}/admin", timeout=120).status_code == 404
         server.process.terminate()
         told = server.process.communicate(timeout=60)[1].decode()
     assert (
@@ -419,7 +419,7 @@ def test_puppets_need_a_code_each_and_are_shown_where_there_are_none(app, coded,
         body = {"page": state["pages"][0], "answers": {"description": None}}
         app.put("/api/answers", json=body, headers={"X-CSRF-Token": state["csrf"]})
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.csv").write_bytes(app.get("/admin/answers.csv", headers=ADMIN).content)
+    (tmp_path / "in/a.csv").write_bytes(app.get("/admin/answers.csv", headers=ADMIN, timeout=120).content)
     pages, _ = pages_and_forms(tables)
     survey_import(tmp_path / "in", pages, tmp_path / "a", tmp_path / "r", SurveyConfig())
     note = ANSWERS.note(tmp_path / "a")
@@ -560,7 +560,7 @@ def test_a_closed_survey_takes_nothing_and_says_so(app, tables, tmp_path):
     assert (refused.status_code, refused.json()["detail"]) == (403, "the survey is closed")
     assert '"closed":true' in app.get("/").text
     store = Store(f"sqlite:///{tmp_path / 's.sqlite'}", ["korea"])
-    assert records.closed_since(store).result(10), "also after a restart"
+    assert records.closed_since(store).result(120), "also after a restart"
     store.close()
     form(app, "closed", closed="no")
     assert app.put("/api/answers", json=body, headers=head).status_code == 200
@@ -582,22 +582,22 @@ def store(tmp_path):
 def held_back(store):
     """Keep the store's thread busy, so that what follows shares one transaction."""
     busy, go = threading.Event(), threading.Event()
-    store.submit(lambda connection: (busy.set(), go.wait(10)))
-    assert busy.wait(10)  # what comes before it is at work would share its transaction
+    store.submit(lambda connection: (busy.set(), go.wait(120)))
+    assert busy.wait(120)  # what comes before it is at work would share its transaction
     return go
 
 
 def test_one_refusal_does_not_undo_its_neighbours(store):
-    store.enrol("mine", "korea", 9, "open", NOW).result(10)
+    store.enrol("mine", "korea", 9, "open", NOW).result(120)
     go = held_back(store)
     before = store.save("mine", "page", {"description": {"a": 1}})
     refused = store.enrol("mine", "korea", 9, "open", NOW)
     after = store.enrol("other", "korea", 9, "open", NOW)
     go.set()
-    assert before.result(10) is None and after.result(10)[0].form == 1
+    assert before.result(120) is None and after.result(120)[0].form == 1
     with pytest.raises(TakenError):
-        refused.result(10)
-    assert store.answers("mine").result(10) == {"page": {"description": {"a": 1}}}
+        refused.result(120)
+    assert store.answers("mine").result(120) == {"page": {"description": {"a": 1}}}
 
 
 def test_a_failed_transaction_acknowledges_nothing_and_work_goes_on(store):
@@ -607,20 +607,20 @@ def test_a_failed_transaction_acknowledges_nothing_and_work_goes_on(store):
     neighbour = store.enrol("mine", "korea", 9, "open", NOW)
     go.set()
     with pytest.raises(SQLAlchemyError):
-        lost.result(10)
+        lost.result(120)
     for future in (before, neighbour):
         with pytest.raises(SQLAlchemyError):
-            future.result(10)
+            future.result(120)
     assert list(store.everything()) == []
     # One transaction: nothing of it is left, not even the first form's number.
-    assert store.enrol("early", "korea", 9, "open", NOW).result(10)[0].form == 0
+    assert store.enrol("early", "korea", 9, "open", NOW).result(120)[0].form == 0
 
 
 def test_what_was_given_up_does_not_stop_the_store(store):
     go = held_back(store)
     assert store.enrol("mine", "korea", 9, "open", NOW).cancel()
     go.set()
-    assert store.enrol("other", "korea", 9, "open", NOW).result(10)[0].form == 0
+    assert store.enrol("other", "korea", 9, "open", NOW).result(120)[0].form == 0
 
 
 def test_a_database_that_cannot_be_opened():

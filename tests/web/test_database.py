@@ -55,15 +55,16 @@ def test_what_is_erased_while_somebody_reads_leaves_the_log_when_they_are_done(
         assert connection.execute(sa.select(PERSON.c.name)).scalars().all() == ["ada"]
         count = database.submit(lambda c: c.execute(sa.delete(PERSON)).rowcount, erases=True).result()
         assert count == 1
+        log = tmp_path / "p.sqlite-wal"
+        assert WORDS.encode() in log.read_bytes()
     assert "stands in its log until they are done" in caplog.text
-    log = tmp_path / "p.sqlite-wal"
-    assert WORDS.encode() in log.read_bytes()
     reader.dispose()
     if busy:
         database.submit(lambda connection: connection.execute(sa.select(PERSON)).all()).result()
-    for _ in range(200):
-        if log.read_bytes():
-            time.sleep(0.05)
+    for _ in range(2400):
+        if not log.read_bytes():
+            break
+        time.sleep(0.05)
     assert log.read_bytes() == b""
     assert database.submit(lambda c: c.exec_driver_sql("PRAGMA busy_timeout").scalar()).result() == 10000
     database.close()

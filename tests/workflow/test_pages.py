@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -34,6 +33,7 @@ import yaml
 from tests import ROOT
 from tests.data.collection_world import Curator, Person, photo
 from tests.models.test_fetch_models import Hub
+from tests.ports import free_port
 from tests.warm_python import WarmPython
 
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "config/README.md")]
@@ -256,12 +256,6 @@ class World:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
                 process.communicate(timeout=PATIENCE)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
