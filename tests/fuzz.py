@@ -10,15 +10,18 @@ minute, a result that cannot be read again, or a file written outside its result
 
 import argparse
 import csv
+import io
 import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -98,6 +101,15 @@ def replace(content: Any, rng: random.Random) -> Any:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
+def save_workbook(book: openpyxl.Workbook, path: Path) -> None:
+    """Write a workbook with the same bytes at any time: what is spoilt of it is then the same as well."""
+    book.save(written := io.BytesIO())
+    with zipfile.ZipFile(written) as parts, zipfile.ZipFile(path, "w") as fixed:
+        for name in parts.namelist():
+            text = re.sub(rb"\d{4}-\d\d-\d\dT[\d:.]+Z", b"2026-01-01T00:00:00Z", parts.read(name))
+            fixed.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+
+
 def write_table(path: Path, rows: list[dict[str, Any]], rng: random.Random | None = None) -> None:
     """Write rows in the form of the ending; with ``rng`` one column or cell holds a foreign value."""
     column, value = (rng.choice(list(rows[0])), rng.choice(VALUES)) if rng else (None, None)
@@ -119,7 +131,7 @@ def write_table(path: Path, rows: list[dict[str, Any]], rng: random.Random | Non
         book = openpyxl.Workbook()
         for cells in (list(rows[0]), *(list(row.values()) for row in rows)):
             book.active.append([cell if isinstance(cell, int | str) else str(cell) for cell in cells])
-        return book.save(path)
+        return save_workbook(book, path)
     with path.open("w", newline="", errors="replace") as file:
         table = csv.DictWriter(file, list(rows[0]), delimiter=";" if path.suffix == ".csv" else "\t")
         table.writeheader()

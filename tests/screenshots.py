@@ -22,7 +22,7 @@ from pipeline_steps.mini.corpora import base_corpus
 from pipeline_steps.survey.survey_html import survey_html
 from pipeline_steps.survey.survey_pages import survey_pages
 from tests import ROOT
-from tests.browser import browser
+from tests.browser import PATIENCE, browser
 from tests.data.collection_world import Curator, Person, Server
 from tests.survey.survey_world import VARIANTS
 from tests.survey.test_survey_aggregate import made
@@ -50,6 +50,7 @@ def of_run(chromium: Any, results: Path) -> None:
     for name, path in (("report", "report.html"), ("data_report", "korea/data_report.html")):
         if (results / path).exists():
             page = chromium.new_page(viewport=DESK)
+            page.set_default_timeout(PATIENCE)
             page.goto((results / path).absolute().as_uri())
             save(page, name)
 
@@ -79,6 +80,7 @@ def of_survey(chromium: Any, folder: Path) -> None:
     survey_pages(samples, pages, forms, "korea", 7, config)
     survey_html(pages, forms, list(config.wordings), folder / "survey.html", "korea", config)
     page = chromium.new_page(viewport=DESK)
+    page.set_default_timeout(PATIENCE)
     page.goto((folder / "survey.html").as_uri())
     page.check("#consent")
     page.fill("#code", "river-stone-cloud-1")
@@ -104,7 +106,7 @@ def photographs() -> Iterator[bytes]:
 
 def of_collection(chromium: Any, folder: Path) -> None:
     """The contributor's two pages, and the curator's."""
-    with Server(folder) as server, httpx.Client(base_url=server.url) as client:
+    with Server(folder) as server, httpx.Client(base_url=server.url, timeout=120) as client:
         link, given = server.links()[0], photographs()
         one = Person(client, link)
         ids = [one.give(next(given), caption=text, category=kind, era=era) for text, kind, era in GIVEN]
@@ -112,6 +114,7 @@ def of_collection(chromium: Any, folder: Path) -> None:
         desk.decide("accepted", ids[0])
         desk.decide("asked", ids[1], message="Please name Wales in the sentence.")
         phone = chromium.new_page(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=1)
+        phone.set_default_timeout(PATIENCE)
         phone.goto(f"{server.url}/#link={link}")
         phone.wait_for_selector(".cards img")
         save(phone, "collection_phone")
@@ -122,6 +125,7 @@ def of_collection(chromium: Any, folder: Path) -> None:
         phone.locator("#tokens", has_text="Wales").wait_for()
         save(phone, "collection_picture")
         page = chromium.new_page(viewport=DESK)
+        page.set_default_timeout(PATIENCE)
         page.goto(f"{server.url}/curator#key={server.key()}")
         page.wait_for_selector("#pictures")
         page.evaluate("document.getElementById('pictures').scrollIntoView()")

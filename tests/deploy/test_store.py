@@ -3,6 +3,7 @@
 A node is an empty folder of its own for each job, which sees of the run what the store brings it.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -27,7 +28,7 @@ SETTINGS = TINY | {
     "presets": ["own"],
     "cache": {"generic_captions": "data/captions.txt"},
     "cultures": {"korea": {"suffix": ", in Korea", "images": "data/korea", "prompts": "data/prompts.txt"}},
-    "train": TINY["train"] | {"updates": 8},
+    "train": TINY["train"] | {"updates": 24},
     "sample": {"images_per_prompt": 2, "steps": 1},
     "score": {"variants": ["sd", "scoft_mpc"], "neighbours": 1},
     "watch": {"tensorboard": False, "checkpoint_every": 1, "checkpoints": "s3://checkpoints/here"},
@@ -89,7 +90,11 @@ def bucket(store):
         there = client.Bucket(name)
         if there not in client.buckets.all():
             return {}
-        return {item.key: item.get()["Body"].read() for item in there.objects.all()}
+        found = {}
+        for item in there.objects.all():
+            with contextlib.suppress(client.meta.client.exceptions.NoSuchKey):  # deleted since it was listed
+                found[item.key] = item.get()["Body"].read()
+        return found
 
     client.create_bucket(Bucket="checkpoints")
     return held

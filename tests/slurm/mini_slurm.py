@@ -176,7 +176,13 @@ class MiniSlurm:
     def run(self, command: str, check: bool = True) -> str:
         """Run a Slurm command and return what it prints."""
         done = subprocess.run(
-            command, shell=True, env=self.environment, capture_output=True, text=True, timeout=30, check=False
+            command,
+            shell=True,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         if check and done.returncode:
             raise RuntimeError(f"{command}: {done.stderr}")
@@ -217,7 +223,7 @@ class MiniSlurm:
                 subprocess.run(command, shell=True, env=self.environment, capture_output=True).returncode == 0
             )
 
-        _until(ready, 30, command)
+        _until(ready, 120, command)
 
 
 def _free_ports(count: int) -> int:

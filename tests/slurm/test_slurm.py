@@ -147,7 +147,7 @@ def test_one_cultures_mistake_takes_no_other_along(cluster, work):
     mistaken = DUMMY.replace("for word", 'case "$*" in *data.ingest*c01*) exit 1 ;; esac\nfor word', 1)
     environment = with_dummy(cluster, work, mistaken)
     cultures = ["c00", "c01", "c02"]
-    options = ("--profile", str(profile(work, minutes=1)), "--retries", "0", "--until", "ingest")
+    options = ("--profile", str(profile(work)), "--retries", "0", "--until", "ingest")
     run = snakemake(work, "many", cultures, *options, environment=environment)
     assert run.wait() != 0
     made = [name for name in cultures if (work / f"many/{name}/images.parquet").exists()]
@@ -160,7 +160,7 @@ def test_twenty_cultures_of_dummy_steps_in_groups(cluster, work):
     cultures = [f"c{number:02d}" for number in range(20)]
     stages = ("caption", "depth", "synthesize", "filter", "cache", "targets")
     options = (
-        "--profile", str(profile(work, minutes=1)), "--group-components", "data=5", "prepare=5", "train=5",
+        "--profile", str(profile(work, minutes=5)), "--group-components", "data=5", "prepare=5", "train=5",
         "--groups", "ingest=data", "data_card=data", *(f"{stage}=prepare" for stage in stages), "train=train",
         "--resources", "gpu=1", "mem_mb=2000", "--set-resource-scopes", "gpu=local", "mem_mb=local",
     )  # fmt: skip

@@ -38,7 +38,7 @@ from tests.warm_python import WarmPython
 
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "config/README.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-PATIENCE = 300
+PATIENCE = 1200
 """Seconds after which a command counts as hanging."""
 
 # --- what the pages hold ----------------------------------------------------------------------
@@ -418,15 +418,22 @@ def fetch_answers(world: World, text: str) -> None:
 def serve_trial(world: World, text: str) -> None:
     world.port = free_port()
     with world.serving(f"{text} --port {world.port}", "/"):
-        page = urllib.request.urlopen(f"http://127.0.0.1:{world.port}/config", timeout=10).read().decode()
+        page = (
+            urllib.request.urlopen(f"http://127.0.0.1:{world.port}/config", timeout=PATIENCE).read().decode()
+        )
     assert "SCoFT+MPC" in page and "korea" in page
 
 
 def serve_boards(world: World, text: str) -> None:
     world.port = free_port()
     with world.serving(f"{text} --port {world.port}", "/data/runs"):
-        runs = json.load(urllib.request.urlopen(f"http://127.0.0.1:{world.port}/data/runs", timeout=10))
-    assert any("korea" in run for run in runs)
+        until, runs = time.monotonic() + PATIENCE, []
+        while not any("korea" in run for run in runs):  # they are read while it serves
+            assert time.monotonic() < until, runs
+            runs = json.load(
+                urllib.request.urlopen(f"http://127.0.0.1:{world.port}/data/runs", timeout=PATIENCE)
+            )
+            time.sleep(0.1)
 
 
 INSTALL = {"install .": "install . --no-deps --no-build-isolation --target installed"}

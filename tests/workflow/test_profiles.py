@@ -1,5 +1,6 @@
 """The shipped profiles keep up with the rules."""
 
+import os
 import re
 import subprocess
 import sys
@@ -55,7 +56,10 @@ def test_a_dry_run_says_how_many_gpu_hours_are_asked_for(tmp_path):
         "workflow/profiles/slurm",
         "results/korea/lora.safetensors",
     ]
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # this code, whatever is installed beside it
+    done = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
     asked = PROFILE["set-resources"]
     rules_with_a_gpu = ("caption", "depth", "cache", "synthesize", "filter", "targets", "train")
     minutes = sum(eval(asked[rule]["runtime"], {"attempt": 1}) for rule in rules_with_a_gpu)
