@@ -245,12 +245,16 @@ def friedman(scores: np.ndarray) -> float:
         return float(stats.friedmanchisquare(*scores.T).pvalue)
 
 
+FEW = 13
+"""Most people for whom the signed-rank test tries all choices of signs."""
+
+
 def wilcoxon(first: np.ndarray, second: np.ndarray, answers: np.ndarray) -> float:
     """Return p of the signed-rank test that two variants are alike; a participant is one observation.
 
     Differences of mean ranks are compared as fractions: as floats, equal ones differ in their last
-    bits, and the test would take a tie for an order. Who prefers neither does not count, so that p is
-    exact where few do.
+    bits, and the test would take a tie for an order. Who prefers neither does not count. Where at most
+    :data:`FEW` are left, p is exact, ties or not: the share of all 2^m choices of signs that are as extreme.
 
     Args:
         first: sum of the ranks each participant gave one variant, whole numbers, shape (m,).
@@ -263,7 +267,11 @@ def wilcoxon(first: np.ndarray, second: np.ndarray, answers: np.ndarray) -> floa
         return float("nan")
     place = {size: number for number, size in enumerate(sorted(set(map(abs, difference))), 1)}
     # The test knows sizes by their order alone: the n-th smallest may as well be n.
-    return float(stats.wilcoxon([place[abs(d)] * (-1 if d < 0 else 1) for d in difference]).pvalue)
+    signed = stats.rankdata([place[abs(d)] for d in difference]) * [-1 if d < 0 else 1 for d in difference]
+    if 1 < len(signed) <= FEW:  # as stats.wilcoxon does where there are ties, but all choices at once
+        tried = {"permutation_type": "samples", "vectorized": True, "n_resamples": 2**FEW}
+        return float(stats.permutation_test((signed,), np.sum, **tried).pvalue)
+    return float(stats.wilcoxon(signed).pvalue)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -224,6 +224,16 @@ def test_who_prefers_neither_does_not_make_few_preferences_sure(prefer):
     assert ranks.wilcoxon(np.full(14, 25), second, np.full(14, 10)) == pytest.approx(2 / 2**prefer)
 
 
+@pytest.mark.parametrize("people", [1, 2, 3, 5, 8, ranks.FEW])
+def test_few_people_have_scipys_exact_p_ties_or_not(people):
+    """scipy tries the choices of signs one after the other where there are ties."""
+    rng = np.random.default_rng(people)
+    for sizes in ([1, 2, 3], np.arange(1, 100)):
+        differences = rng.choice(sizes, people) * rng.choice([-1, 1], people)
+        found = ranks.wilcoxon(np.zeros(people), -differences, np.ones(people))
+        assert found == stats.wilcoxon(differences).pvalue
+
+
 def signed_rank_p(differences):
     """Wilcoxon's test by its formulas in fractions: normal approximation, ties corrected, zeros dropped."""
     kept = [d for d in differences if d]
