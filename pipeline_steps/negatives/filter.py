@@ -1,6 +1,7 @@
 """Drop false negatives: those too similar to their positive (paper §4.4)."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,22 +37,8 @@ def filter_negatives(
         dreamsim: DreamSim.
         config: threshold and batch size.
     """
-    import torch
-
-    from pipeline_steps.method.pictures import resize, to_unit
-    from pipeline_steps.models import extractors, loading
-
     origin = artifacts.same_origin((IMAGES, images), (NEGATIVES, negatives), culture=culture)
-    embed_pictures, side = extractors.dreamsim(dreamsim)
-
-    @torch.inference_mode()
-    def embed(rows: list[Row]) -> np.ndarray:
-        pictures = [
-            [artifacts.decode_picture(row["image"]) for row in run] for run in artifacts.one_size([rows])
-        ]
-        unit = torch.cat([resize(to_unit(run).to(loading.device()), side) for run in pictures])
-        return torch.nn.functional.normalize(embed_pictures(unit).float()).cpu().numpy()
-
+    embed = _embedding(dreamsim)
     positives: dict[str, np.ndarray] = {}
     for batch in artifacts.train_batches(images, config.batch_size, "embed positives"):
         positives |= {row["image_id"]: vector for row, vector in zip(batch, embed(batch), strict=True)}
@@ -83,6 +70,27 @@ def filter_negatives(
         sum(count == 0 for count in kept_of.values()),
         len(kept_of),
     )
+
+
+def _embedding(dreamsim: ModelRef) -> Callable[[list[Row]], np.ndarray]:
+    """Return what embeds rows of pictures, (n, channels), of length 1: one less their product is DreamSim."""
+    import torch
+
+    from pipeline_steps.method.pictures import resize, to_unit
+    from pipeline_steps.models import extractors, loading
+
+    embed_pictures, side = extractors.dreamsim(dreamsim)
+
+    @torch.inference_mode()
+    def embed(rows: list[Row]) -> np.ndarray:
+        pictures = [
+            [artifacts.decode_picture(row["image"]) for row in run] for run in artifacts.one_size([rows])
+        ]
+        unit = torch.cat([resize(to_unit(run).to(loading.device()), side) for run in pictures])
+        found: np.ndarray = torch.nn.functional.normalize(embed_pictures(unit).float()).cpu().numpy()
+        return found
+
+    return embed
 
 
 if __name__ == "__main__":

@@ -121,27 +121,8 @@ class TrainingSet:
             self.cache[name][rows, side, :, : shape[1], : shape[2]].float()
             for name in ("latents_mean", "latents_std")
         )
-        blip = {name: value[rows] for name, value in self.conditions["text_blip"].items()}
-        one = {
-            name: value[torch.arange(len(rows)), (caption * value.shape[1]).long()]
-            for name, value in blip.items()
-        }
-        if self.config.memorisation_captions == "one":
-            blip = {name: value[:, None] for name, value in one.items()}
-        text = {name: value[rows] for name, value in self.conditions["text"].items()}
-        # What tells of the picture, not of the prompt, goes with the empty prompt as well.
-        null = text | {
-            name: value.expand(len(rows), *value.shape)
-            for name, value in self.conditions["text_null"].items()
-        }
-        batch = Batch(
-            z0=mean + std * posterior,
-            noise=noise,
-            t=t,
-            text=text,
-            blip=blip,
-            null=null,
-        )
+        text, blip, null, one = self._captions(rows, caption)
+        batch = Batch(z0=mean + std * posterior, noise=noise, t=t, text=text, blip=blip, null=null)
         if self.negatives is not None:
             self._add_losers(batch, rows, side, streams)
         if self.config.weight_prior > 0:
@@ -199,6 +180,28 @@ class TrainingSet:
                 "pictures of several sizes are trained on one at a time; set train.batch_size to 1"
             )
         return channels, *sizes.pop()
+
+    def _captions(self, rows: Tensor, draw: Tensor) -> tuple[Condition, Condition, Condition, Condition]:
+        """Return the conditions of the own captions, of BLIP's, of the empty one, and of one of BLIP's each.
+
+        Args:
+            rows: of the cache, (n,).
+            draw: uniform numbers in [0, 1), (n,), which choose the one.
+        """
+        text = {name: value[rows] for name, value in self.conditions["text"].items()}
+        blip = {name: value[rows] for name, value in self.conditions["text_blip"].items()}
+        one = {
+            name: value[torch.arange(len(rows)), (draw * value.shape[1]).long()]
+            for name, value in blip.items()
+        }
+        if self.config.memorisation_captions == "one":
+            blip = {name: value[:, None] for name, value in one.items()}
+        # What tells of the picture, not of the prompt, goes with the empty prompt as well.
+        null = text | {
+            name: value.expand(len(rows), *value.shape)
+            for name, value in self.conditions["text_null"].items()
+        }
+        return text, blip, null, one
 
     def _looks(self, rows: Tensor, side: Tensor, seen: Tensor, draw: Tensor) -> Looks:
         """Return what the places ``seen`` of a batch are compared with, and under which views."""

@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from pipeline_steps.seeds import generator
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from pipeline_steps.method.perceptual import Extractor
 
 
 def targets(
@@ -55,45 +58,21 @@ def targets(
     """
     import torch
 
-    from pipeline_steps.method.perceptual import view_features
-    from pipeline_steps.method.pictures import to_unit
-    from pipeline_steps.models import extractors, loading
+    from pipeline_steps.models import extractors
     from pipeline_steps.training.latents import negatives_of
     from pipeline_steps.training.made_with import made_with
 
     origin = artifacts.same_origin((IMAGES, images), (NEGATIVES_KEPT, negatives_kept), culture=culture)
     extract = extractors.feature_extractor(extractor, perceptual)
-    kept = extractors.feature_dtype(extractor, perceptual)
-    count = NEGATIVES_KEPT.count(negatives_kept)
+    features = partial(_features, extract, extractors.feature_dtype(extractor, perceptual), targets)
     views = _views(images, culture, seed, perceptual.views)
     another = perceptual.negatives == "another"
+    positives = artifacts.train_batches(images, config.batch_size, "positives")
+    positive = features(positives, len(views), views)
+    count, drawn = NEGATIVES_KEPT.count(negatives_kept), NEGATIVES_KEPT.rows(negatives_kept)
+    negatives = artifacts.shard_batches(drawn, count, config.batch_size, artifacts.WHOLE, "negatives")
+    negative = features(negatives, count, _of_the_next(views) if another else views)
     members = negatives_of(list(views), negatives_kept, another)
-    names = list(views)
-    compared_with = dict(zip(names, [*names[1:], *names[:1]] if another else names, strict=True))
-
-    @torch.inference_mode()
-    def features(batches: Iterable[list[Row]], rows: int, seen_as: Mapping[str, str]) -> "list[Tensor]":
-        """One tensor (rows, 2, V, positions, channels) per layer, filled batch by batch, on the disk."""
-        whole: list[Tensor] = []
-        done = 0
-        for batch in artifacts.one_size(batches):
-            unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch]).to(loading.device())
-            boxes = torch.stack([views[seen_as[row["image_id"]]] for row in batch])
-            plain, flipped = (view_features(extract, x, boxes) for x in (unit, unit.flip(-1)))
-            layers = [torch.stack(pair, 1).to("cpu", kept) for pair in zip(plain, flipped, strict=True)]
-            if not whole:
-                whole = [_on_disk(targets, (rows, *layer.shape[1:]), kept) for layer in layers]
-            for place, layer in zip(whole, layers, strict=True):
-                place[done : done + len(batch)] = layer
-            done += len(batch)
-        return whole
-
-    own = dict(zip(names, names, strict=True))
-    positive = features(artifacts.train_batches(images, config.batch_size, "positives"), len(views), own)
-    batches = artifacts.shard_batches(
-        NEGATIVES_KEPT.rows(negatives_kept), count, config.batch_size, artifacts.WHOLE, "negatives"
-    )
-    negative = features(batches, count, compared_with)
     tensors = {"views": torch.stack(list(views.values())), "negatives_of": members}
     for layer, found in enumerate(positive):
         tensors[f"positive.{layer}"] = found
@@ -108,6 +87,51 @@ def _views(images: Path, culture: str, seed: int, count: int) -> "dict[str, Tens
 
     names = [row["image_id"] for row in IMAGES.rows(images, ["split"]) if row["split"] == "train"]
     return {name: draw_views(count, generator(seed, "views", culture, name)) for name in names}
+
+
+def _of_the_next(views: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Give each picture the views of the one after it."""
+    return dict(zip(views, [*list(views.values())[1:], *list(views.values())[:1]], strict=True))
+
+
+def _features(
+    extract: "Extractor",
+    dtype: "torch.dtype",
+    beside: Path,
+    batches: Iterable[list[Row]],
+    count: int,
+    views: "Mapping[str, Tensor]",
+) -> "list[Tensor]":
+    """One tensor (count, 2, V, positions, channels) per layer, filled batch by batch, on the disk.
+
+    Args:
+        extract: the extractor.
+        dtype: precision in which features are kept.
+        beside: file on whose disk they lie meanwhile.
+        batches: rows of pictures.
+        count: of the rows.
+        views: under which pictures are seen, by image id.
+    """
+    import torch
+
+    from pipeline_steps.method.perceptual import view_features
+    from pipeline_steps.method.pictures import to_unit
+    from pipeline_steps.models import loading
+
+    whole: list[Tensor] = []
+    done = 0
+    for batch in artifacts.one_size(batches):
+        unit = to_unit([artifacts.decode_picture(row["image"]) for row in batch]).to(loading.device())
+        boxes = torch.stack([views[row["image_id"]] for row in batch])
+        with torch.inference_mode():
+            plain, flipped = (view_features(extract, x, boxes) for x in (unit, unit.flip(-1)))
+        layers = [torch.stack(pair, 1).to("cpu", dtype) for pair in zip(plain, flipped, strict=True)]
+        if not whole:
+            whole = [_on_disk(beside, (count, *layer.shape[1:]), dtype) for layer in layers]
+        for place, layer in zip(whole, layers, strict=True):
+            place[done : done + len(batch)] = layer
+        done += len(batch)
+    return whole
 
 
 def _on_disk(beside: Path, shape: tuple[int, ...], dtype: "torch.dtype") -> "Tensor":

@@ -21,7 +21,7 @@ from pipeline_steps.seeds import derive_seed
 if TYPE_CHECKING:
     from pipeline_steps.artifacts.tensors import TensorFile
     from pipeline_steps.method.scoft import Objective
-    from pipeline_steps.models.families.family import Family
+    from pipeline_steps.training.boards import Boards
     from pipeline_steps.training.checkpoints import Checkpoints
     from pipeline_steps.training.dataset import TrainingSet
     from pipeline_steps.training.optimiser import LossScale
@@ -78,7 +78,6 @@ def train(
     from pipeline_steps.training.trainer import Trainer
 
     processes = Processes(config.processes)
-    main = processes.rank == 0
     sources = _sources(train_cache, base, targets, extractor, config, negative_cache)
     origin = artifacts.same_origin(*sources, culture=culture)
     family = family_of(base)
@@ -94,9 +93,8 @@ def train(
         )
     lora_seed = derive_seed(seed, "lora", culture)
     trainer = Trainer(family.denoiser(), family, noise_process, objective, config, lora_seed, processes)
-    watched = main and (watch.tensorboard or watch.wandb is not None)
-    samples = watched and watch.sample_every > 0
-    _open_eyes(trainer, family, config, objective, extractor, samples)
+    watched = processes.rank == 0 and (watch.tensorboard or watch.wandb is not None)
+    _open_eyes(trainer, extractor, samples=watched and watch.sample_every > 0)
     identity = _identity(config, variant, seed, base, origin)
     inputs = {"inputs": [kind.note(path)["sha256"] for kind, path in sources]}
     folder = lora.parent / "checkpoints"
@@ -105,26 +103,15 @@ def train(
         state, rows = checkpoints.restore()
     if state:
         trainer.restore(state)
-    boards = None
-    if watched:
-        board_folder = lora.parent / "tensorboard" / variant
-        boards = Boards(board_folder, watch, f"{culture} {variant}", len(rows), identity)
+    board_folder = lora.parent / "tensorboard" / variant
+    boards = Boards(board_folder, watch, f"{culture} {variant}", len(rows), identity) if watched else None
     with boards or nullcontext():
-        for row in _updates(
-            trainer, data, checkpoints, config.updates, watch.checkpoint_every, rows, f"train {variant}"
-        ):
-            if main and _due(watch.validate_every, row, config.updates):
-                row["loss_held_out"] = trainer.held_out_loss(data)
-            _stop_if_diverged(row, trainer.loss_scale, culture, checkpoints.latest())
-            if boards:
-                boards.add(row)
-            if boards and _due(watch.sample_every, row, config.updates):
-                boards.add_samples(row["update"], trainer.samples(data, watch.sample_pictures))
+        _go_on(trainer, data, checkpoints, boards, watch, rows, f"train {variant}")
     if not trainer.changed():
         raise UserError(
             f"training of '{culture}' left the LoRA as it began; check train.* weights and updates"
         )
-    if main:
+    if processes.rank == 0:
         TRAIN_LOG.write(train_log, rows, origin)
         training = identity | {"versions": _versions(), "pictures": len(data)} | data.said
         weights = trainer.lora_weights()
@@ -159,23 +146,42 @@ def _sources(
     return [(kind, path) for kind, path, _ in sources]
 
 
-def _open_eyes(
-    trainer: "Trainer",
-    family: "Family",
-    config: TrainConfig,
-    objective: "Objective",
-    extractor: ModelRef | None,
-    samples: bool,
-) -> None:
+def _open_eyes(trainer: "Trainer", extractor: ModelRef | None, samples: bool) -> None:
     """Give the trainer what it looks at pictures with: for L_P and L_C, or to draw samples alone."""
     from pipeline_steps.models import extractors
 
-    if objective.perceptual:
+    seen = trainer.config.perceptual
+    if trainer.objective.perceptual:
         assert extractor is not None
-        extract = extractors.feature_extractor(extractor, config.perceptual)
-        trainer.look(family.vae(), extract, extractors.feature_dtype(extractor, config.perceptual))
+        extract = extractors.feature_extractor(extractor, seen)
+        trainer.look(trainer.family.vae(), extract, extractors.feature_dtype(extractor, seen))
     elif samples:
-        trainer.look(family.vae())
+        trainer.look(trainer.family.vae())
+
+
+def _go_on(
+    trainer: "Trainer",
+    data: "TrainingSet",
+    checkpoints: "Checkpoints",
+    boards: "Boards | None",
+    watch: WatchConfig,
+    rows: list[dict[str, Any]],
+    label: str,
+) -> None:
+    """Make the updates that are left, and look after each at what is to be watched.
+
+    Raises:
+        UserError: the training diverged.
+    """
+    main, updates = trainer.processes.rank == 0, trainer.config.updates
+    for row in _updates(trainer, data, checkpoints, watch.checkpoint_every, rows, label):
+        if main and _due(watch.validate_every, row, updates):
+            row["loss_held_out"] = trainer.held_out_loss(data)
+        _stop_if_diverged(row, trainer.loss_scale, data.culture, checkpoints.latest())
+        if boards:
+            boards.add(row)
+        if boards and _due(watch.sample_every, row, updates):
+            boards.add_samples(row["update"], trainer.samples(data, watch.sample_pictures))
 
 
 def _due(every: int, row: dict[str, Any], updates: int) -> bool:
@@ -188,7 +194,6 @@ def _updates(
     trainer: "Trainer",
     data: "TrainingSet",
     checkpoints: "Checkpoints",
-    updates: int,
     checkpoint_every: int,
     rows: list[dict[str, Any]],
     label: str,
@@ -197,7 +202,7 @@ def _updates(
 
     Each is added to ``rows`` and yielded; who takes it has looked at it before a checkpoint is saved.
     """
-    main = trainer.processes.rank == 0
+    main, updates = trainer.processes.rank == 0, trainer.config.updates
     with tqdm(
         total=updates,
         initial=len(rows),
