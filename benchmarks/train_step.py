@@ -7,7 +7,8 @@
 
 All have the same networks, pictures and settings (config/presets/authors.yaml, effective batch 4) and run
 in processes of their own, taking turns; ``trainer_by_time`` alone takes as many inner steps as a picture's t
-asks for, at most ten. The authors' arrangement is in benchmarks/authors.py. JSON goes to standard output.
+asks for, at most ten, and ``trainer_late`` does so too and looks only at pictures from the middle of the
+noise on. The authors' arrangement is in benchmarks/authors.py. JSON goes to standard output.
 """
 
 import copy
@@ -49,19 +50,22 @@ CUDA = torch.cuda.is_available()
 DTYPE = "float16" if CUDA else "float32"
 EFFECTIVE_BATCH, CAPTIONS_EACH = PICTURES, 5
 Variant = Literal["ldm", "scoft_m", "scoft_mp", "scoft_mpc"]
+BY_TIME = {"denoising": {"steps": 10, "by_time": True}}
 TRAINERS: dict[str, tuple[int, dict[str, Any]]] = {
     "trainer": (EFFECTIVE_BATCH, {}),
     "trainer_micro_batch_1": (1, {}),
-    "trainer_by_time": (EFFECTIVE_BATCH, {"steps": 10, "by_time": True}),
+    "trainer_by_time": (EFFECTIVE_BATCH, BY_TIME),
+    "trainer_late": (EFFECTIVE_BATCH, BY_TIME | {"perceptual_from": 0.5}),
 }
-"""Pictures of a micro-batch and what is not the authors' about the inner steps, by arrangement."""
+"""Pictures of a micro-batch and what is not the authors' about the looks, by arrangement."""
 
 
-def settings(micro_batch: int, denoising: dict[str, Any] | None = None) -> TrainConfig:
+def settings(micro_batch: int, looks: dict[str, Any] | None = None) -> TrainConfig:
     """The authors' settings in micro-batches; one CLIP stands for the three networks of DreamSim."""
     section = yaml.safe_load(Path("config/presets/authors.yaml").read_text())["train"]
     section["perceptual"] = {"extractor": "clip", "layers": [-1]}
-    section["denoising"] |= denoising or {}
+    looks = looks or {}
+    section |= looks | {"denoising": section["denoising"] | looks.get("denoising", {})}
     section |= {"batch_size": micro_batch, "accumulation": EFFECTIVE_BATCH // micro_batch}
     return TrainConfig.model_validate(section)
 
