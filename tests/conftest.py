@@ -1,6 +1,7 @@
 """Tiny networks of the real classes, with random weights."""
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -18,6 +19,9 @@ hypothesis.settings.load_profile("here")
 
 # Steps are started hundreds of times; where nothing is kept compiled, each would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell has what it runs in the background ignore Ctrl-C's signal, by which the tests end servers.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nor because a hub of ours is slow to answer: its client gives up after ten seconds.
 os.environ |= {"HF_HUB_ETAG_TIMEOUT": "120", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
