@@ -6,9 +6,8 @@
     python -m benchmarks.train_step --width 320 --dry    count FLOPs, run nothing
 
 All have the same networks, pictures and settings (config/presets/authors.yaml, effective batch 4) and run
-in processes of their own, taking turns; ``trainer_by_time`` alone takes as many inner steps as a picture's t
-asks for, at most ten, and ``trainer_late`` does so too and looks only at pictures from the middle of the
-noise on. The authors' arrangement is in benchmarks/authors.py. JSON goes to standard output.
+in processes of their own, taking turns; ``trainer_by_time`` takes ten inner steps at most, by a picture's t, and
+``trainer_late`` looks at late t alone besides. benchmarks/authors.py is theirs. JSON goes to standard output.
 """
 
 import copy
@@ -60,11 +59,10 @@ TRAINERS: dict[str, tuple[int, dict[str, Any]]] = {
 """Pictures of a micro-batch and what is not the authors' about the looks, by arrangement."""
 
 
-def settings(micro_batch: int, looks: dict[str, Any] | None = None) -> TrainConfig:
+def settings(micro_batch: int, **looks: Any) -> TrainConfig:
     """The authors' settings in micro-batches; one CLIP stands for the three networks of DreamSim."""
     section = yaml.safe_load(Path("config/presets/authors.yaml").read_text())["train"]
     section["perceptual"] = {"extractor": "clip", "layers": [-1]}
-    looks = looks or {}
     section |= looks | {"denoising": section["denoising"] | looks.get("denoising", {})}
     section |= {"batch_size": micro_batch, "accumulation": EFFECTIVE_BATCH // micro_batch}
     return TrainConfig.model_validate(section)
@@ -271,7 +269,8 @@ def measure(folder: Path, width: int | None, variant: Variant, arrangement: str,
         config = settings(1)
         loop = Authors(material(folder, width), build_objective(variant, config), config, watch)
     else:
-        loop = Ours(folder, width, variant, watch, settings(*TRAINERS[arrangement]))
+        micro_batch, looks = TRAINERS[arrangement]
+        loop = Ours(folder, width, variant, watch, settings(micro_batch, **looks))
     period = settings(1).perceptual_every
     loop.update(0)
     loop.update(1)

@@ -26,6 +26,8 @@ from tests.browser import CHROMIUM, PATIENCE, browser, check_axe
 from tests.ports import free_port
 
 BASE = BaseRef(path="resources/mini/base")
+COMPLETE = "() => !document.querySelector('.loading')"
+"""Gradio says that parts of its page are still coming."""
 STILL = "*, ::before, ::after { transition: none !important; }"
 """A colour on its way from light to dark has no contrast of its own."""
 GRADIOS_OWN = (
@@ -212,6 +214,7 @@ def test_in_a_browser_a_prompt_becomes_pictures_to_be_saved(address):
         prompt = page.get_by_label("Prompt")
         assert prompt.input_value() == "a house, in Wales"
         page.add_style_tag(content=STILL)
+        page.wait_for_function(COMPLETE)
         check_axe(page, GRADIOS_OWN)
         prompt.fill("a red house")
         page.get_by_label("Fine-tuning").check()
