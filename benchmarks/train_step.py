@@ -6,7 +6,7 @@
     python -m benchmarks.train_step --width 320 --dry    count FLOPs, run nothing
 
 All have the same networks, pictures and settings (config/presets/authors.yaml, effective batch 4) and run
-in processes of their own, taking turns; ``trainer_by_time`` takes ten inner steps at most, by a picture's t, and
+in processes of their own, taking turns; ``trainer_by_time`` takes ten inner steps at most, by a picture's t,
 ``trainer_late`` looks at late t alone besides. benchmarks/authors.py is theirs. JSON goes to standard output.
 """
 
