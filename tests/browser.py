@@ -32,9 +32,15 @@ def browser():
         started.close()
 
 
-def opened(context, url):
-    """Open a page; ``page.faults`` are those of its scripts and what its console calls errors."""
-    page = context.new_page()
+def opened(context, url, **options):
+    """Open a page; ``page.faults`` are those of its scripts and what its console calls errors.
+
+    Args:
+        context: where; with ``options``, as ``new_page`` takes them, the browser.
+        url: its address.
+        options: of a context of its own.
+    """
+    page = context.new_page(**options)
     page.set_default_timeout(PATIENCE)
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))

@@ -16,15 +16,14 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("here")
+# Nor because a hub of ours is slow to answer: its client gives up after ten seconds.
+os.environ |= {"HF_HUB_ETAG_TIMEOUT": "120", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
 
 # Steps are started hundreds of times; where nothing is kept compiled, each would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A shell has what it runs in the background ignore Ctrl-C's signal, by which the tests end servers.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# Nor because a hub of ours is slow to answer: its client gives up after ten seconds.
-os.environ |= {"HF_HUB_ETAG_TIMEOUT": "120", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
 
 # Tests that run beside one another (pytest -n 2) take a core each.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, len(os.sched_getaffinity(0))))

@@ -22,7 +22,7 @@ from pipeline_steps.mini.corpora import base_corpus
 from pipeline_steps.survey.survey_html import survey_html
 from pipeline_steps.survey.survey_pages import survey_pages
 from tests import ROOT
-from tests.browser import PATIENCE, browser
+from tests.browser import browser, opened
 from tests.data.collection_world import Curator, Person, Server
 from tests.survey.survey_world import VARIANTS
 from tests.survey.test_survey_aggregate import made
@@ -49,9 +49,7 @@ def of_run(chromium: Any, results: Path) -> None:
     """The pages that a run leaves."""
     for name, path in (("report", "report.html"), ("data_report", "korea/data_report.html")):
         if (results / path).exists():
-            page = chromium.new_page(viewport=DESK)
-            page.set_default_timeout(PATIENCE)
-            page.goto((results / path).absolute().as_uri())
+            page = opened(chromium, (results / path).absolute().as_uri(), viewport=DESK)
             save(page, name)
 
 
@@ -79,9 +77,7 @@ def of_survey(chromium: Any, folder: Path) -> None:
     )
     survey_pages(samples, pages, forms, "korea", 7, config)
     survey_html(pages, forms, list(config.wordings), folder / "survey.html", "korea", config)
-    page = chromium.new_page(viewport=DESK)
-    page.set_default_timeout(PATIENCE)
-    page.goto((folder / "survey.html").as_uri())
+    page = opened(chromium, (folder / "survey.html").as_uri(), viewport=DESK)
     page.check("#consent")
     page.fill("#code", "river-stone-cloud-1")
     page.select_option("#culture", "korea")
@@ -113,9 +109,14 @@ def of_collection(chromium: Any, folder: Path) -> None:
         desk = Curator(client, server.key())
         desk.decide("accepted", ids[0])
         desk.decide("asked", ids[1], message="Please name Wales in the sentence.")
-        phone = chromium.new_page(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=1)
-        phone.set_default_timeout(PATIENCE)
-        phone.goto(f"{server.url}/#link={link}")
+        phone = opened(
+            chromium,
+            f"{server.url}/#link={link}",
+            viewport=PHONE,
+            has_touch=True,
+            is_mobile=True,
+            device_scale_factor=1,
+        )
         phone.wait_for_selector(".cards img")
         save(phone, "collection_phone")
         picture = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": next(given)}
@@ -124,9 +125,7 @@ def of_collection(chromium: Any, folder: Path) -> None:
         phone.fill("#caption", "a tower in the evening")
         phone.locator("#tokens", has_text="Wales").wait_for()
         save(phone, "collection_picture")
-        page = chromium.new_page(viewport=DESK)
-        page.set_default_timeout(PATIENCE)
-        page.goto(f"{server.url}/curator#key={server.key()}")
+        page = opened(chromium, f"{server.url}/curator#key={server.key()}", viewport=DESK)
         page.wait_for_selector("#pictures")
         page.evaluate("document.getElementById('pictures').scrollIntoView()")
         save(page, "collection_curator")

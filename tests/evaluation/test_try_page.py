@@ -22,7 +22,7 @@ from pipeline_steps.training.parallel import Processes
 from pipeline_steps.training.train import build_objective
 from pipeline_steps.training.trainer import Trainer
 from tests import ROOT
-from tests.browser import CHROMIUM, PATIENCE, browser, check_axe
+from tests.browser import CHROMIUM, browser, check_axe, opened
 from tests.ports import free_port
 
 BASE = BaseRef(path="resources/mini/base")
@@ -208,9 +208,7 @@ def address(results):
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 def test_in_a_browser_a_prompt_becomes_pictures_to_be_saved(address):
     with browser() as chromium:
-        page = chromium.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-        page.set_default_timeout(PATIENCE)
-        page.goto(address)
+        page = opened(chromium, address, viewport={"width": 1280, "height": 900}, accept_downloads=True)
         prompt = page.get_by_label("Prompt")
         assert prompt.input_value() == "a house, in Wales"
         page.add_style_tag(content=STILL)

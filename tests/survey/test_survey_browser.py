@@ -733,9 +733,8 @@ def test_pictures_that_fail_are_loaded_again(chromium, survey, tmp_path):
         ready(page)
         assert len(broken) >= 2 and page.locator("#loading").count() == 0
         shows = "[...document.querySelectorAll('.pictures img')].map(i => i.naturalWidth)"
-        page.wait_for_function(
-            f"() => {shows}.every(Boolean)"
-        )  # the page's policy lets no expression be evaluated
+        # A function: the page's policy lets no expression be evaluated.
+        page.wait_for_function(f"() => {shows}.every(Boolean)")
         box(page, "description", ".card img").nth(0).click()
         assert selects(page, "description") == ["1", "", "", ""]
         context.close()

@@ -419,7 +419,7 @@ def test_puppets_need_a_code_each_and_are_shown_where_there_are_none(app, coded,
         body = {"page": state["pages"][0], "answers": {"description": None}}
         app.put("/api/answers", json=body, headers={"X-CSRF-Token": state["csrf"]})
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.csv").write_bytes(app.get("/admin/answers.csv", headers=ADMIN, timeout=120).content)
+    (tmp_path / "in/a.csv").write_bytes(app.get("/admin/answers.csv", headers=ADMIN).content)
     pages, _ = pages_and_forms(tables)
     survey_import(tmp_path / "in", pages, tmp_path / "a", tmp_path / "r", SurveyConfig())
     note = ANSWERS.note(tmp_path / "a")

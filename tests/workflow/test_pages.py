@@ -415,12 +415,15 @@ def fetch_answers(world: World, text: str) -> None:
     world.open.close()
 
 
+def asked(world: World, path: str) -> str:
+    """What the server says that is running."""
+    return urllib.request.urlopen(f"http://127.0.0.1:{world.port}{path}", timeout=PATIENCE).read().decode()
+
+
 def serve_trial(world: World, text: str) -> None:
     world.port = free_port()
     with world.serving(f"{text} --port {world.port}", "/"):
-        page = (
-            urllib.request.urlopen(f"http://127.0.0.1:{world.port}/config", timeout=PATIENCE).read().decode()
-        )
+        page = asked(world, "/config")
     assert "SCoFT+MPC" in page and "korea" in page
 
 
@@ -430,9 +433,7 @@ def serve_boards(world: World, text: str) -> None:
         until, runs = time.monotonic() + PATIENCE, []
         while not any("korea" in run for run in runs):  # they are read while it serves
             assert time.monotonic() < until, runs
-            runs = json.load(
-                urllib.request.urlopen(f"http://127.0.0.1:{world.port}/data/runs", timeout=PATIENCE)
-            )
+            runs = json.loads(asked(world, "/data/runs"))
             time.sleep(0.1)
 
 
